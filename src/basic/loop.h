@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * Loop: a thread with an sd_event, and a fast lane beside it.
+ *
+ * The thread sleeps in one epoll_wait() whose set holds the fast-lane descriptors (devices, flow sockets, listeners) and the
+ * sd_event itself as one more descriptor: so a wake-up for packets costs one system call, not two, and everything rare
+ * (signals, inotify, child processes) still lives under sd_event. Fast timers are a TimerQueue whose next deadline is the
+ * epoll timeout: no timerfd is ever armed for them.
+ *
+ * Other threads reach a loop by loop_call() (runs a function there and waits) and loop_post() (runs it there and does not
+ * wait). A loop never calls into another and waits: network threads only post.
+ */
+
+#include <sys/epoll.h>
+#include <systemd/sd-event.h>
+
+#include "basic/cleanup.h"
+#include "basic/timerq.h"
+
+#define LOOP_EVENTS_MAX 64
+
+typedef struct Loop Loop;
+typedef struct LoopIo LoopIo;
+
+/* @events: EPOLL* as epoll_wait() gave them. May remove any LoopIo, its own too. */
+typedef void (*LoopIoFn)(LoopIo *io, uint32_t events);
+
+struct LoopIo {
+        LoopIoFn fn;
+        int fd; /* (borrowed) -EBADF while not added */
+};
+
+/* Starts a thread named "vnet/@name" (cut to 15 characters). @ret owns it.
+ * @after_wake: called after each batch of events with @userdata, may be NULL: the place to flush what events produced. */
+int loop_new(Loop **ret, const char *name, void (*after_wake)(void *userdata), void *userdata);
+Loop *loop_free(Loop *l); /* runs what was posted, stops and joins the thread; from another thread only; returns NULL */
+DEFINE_CLEANUP(Loop *, loop_free);
+
+sd_event *loop_event(Loop *l);      /* (borrowed) for sources of the rare kind; use on the loop's thread only */
+TimerQueue *loop_timers(Loop *l);   /* (borrowed) the fast timers; on the loop's thread only */
+usec_t loop_now(Loop *l);           /* CLOCK_BOOTTIME, read once per wake-up; on the loop's thread only */
+bool loop_is_mine(const Loop *l);   /* is the calling thread the loop's? */
+
+/* Fast lane; on the loop's thread only. @events: EPOLL*, usually with EPOLLET. 0 or negative errno. Events already fetched
+ * for a removed io are not delivered. */
+int loop_add(Loop *l, LoopIo *io, int fd, uint32_t events, LoopIoFn fn);
+int loop_modify(Loop *l, LoopIo *io, uint32_t events);
+void loop_remove(Loop *l, LoopIo *io); /* before closing the fd; no-op when not added */
+
+/* Runs @fn(@arg) on the loop's thread and returns what it returned. On that thread itself it calls straight through. */
+int loop_call(Loop *l, int (*fn)(void *arg), void *arg);
+
+/* Queues @fn(@arg) to run on the loop's thread, in the order posted. @fn owns @arg. 0 or -ENOMEM. */
+int loop_post(Loop *l, void (*fn)(void *arg), void *arg);
+
+/* The same queue over an sd_event somebody else runs: how network threads post facts to the control thread. */
+int loop_attach(Loop **ret, sd_event *event); /* no thread; loop_add() etc. are -EOPNOTSUPP, loop_post() works */

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/* Small things every file needs: container_of, array sizes, checked min/max, attributes, time units. */
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ELEMENTSOF(x) (sizeof(x) / sizeof((x)[0]))
+#define CONTAINER_OF(ptr, type, member) ((type *) ((char *) (ptr) - offsetof(type, member)))
+
+#define MIN(a, b)                                                                                              \
+        ({                                                                                                     \
+                __typeof__(a) _min_a = (a);                                                                    \
+                __typeof__(b) _min_b = (b);                                                                    \
+                _min_a < _min_b ? _min_a : _min_b;                                                             \
+        })
+#define MAX(a, b)                                                                                              \
+        ({                                                                                                     \
+                __typeof__(a) _max_a = (a);                                                                    \
+                __typeof__(b) _max_b = (b);                                                                    \
+                _max_a > _max_b ? _max_a : _max_b;                                                             \
+        })
+#define CLAMP(x, low, high) MIN(MAX(x, low), high)
+#define DIV_ROUND_UP(n, d) (((n) + (d) - 1) / (d))
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+#define _printf_(a, b) __attribute__((format(printf, a, b)))
+#define _unused_ __attribute__((unused))
+#define _public_ __attribute__((visibility("default")))
+#define _sentinel_ __attribute__((sentinel))
+
+static inline bool streq(const char *a, const char *b) {
+        return strcmp(a, b) == 0;
+}
+
+/* Time is microseconds in 64 bits; USEC_INFINITY never comes. */
+typedef uint64_t usec_t;
+#define USEC_PER_SEC ((usec_t) 1000000)
+#define USEC_PER_MSEC ((usec_t) 1000)
+#define USEC_PER_MINUTE (60 * USEC_PER_SEC)
+#define USEC_INFINITY UINT64_MAX
