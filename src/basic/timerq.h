@@ -14,13 +14,14 @@ typedef void (*TimerFn)(Timer *timer, usec_t now, void *userdata);
 struct Timer {
         usec_t when;    /* when it is due; USEC_INFINITY: not set */
         usec_t sorted;  /* where it stands in the heap; at most @when */
-        uint32_t slot;  /* place in the heap plus one; 0: not in it */
+        uint32_t slot;  /* place in the heap plus one; 0: not in it; the top bit: among those about to run */
         TimerFn fn;     /* set once by timer_init() */
 };
 
 struct TimerQueue {
         Timer **heap; /* (owned array, borrowed timers) */
-        uint32_t n, n_allocated;
+        Timer **due; /* (owned array, borrowed timers) taken by the run under way; NULL where stopped since */
+        uint32_t n, n_due, n_allocated;
         void *userdata; /* (borrowed) handed to every fn */
 };
 
