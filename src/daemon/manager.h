@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * Manager: the model of everything vnetd has: networks, devices, forwards, by name and id. Owns them; knows no bus. The faces
+ * (bus/, http/) call it and listen to ManagerHandler. Control thread only.
+ *
+ * Every function that can refuse takes an `Error *` and fills it with the D-Bus error's short name and a sentence that names the thing
+ * and the value refused; the return value is the negative errno that fits.
+ */
+
+#include <systemd/sd-event.h>
+
+#include "daemon/error.h"
+#include "daemon/network.h"
+
+#define MANAGER_NETWORKS_MAX 256
+#define MANAGER_DEVICES_MAX 1024
+#define MANAGER_FORWARDS_MAX 4096
+#define MANAGER_PER_USER_NETWORKS_MAX 16   /* for callers other than root and the daemon's own uid */
+#define MANAGER_PER_USER_DEVICES_MAX 64
+#define MANAGER_PER_USER_FORWARDS_MAX 256
+
+typedef struct Manager Manager;
+typedef struct ManagedDevice ManagedDevice;
+typedef struct ManagedForward ManagedForward;
+
+struct ManagedDevice {
+        Device *device;     /* (owned) */
+        Network *network;   /* (borrowed, nullable: a laboratory device) */
+        const char *state;  /* static: "attached", "detached", "gone" */
+};
+
+struct ManagedForward {
+        uint32_t id;
+        Network *network;   /* (borrowed) */
+        ForwardConfig config;
+        char *local;        /* (owned) as asked: "127.0.0.1:6443" */
+        char *remote;       /* (owned) as asked: "192.168.127.2:6443", or ":6443" for the only guest */
+        uint32_t owner;
+};
+
+typedef struct ManagerConfig {
+        bool user;             /* --user or private bus: this is somebody's own instance */
+        bool host_loopback;    /* default for networks made here */
+        const char *config_dir; /* (nullable) instead of /etc/vnetd and the vendor directory */
+} ManagerConfig;
+
+typedef enum ManagerChange { MANAGER_ADDED, MANAGER_CHANGED, MANAGER_REMOVED } ManagerChange;
+
+/* Told after the fact; for MANAGER_REMOVED just before the object goes. */
+typedef struct ManagerHandler {
+        void (*network)(Manager *m, Network *n, ManagerChange change, void *userdata);
+        void (*device)(Manager *m, ManagedDevice *d, ManagerChange change, void *userdata);
+        void (*forward)(Manager *m, ManagedForward *f, ManagerChange change, void *userdata);
+        void (*lease)(Manager *m, Network *n, const Lease *lease, bool added, void *userdata);
+} ManagerHandler;
+
+int manager_new(Manager **ret, const ManagerConfig *config, sd_event *event);
+Manager *manager_free(Manager *m);
+DEFINE_CLEANUP(Manager *, manager_free);
+void manager_set_handler(Manager *m, const ManagerHandler *handler, void *userdata);
+
+/* Reads the configuration (or makes the network `default` when there is none) and follows /etc/resolv.conf. */
+int manager_load(Manager *m, Error *e);
+int manager_reload(Manager *m, Error *e); /* adds what is new in the files, removes what is gone, keeps the rest running */
+
+/* ---- networks ---- */
+typedef struct NetworkOptions { /* what CreateNetwork() and a networks.d file may say; unset: NULL or 0 */
+        const char *subnet, *subnet6, *domain;
+        uint32_t mtu;
+        const char *const *dns_servers; /* NULL-terminated */
+        int host_loopback;              /* -1: the default */
+        const char *const *static_leases; /* NULL-terminated pairs: address, MAC, address, MAC ... */
+        uint32_t lease_sec;
+} NetworkOptions;
+#define NETWORK_OPTIONS_INIT ((NetworkOptions){ .host_loopback = -1 })
+
+int manager_create_network(Manager *m, const char *name, uint32_t uid, const NetworkOptions *o, Network **ret, Error *e);
+int manager_remove_network(Manager *m, Network *n, Error *e); /* its devices are detached and removed, its forwards closed */
+Network *manager_network(Manager *m, const char *name);         /* NULL */
+Network *manager_next_network(Manager *m, Network *after);      /* in order of creation; NULL begins and ends */
+
+/* ---- devices ---- */
+typedef struct DeviceOptions {
+        const char *name;      /* NULL: chosen */
+        const char *network;   /* NULL: "default"; "": none */
+        const char *mac, *namespace, *ifname;
+        uint32_t mtu;
+        int fd;                /* -EBADF, or handed in: (borrowed: duplicated on success) */
+        bool persistent, has_owner, up, no_vnet_hdr;
+        uint32_t owner;        /* TUNSETOWNER */
+        uint32_t queues;
+        const char *const *offloads; /* NULL: all; NULL-terminated names otherwise */
+} DeviceOptions;
+#define DEVICE_OPTIONS_INIT ((DeviceOptions){ .fd = -EBADF, .up = true, .queues = 1 })
+
+/* @kind: "tap", ... -EOPNOTSUPP (NotSupported) when unknown; the message lists those there are. */
+int manager_create_device(Manager *m, const char *kind, uint32_t uid, const DeviceOptions *o, ManagedDevice **ret, Error *e);
+int manager_remove_device(Manager *m, ManagedDevice *d, Error *e);
+int manager_attach_device(Manager *m, ManagedDevice *d, Network *n, Error *e);
+int manager_detach_device(Manager *m, ManagedDevice *d, Error *e);
+ManagedDevice *manager_device(Manager *m, const char *name);
+ManagedDevice *manager_next_device(Manager *m, ManagedDevice *after);
+const char *const *manager_device_kinds(void); /* NULL-terminated */
+
+/* ---- forwards ---- */
+/* @local: "ADDR:PORT", "[ADDR]:PORT", ":PORT" (all addresses) or "PORT" (127.0.0.1 and, where the host has it, ::1).
+ * @remote: "ADDR:PORT", "ADDR" (the same port), ":PORT" or "" (the only guest, the same port), "HOSTNAME[:PORT]" of a lease.
+ * @source: NULL, "client" or "gateway". One forward, even where it listens on two addresses. */
+int manager_expose(Manager *m, Network *n, uint32_t uid, const char *protocol, const char *local, const char *remote, const char *source,
+                   ManagedForward **ret, Error *e);
+int manager_unexpose(Manager *m, Network *n, const char *protocol, const char *local, Error *e);
+int manager_remove_forward(Manager *m, ManagedForward *f, Error *e);
+int manager_forward_stats(Manager *m, const ManagedForward *f, ForwardStats *ret);
+ManagedForward *manager_forward(Manager *m, uint32_t id);
+ManagedForward *manager_next_forward(Manager *m, ManagedForward *after);
+bool manager_local_is_privileged(Manager *m, const char *local); /* would it need the expose-privileged-port right? */
+
+/* A JSON snapshot of everything, or of one network (@n nullable); owned by the caller. */
+int manager_describe(Manager *m, Network *n, char **ret);

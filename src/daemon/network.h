@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * Network: one Ethernet segment on a thread of its own: a loop, a netstack, the devices plugged in, the switch between them, and
+ * the host's sockets. All functions are for the control thread unless said otherwise; they borrow the network's thread by
+ * loop_call() and wait. The network never waits for the control thread: it posts facts through NetworkHandler.
+ */
+
+#include "basic/loop.h"
+#include "device/device.h"
+#include "netstack/dhcp.h"
+#include "netstack/netstack.h"
+
+typedef struct NetworkConfig {
+        char *name;           /* (owned) */
+        uint32_t owner;       /* uid who made it */
+        NetstackConfig stack;
+        Endpoint dns_servers[NETSTACK_RESOLVERS_MAX]; /* instead of the host's; none: follow /etc/resolv.conf */
+        size_t n_dns_servers;
+} NetworkConfig;
+
+/* Defaults of the network `default` for @name (interfaces.md): 192.168.127.0/24 and so on. The ULA /64 is derived from @name and the
+ * machine id. 0 or -ENOMEM. */
+int network_config_defaults(NetworkConfig *c, const char *name);
+/* Puts subnet, gateway (.1) and host (last usable) in place. -EINVAL: not IPv4 or smaller than /29 or not a private unicast range. */
+int network_config_set_subnet(NetworkConfig *c, const IpPrefix *subnet);
+void network_config_deinit(NetworkConfig *c);
+
+typedef struct Network Network;
+
+/* Facts, delivered on the control thread's loop (the @control of network_new()). */
+typedef struct NetworkHandler {
+        void (*lease_changed)(Network *n, const Lease *lease, bool added, void *userdata);
+        void (*device_gone)(Network *n, Device *d, int error, void *userdata); /* detached already; free it */
+} NetworkHandler;
+
+/* @config is taken over on success. @control: the control thread's loop, for posting. */
+int network_new(Network **ret, NetworkConfig *config, Loop *control, const NetworkHandler *handler, void *userdata);
+Network *network_free(Network *n); /* devices must be detached before; returns NULL */
+DEFINE_CLEANUP(Network *, network_free);
+
+const NetworkConfig *network_config(const Network *n);
+
+int network_attach(Network *n, Device *d); /* starts it; the network drives it from here on; (borrowed: until detach) */
+int network_detach(Network *n, Device *d); /* stops it; -ENOENT when it is not attached here */
+
+int network_forward_add(Network *n, const ForwardConfig *f, int fd); /* fd owned on success */
+int network_forward_remove(Network *n, uint32_t id);
+int network_forward_stats(Network *n, uint32_t id, ForwardStats *ret);
+
+int network_list_leases(Network *n, Lease **ret, size_t *ret_n);
+int network_add_lease(Network *n, const Lease *l);
+int network_list_flows(Network *n, size_t max, FlowInfo **ret, size_t *ret_n);
+int network_get_stats(Network *n, NetstackStats *ret);
+const Counters *network_counters(const Network *n); /* the gateway's; the devices have their own; any thread */
+usec_t network_now(const Network *n);               /* the clock leases and flows are stamped with; any thread */
+
+/* The host's resolvers as /etc/resolv.conf has them; ignored when the config names its own. */
+int network_set_resolvers(Network *n, const Endpoint *resolvers, size_t n_resolvers, const char *const *search, size_t n_search);

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * Device: where frames come and go. One vtable for every kind (tap, vhost-net, qemu, vfkit, ...); knows nothing of
+ * networks, of the gateway or of the bus.
+ *
+ * Life: a kind's *_new() runs on the control thread, where the privileges are, and returns a device with everything opened
+ * and configured. start() and everything after it, up to stop(), runs on the thread of the loop it was started on. free()
+ * runs on the control thread again, after stop().
+ *
+ *     new (control) -> start (loop) -> send/receive ... -> stop (loop) -> [start on another loop ...] -> free (control)
+ */
+
+#include "basic/addr.h"
+#include "basic/counters.h"
+#include "basic/frame.h"
+#include "basic/loop.h"
+
+#define DEVICE_MTU_MIN 576
+#define DEVICE_MTU_MAX 65520 /* an IP packet with its Ethernet header and vnet header fits 64 KiB, 8-byte aligned */
+
+/* What frames sent to the device may ask of its far end. */
+typedef enum DeviceOffload {
+        DEVICE_OFFLOAD_CSUM = 1 << 0, /* checksum left to do (NEEDS_CSUM) */
+        DEVICE_OFFLOAD_TSO4 = 1 << 1,
+        DEVICE_OFFLOAD_TSO6 = 1 << 2,
+        DEVICE_OFFLOAD_ECN = 1 << 3,  /* CWR on super-segments */
+        DEVICE_OFFLOAD_USO = 1 << 4,  /* UDP segmentation, both families */
+        _DEVICE_OFFLOAD_ALL = (1 << 5) - 1,
+} DeviceOffload;
+
+typedef struct Device Device;
+
+/* What the network gives the device. All called on the device's loop. */
+typedef struct DeviceHandler {
+        /* Frames from the guest, at most FRAME_BATCH_MAX; borrowed for the call. May send on any device of the loop. */
+        void (*receive)(Device *d, Frame *frames, unsigned n, void *userdata);
+        /* The device can take frames again after a short send(). */
+        void (*writable)(Device *d, void *userdata);
+        /* The far end is gone or broken for good (negative errno); the device is silent from now on, stop() is still due. */
+        void (*gone)(Device *d, int error, void *userdata);
+} DeviceHandler;
+
+typedef struct DeviceOps {
+        const char *kind; /* "tap": as in CreateDevice() */
+        int (*start)(Device *d, Loop *loop);
+        void (*stop)(Device *d);
+
+        /* Takes frames in order and returns how many it took; fewer than @n means full (writable() will follow) and the
+         * caller keeps the rest. A frame the device cannot carry is taken, counted as dropped, and the next one tried. */
+        unsigned (*send)(Device *d, Frame *frames, unsigned n);
+
+        Device *(*free)(Device *d); /* returns NULL */
+} DeviceOps;
+
+struct Device {
+        const DeviceOps *ops;
+        char *name;           /* (owned) unique in the daemon */
+        uint32_t owner;       /* uid who made it */
+        MacAddr mac;          /* of the far end's interface where it is ours to know, else zero */
+        uint32_t mtu;         /* what the far end's link carries, 0 unknown */
+        uint32_t offloads;    /* DeviceOffload the far end takes natively; what it lacks is done on the doorstep */
+        uint32_t n_queues;
+        int ifindex;          /* in its namespace; 0: no interface */
+        char ifname[16];      /* "" when there is no interface */
+        char *peer;           /* (owned, nullable) what it is plugged into, for people: "netns /proc/42/ns/net", a path */
+        Counters counters;    /* written on the loop's thread only */
+
+        const DeviceHandler *handler; /* (borrowed: set before start) */
+        void *userdata;               /* (borrowed) of the handler */
+};
+
+static inline int device_start(Device *d, Loop *loop) {
+        return d->ops->start(d, loop);
+}
+static inline void device_stop(Device *d) {
+        d->ops->stop(d);
+}
+static inline unsigned device_send(Device *d, Frame *frames, unsigned n) {
+        return d->ops->send(d, frames, n);
+}
+Device *device_free(Device *d); /* frees the common part after ops->free; NULL is fine; returns NULL */
+DEFINE_CLEANUP(Device *, device_free);
+
+/* For kinds: fill the common part. @name is copied. 0 or -ENOMEM. */
+int device_init(Device *d, const DeviceOps *ops, const char *name, uint32_t owner);
+
+/* Names as in the D-Bus option and property: "csum", "tso4", "tso6", "ecn", "uso". -EINVAL when unknown. */
+int device_offload_from_name(const char *name, DeviceOffload *ret);
+const char *device_offload_to_name(DeviceOffload o);

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * tap: a kernel TAP interface in any network namespace, with IFF_VNET_HDR, 12-byte little-endian headers and every
+ * offload the kernel has (probed). The interface is made here, or its descriptor is handed in by whoever made it.
+ * Configures the link (MTU, MAC, up, owner, persistence); never addresses or routes.
+ */
+
+#include "device/device.h"
+
+typedef struct TapConfig {
+        const char *name;      /* of the device */
+        uint32_t owner;        /* uid who asked */
+        const char *ifname;    /* NULL: the kernel picks "vnet%d" */
+        const char *netns;     /* path of a namespace, or a pid in decimal; NULL: the daemon's own */
+        int fd;                /* -EBADF, or a TAP descriptor to adopt (owned on success only); then netns is where it lives */
+        MacAddr mac;           /* zero: the kernel's random one, read back */
+        uint32_t mtu;          /* 0: DEVICE_MTU_MAX when ours to set, else read */
+        bool persistent;       /* the interface outlives us */
+        bool set_owner;        /* TUNSETOWNER to tun_owner */
+        uint32_t tun_owner;
+        bool up;               /* set the link up */
+        uint32_t offloads;     /* DeviceOffload wanted; _DEVICE_OFFLOAD_ALL: whatever the kernel has */
+        uint32_t n_queues;     /* 1 (more needs IFF_MULTI_QUEUE: -EOPNOTSUPP for now in the plain kind) */
+        bool no_vnet_hdr;      /* tests and old kernels: bare frames, all offload work on our doorstep */
+} TapConfig;
+
+/* Errors: -EPERM/-EACCES (say what is missing in the caller), -ENOENT no such namespace, -EBUSY interface in use,
+ * -EINVAL bad config or a descriptor that is no TAP. @ret_what (nullable): static text naming the step that failed. */
+int tap_new(Device **ret, const TapConfig *config, const char **ret_what);
+
+/* For device/tap-vhost: a further queue's descriptor, and the one in use. */
+int tap_fd(const Device *d);

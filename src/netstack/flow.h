@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * Flow: one conversation between a guest and the host's world, whatever its protocol, and the one bounded table of them. Plain
+ * data: no pointer that cannot be rebuilt. Found by a keyed hash (XXH3 with a random secret) that a guest cannot aim at.
+ *
+ * Flows live in chunks that never move. Closing one frees its slot only when the current input or event batch is over, so a pointer to
+ * a flow stays good until then.
+ */
+
+#include "netstack/netstack-private.h"
+
+#define FLOW_CHUNK 256
+
+typedef enum FlowKind {
+        FLOW_NONE, /* a free slot */
+        FLOW_TCP,
+        FLOW_UDP,  /* keyed by the guest's endpoint alone */
+        FLOW_PING, /* guest_port: the echo id */
+        _FLOW_KIND_MAX,
+} FlowKind;
+
+typedef struct FlowKey {
+        IpAddr guest, remote; /* remote null for UDP mappings */
+        uint16_t guest_port, remote_port;
+        uint8_t kind;  /* FlowKind */
+        uint8_t pad[3]; /* zero: the key is hashed as bytes */
+} FlowKey;
+
+typedef struct SackRange {
+        uint32_t start, end; /* [start, end) in sequence space */
+} SackRange;
+
+typedef enum TcpState { /* of the conversation with the guest, RFC 9293 3.3.2 seen from the gateway */
+        TCP_CONNECTING,  /* outbound: the guest's SYN came, the host socket is connecting; nothing sent to the guest yet */
+        TCP_SYN_SENT,    /* inbound: our SYN is out */
+        TCP_SYN_RECEIVED, /* outbound: our SYN,ACK is out */
+        TCP_ESTABLISHED, /* and the half-closed states, which the fin_* bits tell apart */
+        TCP_CLOSED,      /* being freed */
+        _TCP_STATE_MAX,
+} TcpState;
+
+typedef struct TcpParked TcpParked;
+
+#define TCP_SACKS_MAX 4
+
+/* Sequence numbers are host order. "snd": gateway to guest; "rcv": guest to gateway. */
+typedef struct TcpFlow {
+        uint8_t state;          /* TcpState */
+        uint8_t snd_wscale, rcv_wscale; /* shift of what the guest advertises; of what we do */
+        bool ts_ok : 1, sack_ok : 1, ecn_ok : 1;
+        bool host_readable : 1; /* an IN event not yet drained to -EAGAIN */
+        bool host_blocked : 1;  /* a short send: wait for OUT */
+        bool host_eof : 1;      /* the host said end of stream */
+        bool host_reset : 1;
+        bool fin_sent : 1;      /* our FIN has a sequence number: snd_max - 1 */
+        bool fin_received : 1;  /* the guest's FIN came in order */
+        bool fin_passed : 1;    /* and was passed on by shutdown */
+        bool fin_pending : 1;   /* the guest's FIN waits behind parked bytes */
+        bool ack_now : 1;       /* an ACK is owed at the end of the batch */
+        bool in_recovery : 1, rto_recovery : 1, probing : 1;
+        bool output_blocked : 1; /* the device was full */
+        bool rtt_timing : 1;
+        uint8_t dup_acks, retries, n_sacks, syn_opts;
+        uint16_t mss;           /* payload bytes of a full segment to the guest, options deducted */
+        uint16_t our_mss;       /* what we offered */
+        uint32_t iss, irs;
+        uint32_t snd_una, snd_nxt, snd_max, snd_wnd, snd_wl1, snd_wl2, max_snd_wnd;
+        uint32_t cwnd, ssthresh, recover, rexmit_nxt;
+        uint32_t rcv_nxt, rcv_adv;    /* next expected; right edge we promised */
+        uint32_t rcv_wnd_max;         /* how far ahead of rcv_nxt we promise at most */
+        uint32_t discarded;           /* sequence number up to which bytes left the host's receive queue */
+        uint32_t ts_recent, ts_offset, last_ack_sent;
+        usec_t ts_recent_age;
+        uint32_t srtt, rttvar, rto;   /* usec; srtt 0: none yet */
+        uint32_t rtt_seq;
+        usec_t rtt_start;
+        uint32_t retransmits;
+        uint32_t parked_bytes;
+        TcpParked *parked;            /* (owned) in order of sequence: first what a short send left, then what came out of order */
+        SackRange sacks[TCP_SACKS_MAX]; /* of the guest, about our bytes */
+        uint16_t batch_slot;          /* place in the current batch plus one; 0: none */
+        usec_t keepalive_at;
+        usec_t rto_at, persist_at;    /* USEC_INFINITY: off */
+        usec_t linger_at;
+} TcpFlow;
+
+typedef struct UdpFlow {
+        IpAddr *peers;     /* (owned) addresses the guest has sent to: who may answer */
+        uint16_t n_peers, next_peer;
+        bool answered, dns_only;
+        uint32_t forward;  /* forward id when it came from outside, else 0 */
+} UdpFlow;
+
+typedef struct PingFlow {
+        uint16_t host_id;
+} PingFlow;
+
+typedef struct Flow {
+        FlowKey key;
+        uint32_t index, generation;
+        uint32_t hash;
+        uint32_t next;       /* chain of its bucket; of the free list */
+        uint8_t proto_pad;
+        bool inbound, closing;
+        MacAddr guest_mac;
+        uint32_t guest_mtu;  /* of the guest's link */
+        int fd;              /* host socket (owned), -EBADF while there is none */
+        uint32_t forward_id; /* 0: outbound */
+        Timer timer;         /* the one timer of the flow: fn is its protocol's */
+        usec_t created, last_used;
+        uint64_t rx_bytes, tx_bytes; /* rx: from the guest */
+        union {
+                TcpFlow tcp;
+                UdpFlow udp;
+                PingFlow ping;
+        };
+} Flow;
+
+int flow_table_new(FlowTable **ret, Netstack *s);
+FlowTable *flow_table_free(FlowTable *t); /* closes every flow first */
+
+Flow *flow_find(FlowTable *t, const FlowKey *key);
+/* A new flow, zeroed but for key, index, fd = -EBADF, created, last_used; linked. NULL at the kind's limit or without memory. */
+Flow *flow_new(FlowTable *t, const FlowKey *key, TimerFn timer_fn);
+/* Unlinks, stops the timer, closes the fd (with @reset), lets the protocol free its own; the slot is reused after flow_reap(). */
+void flow_close(Netstack *s, Flow *f, bool reset);
+void flow_reap(FlowTable *t); /* at the end of a batch */
+Flow *flow_by_cookie(FlowTable *t, uint64_t cookie); /* NULL when it is gone */
+uint64_t flow_cookie(const Flow *f);
+uint32_t flow_count(const FlowTable *t, FlowKind kind);
+Flow *flow_next(const FlowTable *t, const Flow *after); /* iteration: NULL begins; order is by slot; rare paths only */
+Flow *flow_oldest_idle(FlowTable *t, FlowKind kind);    /* least recently used, for making room; O(n), at limits only; NULL */

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/* Forwards in: which host listeners lead to which guest endpoint, and with which source address connections appear there. */
+
+#include "netstack/netstack-private.h"
+
+#define FORWARDS_MAX 1024
+
+typedef struct Forward {
+        ForwardConfig config;
+        int fd; /* (owned) listener or bound UDP socket; -EBADF: free slot */
+        uint32_t generation;
+        ForwardStats stats;
+} Forward;
+
+int forward_table_new(ForwardTable **ret, Netstack *s);
+ForwardTable *forward_table_free(ForwardTable *t);
+Forward *forward_by_cookie(ForwardTable *t, uint64_t cookie);
+Forward *forward_by_id(ForwardTable *t, uint32_t id);
+
+/* The guest endpoint a new connection goes to: 0, or -EHOSTUNREACH when there is no such guest now. */
+int forward_target(Netstack *s, const Forward *f, Endpoint *ret);
+/* The source the guest is to see for a client: its own address where it can be routed back, else the gateway's. */
+Endpoint forward_source(Netstack *s, const Forward *f, const Endpoint *client);

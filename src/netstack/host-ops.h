@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * What the gateway asks of the world: a struct of functions. daemon/host-sockets implements it on real sockets; tests implement
+ * it in memory with a clock they turn by hand. Nothing in netstack/ makes a system call of its own.
+ *
+ * All calls are non-blocking and happen on the network's thread. Sockets are plain small integers ("fd") that only the ops
+ * understand. Events come back through netstack_host_event() with the cookie given at opening, edge-triggered: after an event the
+ * gateway uses the socket until -EAGAIN or remembers that it did not.
+ *
+ * Errors are negative errno, as the matching system call gives them.
+ */
+
+#include "basic/addr.h"
+#include "basic/frame.h"
+
+/* What a cookie names; the ops only carry it. */
+typedef enum HostKind {
+        HOST_KIND_FLOW,     /* index: flow table */
+        HOST_KIND_LISTENER, /* index: forward table */
+        HOST_KIND_DNS,      /* dns.c's own numbering */
+        _HOST_KIND_MAX,
+} HostKind;
+
+static inline uint64_t host_cookie(HostKind kind, uint32_t generation, uint32_t index) {
+        return (uint64_t) kind << 56 | (uint64_t) (generation & 0xffffff) << 32 | index;
+}
+static inline HostKind host_cookie_kind(uint64_t c) {
+        return (HostKind) (c >> 56);
+}
+static inline uint32_t host_cookie_generation(uint64_t c) {
+        return (c >> 32) & 0xffffff;
+}
+static inline uint32_t host_cookie_index(uint64_t c) {
+        return (uint32_t) c;
+}
+
+/* Readiness, a subset of EPOLL* by meaning. */
+enum {
+        HOST_EVENT_IN = 1 << 0,
+        HOST_EVENT_OUT = 1 << 1,
+        HOST_EVENT_HUP = 1 << 2,   /* both directions are over */
+        HOST_EVENT_ERROR = 1 << 3, /* SO_ERROR or the error queue has something */
+        HOST_EVENT_RDHUP = 1 << 4,
+};
+
+typedef enum HostSocketType {
+        HOST_SOCKET_UDP,
+        HOST_SOCKET_PING, /* SOCK_DGRAM with IPPROTO_ICMP(V6): datagrams are ICMP messages; the kernel owns the id */
+} HostSocketType;
+
+/* One datagram, or with gso_size a run of datagrams of that size (the last may be shorter). */
+typedef struct HostMsg {
+        Endpoint peer;      /* send: to whom; recv: from whom */
+        struct iovec *iov;  /* send: (borrowed) payload. recv: where to put it, cut to n bytes in len */
+        unsigned n_iov;
+        size_t len;         /* recv: payload bytes received */
+        uint16_t gso_size;  /* 0: a single datagram. UDP_SEGMENT / UDP_GRO */
+        uint8_t tos;        /* DSCP and ECN */
+        uint8_t ttl;        /* 0 on send: the host's default */
+        bool truncated;     /* recv: it was longer than the room */
+} HostMsg;
+
+/* An ICMP error the host's stack has learnt for a datagram we sent (IP_RECVERR), or a local error. */
+typedef struct HostError {
+        Endpoint peer;        /* whom the datagram was for */
+        IpAddr offender;      /* who reported it; null when local */
+        int error;            /* positive errno */
+        uint8_t icmp_type;    /* of the socket's family; 0/0 with offender null when local */
+        uint8_t icmp_code;
+        uint32_t mtu;         /* for "fragmentation needed" / "packet too big", else 0 */
+        uint8_t payload[576]; /* start of the datagram that caused it */
+        size_t payload_len;
+} HostError;
+
+typedef struct HostTcpInfo {
+        uint32_t send_space;  /* bytes the send buffer can still take, an estimate; 0 when full */
+        uint32_t rtt_usec;
+        uint32_t mss;
+} HostTcpInfo;
+
+typedef struct Lease Lease; /* netstack/dhcp.h */
+
+typedef struct HostOps {
+        usec_t (*now)(void *userdata); /* monotonic, cached per wake-up */
+        void (*random)(void *userdata, void *buf, size_t len); /* unpredictable bytes */
+
+        /* Frames towards guests. Returns how many were taken, in order; fewer than @n: the segment is full and
+         * netstack_output_ready() will follow. Frames are borrowed for the call. */
+        unsigned (*output)(void *userdata, Frame *frames, unsigned n);
+
+        /* TCP. connect: @ret_fd at once, an OUT or ERROR/HUP event follows, then tcp_result() says 0 or the error.
+         * accept: -EAGAIN when the queue is empty; @ret_local is what the client connected to. */
+        int (*tcp_connect)(void *userdata, const Endpoint *dst, uint64_t cookie, int *ret_fd);
+        int (*tcp_result)(void *userdata, int fd);
+        int (*tcp_accept)(void *userdata, int listen_fd, int *ret_fd, Endpoint *ret_peer, Endpoint *ret_local);
+        int (*watch)(void *userdata, int fd, uint64_t cookie); /* for fds that came by accept or from outside; EPOLLIN|OUT|RDHUP|ET */
+
+        /* Bytes of streams. send: what the socket took. peek: from the peek position on, which it advances; 0 is end of stream.
+         * peek_seek: sets the peek position, counted from the head of the receive queue. discard: drops @n bytes from the head (the
+         * position stays on the same byte). */
+        ssize_t (*send)(void *userdata, int fd, const struct iovec *iov, unsigned n_iov);
+        ssize_t (*peek)(void *userdata, int fd, size_t position, const struct iovec *iov, unsigned n_iov);
+        ssize_t (*discard)(void *userdata, int fd, size_t n);
+        ssize_t (*recv)(void *userdata, int fd, void *buf, size_t len); /* reads and consumes: for services */
+        int (*shutdown_write)(void *userdata, int fd);
+        int (*tcp_info)(void *userdata, int fd, HostTcpInfo *ret); /* rarely: costs system calls */
+        void (*set_keepalive)(void *userdata, int fd, bool on);
+        void (*close)(void *userdata, int fd, bool reset); /* any fd; @reset: the peer sees RST (SO_LINGER 0) */
+
+        /* A connected pair of stream sockets for a service inside the gateway: one end for the flow, one for the service. */
+        int (*stream_pair)(void *userdata, uint64_t service_cookie, int *ret_flow_fd, int *ret_service_fd);
+
+        /* UDP and ping. @local: NULL for any; port 0 for any. send: how many messages were taken, or the error of the first.
+         * recv: how many came, or -EAGAIN. error: 0 and @ret, or -EAGAIN when the error queue is empty. */
+        int (*dgram_open)(void *userdata, HostSocketType type, int family, const Endpoint *local, uint64_t cookie, int *ret_fd);
+        int (*dgram_send)(void *userdata, int fd, const HostMsg *msgs, unsigned n);
+        int (*dgram_recv)(void *userdata, int fd, HostMsg *msgs, unsigned n);
+        int (*dgram_error)(void *userdata, int fd, HostError *ret);
+
+        /* Facts for the outside, to be passed on and not waited for. */
+        void (*lease_changed)(void *userdata, const Lease *lease, bool added);
+} HostOps;

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/* ICMP for IPv4 (RFC 792, 1122 3.2.2, 1812 4.3): echo for the gateway's own addresses, echo to the outside over ping sockets,
+ * and the errors the gateway owes. Never answers a broadcast, a multicast, a fragment but the first, or another ICMP error. */
+
+#include "netstack/netstack-private.h"
+
+#define ICMP_ERRORS_PER_SEC 100 /* token bucket for errors to guests, burst of as many */
+#define PING_TIMEOUT_USEC (30 * USEC_PER_SEC)
+
+typedef struct Flow Flow;
+
+int icmp_new(Icmp **ret, Netstack *s);
+Icmp *icmp_free(Icmp *i);
+
+/* Tells the guest that sent @p of an error: @type and @code of ICMPv4 (translated for IPv6). @src: who says so, null: the gateway.
+ * @mtu: for "fragmentation needed". Rate-limited and counted. */
+void icmp_send_error(Netstack *s, const Packet *p, uint8_t type, uint8_t code, uint32_t mtu, const IpAddr *src);
+
+/* The same for a datagram that left long ago: its headers are rebuilt from @guest, @remote, @proto and the first @len L4 payload bytes. */
+void icmp_send_error_for(Netstack *s, const Endpoint *guest, const Endpoint *remote, uint8_t proto, const void *l4, size_t len,
+                         uint8_t type, uint8_t code, uint32_t mtu, const IpAddr *src);
+
+void ping_host_event(Netstack *s, Flow *f, uint32_t events);
+void ping_flow_close(Netstack *s, Flow *f); /* called by flow_close() */

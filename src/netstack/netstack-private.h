@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * What the protocols of one gateway share. Each protocol decides in its own file; ip hands down and never reaches across; flow is the
+ * one table. Included by netstack/ and its tests alone.
+ */
+
+#include "basic/iovcur.h"
+#include "basic/timerq.h"
+#include "netstack/netstack.h"
+
+#define TX_ARENA_LEN (512 * 1024) /* outgoing bytes between two flushes */
+#define TX_HEADROOM (ETH_HEADER_LEN + 40) /* in front of the L4 bytes: Ethernet and the longer IP header */
+
+typedef struct Arp Arp;
+typedef struct Fragments Fragments;
+typedef struct Dhcp Dhcp;
+typedef struct Dns Dns;
+typedef struct FlowTable FlowTable;
+typedef struct Tcp Tcp;
+typedef struct Udp Udp;
+typedef struct Icmp Icmp;
+typedef struct ForwardTable ForwardTable;
+
+struct Netstack {
+        NetstackConfig config;
+        const HostOps *ops; /* (borrowed) */
+        void *userdata;     /* (borrowed) of ops */
+        TimerQueue timers;  /* userdata: the Netstack */
+        Counters counters;
+        NetstackStats stats; /* the counting part; sizes are filled in by netstack_get_stats() */
+
+        Arp *arp;             /* (owned) all of these, made in this order */
+        Fragments *fragments;
+        FlowTable *flows;
+        ForwardTable *forwards;
+        Icmp *icmp;
+        Udp *udp;
+        Tcp *tcp;
+        Dhcp *dhcp;
+        Dns *dns;
+
+        Endpoint resolvers[NETSTACK_RESOLVERS_MAX];
+        size_t n_resolvers;
+        char *search[NETSTACK_SEARCH_MAX]; /* (owned) */
+        size_t n_search;
+
+        const NetstackPort *port; /* (borrowed) of the batch being read; NULL outside netstack_input() */
+
+        /* frames waiting for netstack_flush() */
+        uint8_t *arena; /* (owned) TX_ARENA_LEN */
+        size_t arena_used;
+        Frame out[FRAME_BATCH_MAX];
+        struct iovec out_iov[FRAME_BATCH_MAX];
+        unsigned n_out;
+        uint16_t ip_id; /* of datagrams that may be fragmented (RFC 6864) */
+};
+
+static inline usec_t netstack_now(const Netstack *s) {
+        return s->ops->now(s->userdata);
+}
+static inline void netstack_drop(Netstack *s, Drop reason) {
+        counters_drop(&s->counters, reason);
+}
+
+/* A packet on its way up, parsed once. */
+typedef struct Packet {
+        MacAddr src_mac, dst_mac;
+        IpAddr src, dst;
+        uint8_t proto;      /* IPPROTO_* of the L4 header */
+        uint8_t ttl, tos;
+        bool csum_ok;       /* the L4 checksum need not be verified (NEEDS_CSUM, DATA_VALID, or a whole reassembled one) */
+        bool fragmented;    /* came in pieces */
+        uint8_t gso_type;   /* VIRTIO_NET_HDR_GSO_* without the ECN bit */
+        bool gso_ecn;
+        uint16_t gso_size;
+        IovCur ip;          /* from the IP header on: for ICMP errors, which quote it */
+        IovCur l4;          /* exactly the L4 bytes: header and payload, padding trimmed */
+} Packet;
+
+/* ---- output (ip.c over netstack.c) ---- */
+
+/* Returns where L4 bytes of up to @l4_len may be written; TX_HEADROOM bytes in front are free. Flushes when the arena is full, so
+ * earlier frames may leave. Reserving does not use the room up: ip_send() does. @l4_len at most TX_ARENA_LEN - TX_HEADROOM. */
+uint8_t *netstack_tx_reserve(Netstack *s, size_t l4_len);
+
+/* Queues an Ethernet frame whose bytes lie in the reserved room, [@data, @data + @len). @hdr NULL: all zero. Flushes at
+ * FRAME_BATCH_MAX. */
+void netstack_tx_commit(Netstack *s, uint8_t *data, size_t len, const struct virtio_net_hdr_v1 *hdr);
+
+/* ---- input, bottom up ---- */
+void arp_input(Netstack *s, const MacAddr *src_mac, IovCur *payload);
+void ip4_input(Netstack *s, const Frame *frame, const MacAddr *src_mac, const MacAddr *dst_mac, IovCur *payload);
+void icmp4_input(Netstack *s, Packet *p);
+void udp_input(Netstack *s, Packet *p);
+void tcp_input(Netstack *s, Packet *p); /* may keep pointers into the batch until tcp_input_done() */
+void tcp_input_done(Netstack *s);       /* the batch is over: one send a flow, one ACK a flow */
+
+/* Is it an address the gateway answers for itself (ARP, ping, services)? */
+static inline bool netstack_is_gateway(const Netstack *s, const IpAddr *a) {
+        return ip_equal(a, &s->config.gateway) || (!ip_is_null(&s->config.gateway6) && ip_equal(a, &s->config.gateway6));
+}
+static inline bool netstack_is_host(const Netstack *s, const IpAddr *a) {
+        return ip_equal(a, &s->config.host) || (!ip_is_null(&s->config.host6) && ip_equal(a, &s->config.host6));
+}
+static inline bool netstack_is_ours(const Netstack *s, const IpAddr *a) {
+        return netstack_is_gateway(s, a) || netstack_is_host(s, a);
+}
+
+/* Where a guest's packet for @dst goes in the host's world: 0 and @ret_dst (the host address becomes loopback where allowed), or
+ * -EACCES: policy (no host loopback), -ENETUNREACH: no such destination for a socket (0/8, 127/8, 224/4, 240/4, the guest's own subnet). */
+int netstack_route_out(const Netstack *s, const Endpoint *dst, Endpoint *ret_dst);
+/* The reverse for sources: an address of the host's world as the guest sees it (loopback becomes the host address). */
+IpAddr netstack_source_in(const Netstack *s, const IpAddr *src);

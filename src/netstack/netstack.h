@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * Netstack: the gateway of one network. Frames from guests go in, frames to guests come out, and between them stand the host's
+ * sockets (host-ops.h). Translates TCP, UDP and ping; answers ARP, ICMP, DHCP and DNS itself. Pure: no system call, no clock, no
+ * thread, no log. Everything runs on the network's thread; nothing here is thread-safe but the counters.
+ */
+
+#include "basic/addr.h"
+#include "basic/cleanup.h"
+#include "basic/counters.h"
+#include "basic/frame.h"
+#include "netstack/host-ops.h"
+
+#define NETSTACK_RESOLVERS_MAX 8
+#define NETSTACK_SEARCH_MAX 8
+#define NETSTACK_TCP_FLOWS_MAX 65536 /* defaults of the limits below */
+#define NETSTACK_UDP_FLOWS_MAX 16384
+#define NETSTACK_PING_FLOWS_MAX 256
+#define NETSTACK_HALF_OPEN_MAX 8192
+#define NETSTACK_PARK_BYTES_MAX (64 * 1024 * 1024)
+
+typedef struct Netstack Netstack;
+
+typedef struct NetstackLimits {
+        uint32_t tcp_flows, udp_flows, ping_flows, half_open; /* at most the table's size */
+        uint64_t park_bytes; /* payload held for host sockets that took less than offered, and out of order, all flows together */
+} NetstackLimits;
+
+typedef struct NetstackConfig {
+        MacAddr mac;          /* of the gateway, and of every address it answers for */
+        IpPrefix subnet;      /* IPv4 */
+        IpAddr gateway, host; /* in it */
+        IpPrefix subnet6;     /* null: no IPv6 */
+        IpAddr gateway6, host6;
+        uint32_t mtu;         /* cap for what DHCP offers; the device may carry less */
+        char *domain;         /* (owned) "vnet.internal" */
+        char *hostname;       /* (owned, nullable) short name of the host */
+        bool host_loopback;   /* the host addresses lead to the host's loopback */
+        uint32_t lease_sec;   /* DHCP lease time */
+        NetstackLimits limits;
+} NetstackConfig;
+
+/* What one input port (a device) can carry; the guest behind it inherits it. */
+typedef struct NetstackPort {
+        uint32_t id;  /* for the switch; opaque here */
+        uint32_t mtu; /* 0: 1500 */
+} NetstackPort;
+
+void netstack_config_defaults(NetstackConfig *c); /* zeroes, then the numbers above; strings NULL */
+void netstack_config_deinit(NetstackConfig *c);
+int netstack_config_copy(NetstackConfig *dst, const NetstackConfig *src);
+
+/* @config is copied. @ops, @userdata borrowed for life. 0, -ENOMEM, -EINVAL (addresses not in the subnet ...). */
+int netstack_new(Netstack **ret, const NetstackConfig *config, const HostOps *ops, void *userdata);
+Netstack *netstack_free(Netstack *s); /* resets guests' connections silently (no frames), closes sockets; returns NULL */
+DEFINE_CLEANUP(Netstack *, netstack_free);
+
+/* Frames from a guest, at most FRAME_BATCH_MAX. Everything they cause (answers, sends) is done on return. */
+void netstack_input(Netstack *s, const NetstackPort *port, Frame *frames, unsigned n);
+void netstack_host_event(Netstack *s, uint64_t cookie, uint32_t events); /* HOST_EVENT_*; answers wait for netstack_flush() */
+void netstack_flush(Netstack *s);        /* sends what events produced: once after each batch of events */
+void netstack_output_ready(Netstack *s); /* after a short output() */
+usec_t netstack_next_timer(const Netstack *s);
+void netstack_run_timers(Netstack *s);   /* at ops->now() */
+
+/* The host's resolvers and search domains, as /etc/resolv.conf has them now. Copied; beyond the maxima cut. */
+void netstack_set_resolvers(Netstack *s, const Endpoint *resolvers, size_t n, const char *const *search, size_t n_search);
+
+/* A guest (by MAC) is gone for good: its flows are reset towards the host, its neighbour entry forgotten; leases stay. */
+void netstack_forget_guest(Netstack *s, const MacAddr *mac);
+
+const Counters *netstack_counters(const Netstack *s); /* readable from any thread */
+
+/* ---- forwards in ---- */
+typedef enum ForwardSource {
+        FORWARD_SOURCE_CLIENT,  /* the guest sees the client's own address where it can be routed back */
+        FORWARD_SOURCE_GATEWAY,
+} ForwardSource;
+
+typedef struct ForwardConfig {
+        uint32_t id;        /* chosen by the caller, unique */
+        uint8_t proto;      /* IPPROTO_TCP, IPPROTO_UDP */
+        Endpoint local;     /* what the listener is bound to, for the record */
+        Endpoint remote;    /* guest address and port; null address: the only guest with a lease, asked at each connection */
+        ForwardSource source;
+} ForwardConfig;
+
+typedef struct ForwardStats {
+        uint64_t connections, rx_bytes, tx_bytes; /* rx: from the guest */
+        uint32_t active;
+} ForwardStats;
+
+/* @fd: listening (TCP) or bound (UDP), non-blocking; owned on success. 0, -EEXIST, -ENOMEM, -ENOBUFS. */
+int netstack_forward_add(Netstack *s, const ForwardConfig *config, int fd);
+int netstack_forward_remove(Netstack *s, uint32_t id); /* closes the listener at once; established connections live on; -ENOENT */
+int netstack_forward_stats(const Netstack *s, uint32_t id, ForwardStats *ret);
+
+/* ---- what is there, for lists ---- */
+typedef struct FlowInfo {
+        uint8_t proto; /* IPPROTO_TCP, _UDP, _ICMP */
+        bool inbound;
+        Endpoint guest, remote; /* remote: as the guest sees it; port 0 for UDP mappings */
+        const char *state;      /* static text: "established" */
+        uint64_t rx_bytes, tx_bytes, parked_bytes;
+        uint32_t retransmits, forward_id;
+        usec_t created, last_used;
+} FlowInfo;
+
+/* Array owned by the caller (free()). At most @max entries, in no order. */
+int netstack_list_flows(const Netstack *s, size_t max, FlowInfo **ret, size_t *ret_n);
+
+typedef struct NetstackStats {
+        uint32_t tcp_flows, udp_flows, ping_flows, half_open, neighbours, leases, fragments_held;
+        uint64_t parked_bytes, parked_peak, partial_sends, retransmits, rto_fired, fast_retransmits, dup_acks_sent, zero_window_probes;
+        uint64_t frames_in, batches_in, frames_out, batches_out, host_events;
+        uint64_t tcp_opened, tcp_refused, udp_opened;
+} NetstackStats;
+void netstack_get_stats(const Netstack *s, NetstackStats *ret);
+
+/* Leases: see netstack/dhcp.h. */
+int netstack_list_leases(const Netstack *s, Lease **ret, size_t *ret_n); /* array owned by the caller */
+int netstack_add_lease(Netstack *s, const Lease *lease);                 /* static lease, or one restored from before a restart */
