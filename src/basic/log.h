@@ -9,7 +9,7 @@
 
 #include "basic/macro.h"
 
-extern int log_max_level; /* LOG_INFO at start; set by log_set_max_level() */
+extern int log_max_level; /* LOG_INFO at start; set by log_set_max_level(), read with relaxed atomics */
 
 void log_open(const char *identifier); /* decides between journal ($JOURNAL_STREAM matches stderr) and stderr */
 void log_set_max_level(int level);
@@ -26,7 +26,7 @@ int log_internal(int level, int error, const char *file, int line, const char *f
 #define log_full_fields(level, error, fields, ...)                                                             \
         ({                                                                                                     \
                 int _log_e = (error);                                                                          \
-                (level) <= log_max_level                                                                       \
+                (level) <= __atomic_load_n(&log_max_level, __ATOMIC_RELAXED)                                   \
                         ? log_internal((level), _log_e, __FILE__, __LINE__, __func__, (fields), __VA_ARGS__)   \
                         : -abs(_log_e);                                                                        \
         })
@@ -42,10 +42,11 @@ int log_internal(int level, int error, const char *file, int line, const char *f
 #define log_error_errno(e, ...) log_full(LOG_ERR, (e), __VA_ARGS__)
 #define log_oom() log_error_errno(ENOMEM, "Out of memory")
 
-/* At most @burst per @interval pass; the first to pass again says how many were held back. Not thread-safe: one per owner. */
+/* At most @burst per @interval pass. After each pass @held_back is how many were refused since the one before (0 but for
+ * the first of an interval), for the message to say. Not thread-safe: one per owner. */
 typedef struct RateLimit {
         usec_t interval, begin;
-        unsigned burst, num, suppressed;
+        unsigned burst, num, suppressed, held_back;
 } RateLimit;
 #define RATELIMIT_INIT(interval_usec, burst_n) ((RateLimit){ .interval = (interval_usec), .burst = (burst_n) })
 bool ratelimit_below(RateLimit *r, usec_t now);

@@ -12,6 +12,10 @@
 #define ELEMENTSOF(x) (sizeof(x) / sizeof((x)[0]))
 #define CONTAINER_OF(ptr, type, member) ((type *) ((char *) (ptr) - offsetof(type, member)))
 
+/* GLib, which the tests use beside us, has its own of the first three. */
+#undef MIN
+#undef MAX
+#undef CLAMP
 #define MIN(a, b)                                                                                              \
         ({                                                                                                     \
                 __typeof__(a) _min_a = (a);                                                                    \
