@@ -28,12 +28,13 @@ typedef enum JsonType {
         _JSON_TYPE_MAX,
 } JsonType;
 
-/* Parses @len bytes (copied). -EINVAL: not JSON, with @ret_line and @ret_what (static text; both nullable) saying where and
- * what; -E2BIG: beyond a limit. */
+/* Parses @len bytes (copied). -EINVAL: not JSON; -E2BIG: beyond a limit; for both @ret_line and @ret_what (static text; both
+ * nullable) say where and what. -ENOMEM. */
 int json_parse(JsonDoc **ret, const char *text, size_t len, unsigned *ret_line, const char **ret_what);
 JsonDoc *json_free(JsonDoc *doc); /* returns NULL */
 DEFINE_CLEANUP(JsonDoc *, json_free);
 
+/* All of these take JSON_NONE and answer "nothing": _JSON_TYPE_MAX, 0, JSON_NONE. So lookups can be chained. */
 JsonVal json_root(const JsonDoc *doc);
 JsonType json_type(const JsonDoc *doc, JsonVal v);
 const char *json_type_to_name(JsonType t);                                /* "a string", for messages */
@@ -43,18 +44,23 @@ JsonVal json_item(const JsonDoc *doc, JsonVal array, size_t i);           /* i-t
 JsonVal json_member(const JsonDoc *doc, JsonVal object, size_t i, const char **ret_key); /* i-th pair, in file order */
 JsonVal json_get(const JsonDoc *doc, JsonVal object, const char *key);    /* or JSON_NONE */
 
-/* -EINVAL when the value is of another type or out of range. Strings live as long as the document, hold no NUL. */
+/* -EINVAL when the value is of another type, out of range or JSON_NONE; @ret is untouched then. Numbers are whole ones in plain
+ * digits: 1.0 and 1e3 are of another type. Strings live as long as the document, hold no NUL. */
 int json_get_string(const JsonDoc *doc, JsonVal v, const char **ret);
 int json_get_u64(const JsonDoc *doc, JsonVal v, uint64_t min, uint64_t max, uint64_t *ret);
 int json_get_bool(const JsonDoc *doc, JsonVal v, bool *ret);
 
-/* The writer: appends to a growing buffer; errors stick and come out at json_writer_finish(). */
+/* The writer: appends to a growing buffer; errors stick and come out at json_writer_finish(). Calls that do not make one
+ * JSON document (a value without a key in an object, containers left open) are -EINVAL there; depth past
+ * JSON_WRITER_DEPTH_MAX is -E2BIG. */
+#define JSON_WRITER_DEPTH_MAX 31
 typedef struct JsonWriter {
         char *buf; /* (owned) */
         size_t len, allocated;
         int error;
         unsigned depth;
-        uint32_t has_members; /* bit n: the open container at depth n has a member already */
+        uint32_t has_members; /* bit n: the open container at depth n has a member already; bit 0: the root is written */
+        uint32_t is_object;   /* bit n: the open container at depth n is an object */
         bool pretty;          /* line breaks and two spaces a level */
         bool after_key;
 } JsonWriter;

@@ -16,17 +16,22 @@
 #undef MIN
 #undef MAX
 #undef CLAMP
-#define MIN(a, b)                                                                                              \
+/* The counter gives each use names of its own, so that they nest without one hiding the other. */
+#define _CONCAT(a, b) a##b
+#define CONCAT(a, b) _CONCAT(a, b)
+#define MIN(a, b) _MIN(a, b, CONCAT(_min_a, __COUNTER__), CONCAT(_min_b, __COUNTER__))
+#define MAX(a, b) _MAX(a, b, CONCAT(_max_a, __COUNTER__), CONCAT(_max_b, __COUNTER__))
+#define _MIN(a, b, _a, _b)                                                                                     \
         ({                                                                                                     \
-                __typeof__(a) _min_a = (a);                                                                    \
-                __typeof__(b) _min_b = (b);                                                                    \
-                _min_a < _min_b ? _min_a : _min_b;                                                             \
+                __typeof__(a) _a = (a);                                                                        \
+                __typeof__(b) _b = (b);                                                                        \
+                _a < _b ? _a : _b;                                                                             \
         })
-#define MAX(a, b)                                                                                              \
+#define _MAX(a, b, _a, _b)                                                                                     \
         ({                                                                                                     \
-                __typeof__(a) _max_a = (a);                                                                    \
-                __typeof__(b) _max_b = (b);                                                                    \
-                _max_a > _max_b ? _max_a : _max_b;                                                             \
+                __typeof__(a) _a = (a);                                                                        \
+                __typeof__(b) _b = (b);                                                                        \
+                _a > _b ? _a : _b;                                                                             \
         })
 #define CLAMP(x, low, high) MIN(MAX(x, low), high)
 #define DIV_ROUND_UP(n, d) (((n) + (d) - 1) / (d))

@@ -240,3 +240,39 @@ bool dns_name_is_valid(const char *text) {
         }
         return true;
 }
+
+unsigned utf8_sequence(const char *text, size_t left) {
+        /* by length: lowest code point that needs it */
+        static const uint32_t lowest[] = { 0, 0, 0x80, 0x800, 0x10000 };
+        const unsigned char *p = (const unsigned char *) text;
+        uint32_t c;
+        unsigned n;
+
+        if (left == 0)
+                return 0;
+        if (p[0] < 0x80)
+                return 1;
+
+        if ((p[0] & 0xe0) == 0xc0) {
+                n = 2;
+                c = p[0] & 0x1f;
+        } else if ((p[0] & 0xf0) == 0xe0) {
+                n = 3;
+                c = p[0] & 0x0f;
+        } else if ((p[0] & 0xf8) == 0xf0) {
+                n = 4;
+                c = p[0] & 0x07;
+        } else
+                return 0;
+
+        if (n > left)
+                return 0;
+        for (unsigned i = 1; i < n; i++) {
+                if ((p[i] & 0xc0) != 0x80)
+                        return 0;
+                c = c << 6 | (p[i] & 0x3f);
+        }
+        if (c < lowest[n] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
+                return 0;
+        return n;
+}

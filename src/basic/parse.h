@@ -23,3 +23,7 @@ bool name_is_valid(const char *text);
 bool ifname_is_valid(const char *text);
 /* A DNS name of at most 253 characters, labels of letters, digits, '-' and '_'; no trailing dot needed. */
 bool dns_name_is_valid(const char *text);
+
+/* Length of the UTF-8 sequence at the beginning of @text (1..4), 0 when it is none: overlong, cut at @left, a surrogate, or
+ * beyond U+10FFFF. Zero bytes count as a sequence of length 1. */
+unsigned utf8_sequence(const char *text, size_t left);
