@@ -1,0 +1,618 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Configuration files. One table of keys says what may stand where, how it is read, and what it means; the reader, the messages and the
+ * test of the manual all go by it.
+ */
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+
+#include "basic/addr.h"
+#include "basic/log.h"
+#include "basic/parse.h"
+#include "daemon/config.h"
+#include "device/device.h"
+
+/* ---- problems ---- */
+
+static int _printf_(2, 3) problem(Config *c, const char *format, ...) {
+        char **grown, *text;
+        va_list ap;
+        int r;
+
+        if (c->n_problems == CONFIG_PROBLEMS_MAX)
+                return 0;
+        grown = reallocarray(c->problems, c->n_problems + 1, sizeof(*grown));
+        if (!grown)
+                return -ENOMEM;
+        c->problems = grown;
+
+        va_start(ap, format);
+        r = vasprintf(&text, format, ap);
+        va_end(ap);
+        if (r < 0)
+                return -ENOMEM;
+        c->problems[c->n_problems++] = text;
+        return 0;
+}
+
+/* ---- values: 0, -EINVAL when it is not what the table promises, -ENOMEM ---- */
+
+static int read_text(const JsonDoc *doc, JsonVal v, void *field) {
+        const char *text;
+        char **ret = field;
+        int r;
+
+        r = json_get_string(doc, v, &text);
+        if (r < 0)
+                return r;
+        *ret = strdup(text);
+        return *ret ? 0 : -ENOMEM;
+}
+
+static int read_bool(const JsonDoc *doc, JsonVal v, void *field) {
+        int *ret = field, r;
+        bool b;
+
+        r = json_get_bool(doc, v, &b);
+        if (r < 0)
+                return r;
+        *ret = b;
+        return 0;
+}
+
+static int read_log_level(const JsonDoc *doc, JsonVal v, void *field) {
+        const char *text;
+        int *ret = field, r;
+
+        r = json_get_string(doc, v, &text);
+        if (r < 0)
+                return r;
+        r = log_level_from_name(text);
+        if (r < 0)
+                return -EINVAL;
+        *ret = r;
+        return 0;
+}
+
+static int read_subnet_of(const JsonDoc *doc, JsonVal v, void *field, bool v4) {
+        const char *text;
+        IpPrefix p;
+
+        if (json_get_string(doc, v, &text) < 0 || prefix_parse(text, &p) < 0 || ip_is_v4(&p.addr) != v4)
+                return -EINVAL;
+        return read_text(doc, v, field);
+}
+
+static int read_subnet(const JsonDoc *doc, JsonVal v, void *field) {
+        return read_subnet_of(doc, v, field, true);
+}
+
+static int read_subnet6(const JsonDoc *doc, JsonVal v, void *field) {
+        return read_subnet_of(doc, v, field, false);
+}
+
+static int read_mtu(const JsonDoc *doc, JsonVal v, void *field) {
+        uint32_t *ret = field;
+        uint64_t n;
+        int r;
+
+        r = json_get_u64(doc, v, DEVICE_MTU_MIN, DEVICE_MTU_MAX, &n);
+        if (r < 0)
+                return r;
+        *ret = (uint32_t) n;
+        return 0;
+}
+
+static int read_domain(const JsonDoc *doc, JsonVal v, void *field) {
+        const char *text;
+
+        if (json_get_string(doc, v, &text) < 0 || !dns_name_is_valid(text))
+                return -EINVAL;
+        return read_text(doc, v, field);
+}
+
+static int read_lease_time(const JsonDoc *doc, JsonVal v, void *field) {
+        uint32_t *ret = field;
+        const char *text;
+        usec_t t;
+
+        if (json_get_string(doc, v, &text) < 0 || parse_usec(text, &t) < 0)
+                return -EINVAL;
+        t /= USEC_PER_SEC;
+        if (t < CONFIG_LEASE_SEC_MIN || t > CONFIG_LEASE_SEC_MAX)
+                return -EINVAL;
+        *ret = (uint32_t) t;
+        return 0;
+}
+
+static int read_protocol(const JsonDoc *doc, JsonVal v, void *field) {
+        const char *text;
+
+        if (json_get_string(doc, v, &text) < 0 || (!streq(text, "tcp") && !streq(text, "udp")))
+                return -EINVAL;
+        return read_text(doc, v, field);
+}
+
+static int read_source(const JsonDoc *doc, JsonVal v, void *field) {
+        const char *text;
+
+        if (json_get_string(doc, v, &text) < 0 || (!streq(text, "client") && !streq(text, "gateway")))
+                return -EINVAL;
+        return read_text(doc, v, field);
+}
+
+static int read_dns_servers(const JsonDoc *doc, JsonVal v, void *field) {
+        char ***ret = field, **list;
+        size_t n = json_size(doc, v);
+
+        if (json_type(doc, v) != JSON_ARRAY || n < 1 || n > CONFIG_LIST_MAX)
+                return -EINVAL;
+        list = *ret = calloc(n + 1, sizeof(*list));
+        if (!list)
+                return -ENOMEM;
+
+        for (size_t i = 0; i < n; i++) {
+                JsonVal item = json_item(doc, v, i);
+                const char *text;
+                Endpoint e;
+                int r;
+
+                if (json_get_string(doc, item, &text) < 0 || (ip_parse(text, &e.addr) < 0 && endpoint_parse(text, &e) < 0))
+                        return -EINVAL;
+                r = read_text(doc, item, &list[i]);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int read_static_leases(const JsonDoc *doc, JsonVal v, void *field) {
+        char ***ret = field, **list;
+        size_t n = json_size(doc, v);
+
+        if (json_type(doc, v) != JSON_OBJECT || n > CONFIG_LIST_MAX)
+                return -EINVAL;
+        list = *ret = calloc(2 * n + 1, sizeof(*list));
+        if (!list)
+                return -ENOMEM;
+
+        for (size_t i = 0; i < n; i++) {
+                const char *addr, *mac;
+                JsonVal item = json_member(doc, v, i, &addr);
+                IpAddr a;
+                MacAddr m;
+                int r;
+
+                if (json_get_string(doc, item, &mac) < 0 || ip_parse(addr, &a) < 0 || !ip_is_v4(&a) || mac_parse(mac, &m) < 0)
+                        return -EINVAL;
+                list[2 * i] = strdup(addr);
+                if (!list[2 * i])
+                        return -ENOMEM;
+                r = read_text(doc, item, &list[2 * i + 1]);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* ---- the table ---- */
+
+#define MAIN(key, field, fn, expected_text, meaning_text)                                                      \
+        { "vnetd.json", key, expected_text, meaning_text, fn, offsetof(Config, field), false }
+#define NETWORK(key, field, fn, expected_text, meaning_text)                                                   \
+        { "networks.d", key, expected_text, meaning_text, fn, offsetof(ConfigNetwork, field), false }
+#define FORWARD(key, field, fn, must, expected_text, meaning_text)                                             \
+        { "forwards", key, expected_text, meaning_text, fn, offsetof(ConfigForward, field), must }
+
+static const ConfigKey keys[] = {
+        MAIN("logLevel", log_level, read_log_level, "one of \"emerg\" ... \"err\", \"warning\", \"notice\", \"info\", \"debug\"",
+             "what is logged; --log-level= on the command line goes before it"),
+        MAIN("hostLoopback", host_loopback, read_bool, "true or false",
+             "whether the host address of networks that do not say leads to the loopback of the host"),
+
+        NETWORK("subnet", subnet, read_subnet, "an IPv4 subnet such as \"192.168.127.0/24\"",
+                "addresses of the network; the gateway is the first, the host the last"),
+        NETWORK("subnet6", subnet6, read_subnet6, "an IPv6 prefix such as \"fd00:1:2:3::/64\"", "IPv6 addresses of the network"),
+        NETWORK("mtu", mtu, read_mtu, "a number from 576 to 65520", "the largest MTU offered to guests"),
+        NETWORK("domain", domain, read_domain, "a domain name such as \"vnet.internal\"",
+                "the domain guests' names are in, and their search domain"),
+        NETWORK("dnsServers", dns_servers, read_dns_servers, "a list of addresses, each with or without a port",
+                "whom DNS queries are relayed to, instead of the resolvers of the host"),
+        NETWORK("hostLoopback", host_loopback, read_bool, "true or false",
+                "whether the host address leads to the loopback of the host"),
+        NETWORK("staticLeases", static_leases, read_static_leases,
+                "an object of IPv4 addresses with a MAC address each, such as {\"192.168.127.10\": \"52:54:00:00:00:10\"}",
+                "addresses kept for guests by their MAC address"),
+        NETWORK("leaseTime", lease_sec, read_lease_time, "a duration from \"60s\" to \"365d\"", "how long DHCP leases last"),
+        { "networks.d", "forwards", "a list of objects", "ports of the host that lead to guests", NULL, 0, false },
+
+        FORWARD("protocol", protocol, read_protocol, false, "\"tcp\" or \"udp\"", "of the forward; tcp when it does not say"),
+        FORWARD("local", local, read_text, true, "a text such as \"6443\" or \"127.0.0.1:6443\"",
+                "where the host listens: PORT (loopback), ADDRESS:PORT, or :PORT (all addresses)"),
+        FORWARD("remote", remote, read_text, false, "a text such as \"192.168.127.2:6443\"",
+                "where it leads: ADDRESS:PORT, ADDRESS, or :PORT for the only guest; the same port when it does not say"),
+        FORWARD("source", source, read_source, false, "\"client\" or \"gateway\"",
+                "whose address the guest sees: the client's where it can be routed back, or the gateway's"),
+};
+
+const ConfigKey *config_keys(size_t *ret_n) {
+        *ret_n = ELEMENTSOF(keys);
+        return keys;
+}
+
+static const ConfigKey *find_key(const char *section, const char *name) {
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++)
+                if (streq(keys[i].section, section) && streq(keys[i].name, name))
+                        return &keys[i];
+        return NULL;
+}
+
+/* What stands there instead, for the end of a message. */
+static const char *describe_value(const JsonDoc *doc, JsonVal v, char buf[static 80]) {
+        const char *text;
+
+        if (json_get_string(doc, v, &text) < 0)
+                return json_type_to_name(json_type(doc, v));
+        (void) snprintf(buf, 80, "\"%s\"", ERROR_QUOTE(text));
+        return buf;
+}
+
+typedef struct Reader {
+        Config *config; /* (borrowed) */
+        const JsonDoc *doc; /* (borrowed) */
+        const char *path; /* (borrowed) */
+} Reader;
+
+static int unknown_key(const Reader *rd, const char *section, const char *name, JsonVal v) {
+        char known[256] = "";
+        size_t len = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++)
+                if (streq(keys[i].section, section) && len < sizeof(known))
+                        len += (size_t) snprintf(known + len, sizeof(known) - len, "%s%s", len > 0 ? ", " : "", keys[i].name);
+        return problem(rd->config, "%s:%u: unknown key '%s'; there are: %s", rd->path, json_line(rd->doc, v), ERROR_QUOTE(name),
+                       known);
+}
+
+static int wrong_value(const Reader *rd, const ConfigKey *key, JsonVal v) {
+        return problem(rd->config, "%s:%u: %s: expected %s, not %s", rd->path, json_line(rd->doc, v), key->name, key->expected,
+                       describe_value(rd->doc, v, (char[80]){ 0 }));
+}
+
+static int read_forwards(const Reader *rd, const ConfigKey *key, JsonVal list, ConfigNetwork *n);
+
+/**
+ * read_section() - read an object's keys into a struct, by the table
+ * @rd:         where problems go
+ * @object:     the JSON object
+ * @section:    of the table
+ * @base:       the struct the offsets of the section are of
+ *
+ * Goes on after a problem, so that all are told at once; the struct then holds what was good.
+ *
+ * Return: 0; -ENOMEM.
+ */
+static int read_section(const Reader *rd, JsonVal object, const char *section, void *base) {
+        int r;
+
+        if (json_type(rd->doc, object) != JSON_OBJECT)
+                return problem(rd->config, "%s:%u: expected an object, not %s", rd->path, json_line(rd->doc, object),
+                               json_type_to_name(json_type(rd->doc, object)));
+
+        for (size_t i = 0; i < json_size(rd->doc, object); i++) {
+                const char *name;
+                JsonVal v = json_member(rd->doc, object, i, &name);
+                const ConfigKey *key = find_key(section, name);
+
+                if (!key)
+                        r = unknown_key(rd, section, name, v);
+                else if (!key->read)
+                        r = read_forwards(rd, key, v, base);
+                else
+                        r = key->read(rd->doc, v, (char *) base + key->offset);
+                if (r == -EINVAL)
+                        r = wrong_value(rd, key, v);
+                if (r < 0)
+                        return r;
+        }
+
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++)
+                if (keys[i].required && streq(keys[i].section, section) &&
+                    json_get(rd->doc, object, keys[i].name) == JSON_NONE) {
+                        r = problem(rd->config, "%s:%u: %s is missing", rd->path, json_line(rd->doc, object), keys[i].name);
+                        if (r < 0)
+                                return r;
+                }
+        return 0;
+}
+
+static int default_text(char **field, const char *text) {
+        if (!*field)
+                *field = strdup(text);
+        return *field ? 0 : -ENOMEM;
+}
+
+static int read_forwards(const Reader *rd, const ConfigKey *key, JsonVal list, ConfigNetwork *n) {
+        size_t n_items = json_size(rd->doc, list);
+        int r;
+
+        if (json_type(rd->doc, list) != JSON_ARRAY)
+                return -EINVAL;
+        if (n_items > CONFIG_FORWARDS_MAX)
+                return problem(rd->config, "%s:%u: %s: at most %d are allowed, not %zu", rd->path, json_line(rd->doc, list), key->name,
+                               CONFIG_FORWARDS_MAX, n_items);
+
+        n->forwards = calloc(n_items + 1, sizeof(*n->forwards));
+        if (!n->forwards)
+                return -ENOMEM;
+        for (; n->n_forwards < n_items;) {
+                JsonVal item = json_item(rd->doc, list, n->n_forwards);
+                ConfigForward *f = &n->forwards[n->n_forwards++];
+
+                f->line = json_line(rd->doc, item);
+                r = read_section(rd, item, "forwards", f);
+                if (r >= 0)
+                        r = default_text(&f->protocol, "tcp");
+                if (r >= 0)
+                        r = default_text(&f->remote, "");
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* ---- files ---- */
+
+static int parse_document(Config *c, const char *path, const char *text, size_t len, JsonDoc **ret) {
+        const char *what = NULL;
+        unsigned line = 0;
+        int r;
+
+        r = json_parse(ret, text, len, &line, &what);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0) {
+                *ret = NULL;
+                return problem(c, "%s:%u: %s", path, MAX(line, 1U), what ?: "this is not JSON");
+        }
+        return 0;
+}
+
+int config_parse_main(Config *c, const char *path, const char *text, size_t len) {
+        _cleanup_(json_freep) JsonDoc *doc = NULL;
+        size_t before = c->n_problems;
+        int r;
+
+        r = parse_document(c, path, text, len, &doc);
+        if (r < 0)
+                return r;
+        if (doc) {
+                r = read_section(&(Reader){ c, doc, path }, json_root(doc), "vnetd.json", c);
+                if (r < 0)
+                        return r;
+        }
+        if (c->n_problems > before) {
+                c->main_broken = true;
+                c->log_level = c->host_loopback = -1;
+        }
+        return 0;
+}
+
+static void free_list(char **list) {
+        for (size_t i = 0; list && list[i]; i++)
+                free(list[i]);
+        free(list);
+}
+
+static void network_deinit(ConfigNetwork *n) {
+        for (size_t i = 0; i < n->n_forwards; i++) {
+                free(n->forwards[i].protocol);
+                free(n->forwards[i].local);
+                free(n->forwards[i].remote);
+                free(n->forwards[i].source);
+        }
+        free(n->forwards);
+        free_list(n->dns_servers);
+        /* A half-read list of pairs may have a hole only at its end: the value of the last pair. */
+        free_list(n->static_leases);
+        free(n->subnet);
+        free(n->subnet6);
+        free(n->domain);
+        free(n->name);
+        free(n->path);
+        free(n->text);
+}
+
+int config_parse_network(Config *c, const char *name, const char *path, const char *text, size_t len) {
+        _cleanup_(json_freep) JsonDoc *doc = NULL;
+        size_t before = c->n_problems;
+        ConfigNetwork *grown, *n;
+        int r;
+
+        grown = reallocarray(c->networks, c->n_networks + 1, sizeof(*grown));
+        if (!grown)
+                return -ENOMEM;
+        c->networks = grown;
+        n = &c->networks[c->n_networks++];
+        *n = (ConfigNetwork){ .host_loopback = -1 };
+        n->name = strdup(name);
+        n->path = strdup(path);
+        n->text = strndup(text, len);
+        if (!n->name || !n->path || !n->text)
+                return -ENOMEM;
+
+        r = parse_document(c, path, text, len, &doc);
+        if (r >= 0 && doc)
+                r = read_section(&(Reader){ c, doc, path }, json_root(doc), "networks.d", n);
+        if (r < 0)
+                return r;
+        /* With the list of problems full there may be more: broken is the safe side. */
+        n->broken = c->n_problems > before || c->n_problems == CONFIG_PROBLEMS_MAX;
+        return 0;
+}
+
+/* Reads @path whole. Returns 1, 0 when there is no such file, -ENOMEM. What cannot be read is a problem and reads as 0 with
+ * @ret_text NULL set to "" and @ret_bad true. An empty file and /dev/null are there, with length 0. */
+static int read_file(Config *c, const char *path, char **ret_text, size_t *ret_len, bool *ret_bad) {
+        _cleanup_close_ int fd = -EBADF;
+        _cleanup_free_ char *buf = NULL;
+        const char *why = NULL;
+        size_t len = 0;
+        ssize_t n = 0;
+        struct stat st;
+
+        *ret_bad = false;
+        buf = malloc(JSON_TEXT_MAX + 1);
+        if (!buf)
+                return -ENOMEM;
+
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+                return 0;
+        if (fd < 0 || fstat(fd, &st) < 0)
+                why = strerrordesc_np(errno);
+        else if (S_ISREG(st.st_mode)) {
+                while (len <= JSON_TEXT_MAX && (n = read(fd, buf + len, JSON_TEXT_MAX + 1 - len)) > 0)
+                        len += (size_t) n;
+                if (n < 0)
+                        why = strerrordesc_np(errno);
+                else if (len > JSON_TEXT_MAX)
+                        why = "it is larger than 1 MiB";
+        } else if (!S_ISCHR(st.st_mode))
+                why = "it is no regular file";
+
+        *ret_bad = why;
+        if (why && problem(c, "%s: cannot be read: %s", path, why) < 0)
+                return -ENOMEM;
+        *ret_text = TAKE_PTR(buf);
+        *ret_len = why ? 0 : len;
+        return 1;
+}
+
+static int load_main(Config *c, const char *const *dirs) {
+        for (; *dirs; dirs++) {
+                _cleanup_free_ char *path = NULL, *text = NULL;
+                size_t len;
+                bool bad;
+                int r;
+
+                if (asprintf(&path, "%s/vnetd.json", *dirs) < 0)
+                        return -ENOMEM;
+                r = read_file(c, path, &text, &len, &bad);
+                if (r < 0)
+                        return r;
+                c->main_broken = bad;
+                if (r > 0)
+                        return len > 0 ? config_parse_main(c, path, text, len) : 0;
+        }
+        return 0;
+}
+
+static int load_network(Config *c, const char *dir, const char *file) {
+        _cleanup_free_ char *path = NULL, *text = NULL, *name = NULL;
+        size_t len;
+        bool bad;
+        int r;
+
+        name = strndup(file, strlen(file) - strlen(".json"));
+        if (!name || asprintf(&path, "%s/networks.d/%s", dir, file) < 0)
+                return -ENOMEM;
+        if (!name_is_valid(name))
+                return problem(c, "%s/networks.d/%s: '%s' cannot be the name of a network: letters, digits, '_', '.' and '-', at most %d",
+                               dir, ERROR_QUOTE(file), ERROR_QUOTE(name), NAME_MAX_LEN);
+
+        r = read_file(c, path, &text, &len, &bad);
+        if (r <= 0 || (len == 0 && !bad))
+                return MIN(r, 0);
+        r = config_parse_network(c, name, path, bad ? "{}" : text, bad ? 2 : len);
+        if (r >= 0 && bad)
+                c->networks[c->n_networks - 1].broken = true;
+        return r;
+}
+
+static int is_json(const struct dirent *d) {
+        size_t len = strlen(d->d_name);
+
+        return d->d_name[0] != '.' && len > 5 && streq(d->d_name + len - 5, ".json");
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b) {
+        return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* Is there a file of that name in a directory before dirs[n]? Anything of the name hides. */
+static bool is_hidden(const char *const *dirs, size_t n, const char *file) {
+        for (size_t i = 0; i < n; i++) {
+                char path[PATH_MAX];
+                struct stat st;
+
+                if (snprintf(path, sizeof(path), "%s/networks.d/%s", dirs[i], file) < (int) sizeof(path) && lstat(path, &st) >= 0)
+                        return true;
+        }
+        return false;
+}
+
+static int load_networks_of(Config *c, const char *const *dirs, size_t i) {
+        _cleanup_free_ char *path = NULL;
+        struct dirent **entries;
+        int n, r = 0;
+
+        if (asprintf(&path, "%s/networks.d", dirs[i]) < 0)
+                return -ENOMEM;
+        n = scandir(path, &entries, is_json, by_name);
+        if (n < 0 && errno != ENOENT && errno != ENOTDIR)
+                return errno == ENOMEM ? -ENOMEM : problem(c, "%s: cannot be read: %s", path, strerrordesc_np(errno));
+
+        for (int k = 0; k < n; k++) {
+                if (r >= 0 && !is_hidden(dirs, i, entries[k]->d_name)) {
+                        if (c->n_networks < CONFIG_FILES_MAX)
+                                r = load_network(c, dirs[i], entries[k]->d_name);
+                        else
+                                r = problem(c, "%s/%s: ignored: there are more than %d files", path, ERROR_QUOTE(entries[k]->d_name),
+                                            CONFIG_FILES_MAX);
+                }
+                free(entries[k]);
+        }
+        if (n >= 0)
+                free(entries);
+        return r;
+}
+
+int config_load(Config **ret, const char *const *dirs) {
+        _cleanup_(config_freep) Config *c = NULL;
+        int r;
+
+        c = malloc(sizeof(*c));
+        if (!c)
+                return -ENOMEM;
+        *c = (Config){ .log_level = -1, .host_loopback = -1 };
+
+        r = load_main(c, dirs);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; dirs[i]; i++) {
+                r = load_networks_of(c, dirs, i);
+                if (r < 0)
+                        return r;
+        }
+        *ret = TAKE_PTR(c);
+        return 0;
+}
+
+Config *config_free(Config *c) {
+        if (!c)
+                return NULL;
+        for (size_t i = 0; i < c->n_networks; i++)
+                network_deinit(&c->networks[i]);
+        for (size_t i = 0; i < c->n_problems; i++)
+                free(c->problems[i]);
+        free(c->networks);
+        free(c->problems);
+        free(c);
+        return NULL;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * Configuration files: vnetd.json and networks.d/NAME.json. Strict: an unknown key, a wrong type or a value that cannot be is a
+ * problem "FILE:LINE: KEY: expected ...". Reads and checks form; whether networks fit together is the manager's to say. Never
+ * changes anything, never logs.
+ */
+
+#include "basic/json.h"
+#include "daemon/error.h"
+
+#define CONFIG_FILES_MAX 256
+#define CONFIG_FORWARDS_MAX 256
+#define CONFIG_LIST_MAX 1024 /* static leases, servers ... in one list */
+#define CONFIG_PROBLEMS_MAX 64
+#define CONFIG_LEASE_SEC_MIN 60
+#define CONFIG_LEASE_SEC_MAX (365 * 24 * 3600)
+
+typedef struct ConfigForward {
+        char *protocol, *local, *remote, *source; /* (owned) source nullable */
+        unsigned line;
+} ConfigForward;
+
+typedef struct ConfigNetwork {
+        char *name, *path; /* (owned) */
+        char *text;        /* (owned) the file as read: the same text is the same network */
+        bool broken;       /* it has problems: the rest is not to be used */
+        char *subnet, *subnet6, *domain; /* (owned, nullable: unset) */
+        uint32_t mtu;                    /* 0: unset */
+        char **dns_servers;              /* (owned, nullable) NULL-terminated */
+        char **static_leases;            /* (owned, nullable) pairs: address, MAC; NULL-terminated */
+        int host_loopback;               /* -1: unset */
+        uint32_t lease_sec;              /* 0: unset */
+        ConfigForward *forwards;         /* (owned) */
+        size_t n_forwards;
+} ConfigNetwork;
+
+typedef struct Config {
+        int log_level;     /* -1: unset */
+        int host_loopback; /* -1: unset */
+        bool main_broken;  /* vnetd.json has problems: the two above are unset */
+        ConfigNetwork *networks; /* (owned) by name */
+        size_t n_networks;
+        char **problems; /* (owned) one sentence each, at most CONFIG_PROBLEMS_MAX */
+        size_t n_problems;
+} Config;
+
+/* Reads all files below @dirs (NULL-terminated, the most important first): a file hides those of the same name in later ones, and an
+ * empty one (or a link to /dev/null) hides them and says nothing. Problems are in the result; -ENOMEM is the only error. */
+int config_load(Config **ret, const char *const *dirs);
+Config *config_free(Config *c); /* returns NULL */
+DEFINE_CLEANUP(Config *, config_free);
+
+/* One file's text, problems into @c. 0 or -ENOMEM. @path is for messages; @name comes from the file's name. */
+int config_parse_main(Config *c, const char *path, const char *text, size_t len);
+int config_parse_network(Config *c, const char *name, const char *path, const char *text, size_t len);
+
+/* The keys there are, for the manual. */
+typedef struct ConfigKey {
+        const char *section;  /* "vnetd.json", "networks.d", "forwards" */
+        const char *name;
+        const char *expected; /* "a list of addresses" */
+        const char *meaning;
+        int (*read)(const JsonDoc *doc, JsonVal v, void *field);
+        size_t offset; /* of the field in Config, ConfigNetwork or ConfigForward */
+        bool required;
+} ConfigKey;
+const ConfigKey *config_keys(size_t *ret_n);
