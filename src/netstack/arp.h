@@ -9,6 +9,7 @@
 
 #define ARP_NEIGHBOURS_MAX 1024
 #define ARP_QUEUE_MAX 16                            /* packets held for all unresolved addresses together */
+#define ARP_QUEUE_PER_ADDR_MAX 4                    /* of these for one address */
 #define ARP_REACHABLE_USEC (60 * USEC_PER_SEC)      /* then probed on next use */
 #define ARP_STALE_USEC (20 * USEC_PER_MINUTE)       /* then forgotten */
 #define ARP_PROBES_MAX 3                            /* a second apart */

@@ -89,11 +89,15 @@ typedef struct UdpFlow {
         IpAddr *peers;     /* (owned) addresses the guest has sent to: who may answer */
         uint16_t n_peers, next_peer;
         bool answered, dns_only;
+        bool readable;     /* an IN event not yet drained to -EAGAIN */
+        bool big;          /* what comes in of late is long: receive into whole-datagram rooms */
         uint32_t forward;  /* forward id when it came from outside, else 0 */
+        Endpoint client;   /* with forward: who speaks, in the host's world */
 } UdpFlow;
 
 typedef struct PingFlow {
         uint16_t host_id;
+        bool readable; /* an IN event not yet drained to -EAGAIN */
 } PingFlow;
 
 typedef struct Flow {

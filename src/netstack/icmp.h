@@ -21,5 +21,9 @@ void icmp_send_error(Netstack *s, const Packet *p, uint8_t type, uint8_t code, u
 void icmp_send_error_for(Netstack *s, const Endpoint *guest, const Endpoint *remote, uint8_t proto, const void *l4, size_t len,
                          uint8_t type, uint8_t code, uint32_t mtu, const IpAddr *src);
 
+/* What the host's stack said about a datagram of ours, told to the guest as if it had been on the path. False when the guest has no use
+ * for it. */
+bool icmp_relay_error(Netstack *s, const Endpoint *guest, const Endpoint *remote, uint8_t proto, const HostError *e);
+
 void ping_host_event(Netstack *s, Flow *f, uint32_t events);
 void ping_flow_close(Netstack *s, Flow *f); /* called by flow_close() */

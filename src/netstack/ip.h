@@ -5,6 +5,8 @@
  * IPv4 options are refused; what is longer than the guest's link is fragmented when it may be.
  */
 
+#include <netinet/ip.h>
+
 #include "netstack/netstack-private.h"
 
 typedef struct IpSend {
@@ -25,11 +27,28 @@ typedef struct IpSend {
  * sum into the checksum field when csum_start asks, and queues the frame. Resolves, fragments, or drops with a count. */
 void ip_send(Netstack *s, const IpSend *how, uint8_t *l4, size_t l4_len);
 
+/* Where a guest's packet for @port of its destination goes: true and @ret, else the guest is told why not (ICMP) and it is counted. */
+bool ip_route_or_refuse(Netstack *s, const Packet *p, uint16_t port, Endpoint *ret);
+
+/* Is it an address no error is ever sent about: not one host's (RFC 1122 3.2.2)? */
+bool ip_is_group(const Netstack *s, const IpAddr *a);
+
+/* The TTL to send on with: the gateway is one hop on the way out. The host's own default (0) for the host itself. */
+static inline uint8_t ip_ttl_out(const Netstack *s, const Packet *p) {
+        return netstack_is_ours(s, &p->dst) ? 0 : p->ttl - 1;
+}
+
 /* ip-fragment.c: bounded reassembly (RFC 791, RFC 8200 4.5; overlaps are refused as RFC 5722 asks). */
 #define FRAG_DATAGRAMS_MAX 64
+#define FRAG_PER_GUEST_MAX 16            /* of these from one MAC address */
 #define FRAG_BYTES_MAX (4 * 1024 * 1024)
 #define FRAG_PIECES_MAX 64               /* of one datagram */
 #define FRAG_TIMEOUT_USEC (15 * USEC_PER_SEC)
 int fragments_new(Fragments **ret, Netstack *s);
 Fragments *fragments_free(Fragments *f);
 uint32_t fragments_held(const Fragments *f);
+
+/* Takes one fragment: @header its IP header, @off its place in bytes, @more whether others follow; @p its fields, l4 its bytes. True when
+ * the datagram is whole: @p then speaks of all of it, in memory that stays until fragments_done(). */
+bool fragments_input(Fragments *f, Packet *p, const struct iphdr *header, uint32_t off, bool more);
+void fragments_done(Fragments *f); /* the batch is over: lets go of what fragments_input() handed out */

@@ -95,6 +95,7 @@ void icmp4_input(Netstack *s, Packet *p);
 void udp_input(Netstack *s, Packet *p);
 void tcp_input(Netstack *s, Packet *p); /* may keep pointers into the batch until tcp_input_done() */
 void tcp_input_done(Netstack *s);       /* the batch is over: one send a flow, one ACK a flow */
+void udp_input_done(Netstack *s);       /* the same: one send a socket. Both before fragments_done() of ip.h */
 
 /* Is it an address the gateway answers for itself (ARP, ping, services)? */
 static inline bool netstack_is_gateway(const Netstack *s, const IpAddr *a) {
