@@ -503,7 +503,6 @@ static void test_thread(void) {
         g_assert_cmpint(sigismember(&before, SIGTERM), ==, sigismember(&after, SIGTERM));
         loop_call(l, fast_nothing, NULL);
         loop_call(l, check_now, l);
-        g_usleep(1000); /* the name is set by the creating thread just after the start, loop_new() has returned since */
         loop_call(l, check_thread, NULL);
         loop_free(l);
 }
