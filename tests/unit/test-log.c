@@ -216,7 +216,8 @@ static int journal_child(void) {
         int fd = journal_listen();
 
         if (fd < 0)
-                return fd == -EPERM || fd == -ENOSPC || fd == -EACCES ? 77 : 1;
+                /* EINVAL: a sanitizer's own thread is in the way */
+                return fd == -EPERM || fd == -ENOSPC || fd == -EACCES || fd == -EINVAL ? 77 : 1;
 
         (void) log_set_target("journal");
         (void) log_full_fields(LOG_WARNING, -ENOENT, fields, "over: %m");
