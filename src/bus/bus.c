@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The connection, the tree of objects, and the manager's news as signals:
+ *
+ *     something made      InterfacesAdded, then PropertiesChanged of the network whose list it joined
+ *     something changed   PropertiesChanged
+ *     something removed   PropertiesChanged of the network whose list it left, then InterfacesRemoved
+ *
+ * Signals are sent on a best-effort basis: what cannot be sent is logged, the model goes on.
+ */
+
+#include "bus/bus-private.h"
+
+#include <stdio.h>
+#include <uthash.h>
+
+#include "basic/log.h"
+#include "basic/parse.h"
+
+struct DeviceHome {
+        const ManagedDevice *device;    /* key; (borrowed) never followed */
+        char network[NAME_MAX_LEN + 1]; /* "": none */
+        UT_hash_handle hh;
+};
+
+Bus *bus_current(sd_bus *sd) {
+        return sd_bus_slot_get_userdata(sd_bus_get_current_slot(sd));
+}
+
+/* ---- signals ---- */
+
+static void complain(int r, const char *what, const char *name) {
+        if (r < 0)
+                (void) log_warning_errno(r, "Cannot tell the bus that %s '%s' changed, ignoring: %m", what,
+                                         name);
+}
+
+static void network_property_changed(Bus *b, const char *name, const char *property) {
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        if (!manager_network(b->manager, name))
+                return;
+        r = bus_network_path(name, &path);
+        if (r >= 0)
+                r = sd_bus_emit_properties_changed(b->bus, path, BUS_INTERFACE_NETWORK, property, NULL);
+        complain(r, "network", name);
+}
+
+static void on_network(Manager *m, Network *n, ManagerChange change, void *userdata) {
+        const char *name = network_config(n)->name;
+        _cleanup_free_ char *path = NULL;
+        Bus *b = userdata;
+        int r;
+
+        r = bus_network_path(name, &path);
+        if (r >= 0)
+                switch (change) {
+                case MANAGER_ADDED:
+                        r = sd_bus_emit_object_added(b->bus, path);
+                        break;
+                case MANAGER_CHANGED:
+                        r = sd_bus_emit_properties_changed(b->bus, path, BUS_INTERFACE_NETWORK, "Devices",
+                                                           "Forwards", NULL);
+                        break;
+                case MANAGER_REMOVED:
+                        r = sd_bus_emit_object_removed(b->bus, path);
+                        break;
+                }
+        complain(r, "network", name);
+}
+
+/* Notes where @d is now and returns where it was before ("": nowhere), in @previous. */
+static int device_home_update(Bus *b, const ManagedDevice *d, bool leaving,
+                              char previous[static NAME_MAX_LEN + 1]) {
+        const char *now = d->network && !leaving ? network_config(d->network)->name : "";
+        DeviceHome *h;
+
+        previous[0] = 0;
+        HASH_FIND_PTR(b->homes, &d, h);
+        if (h)
+                (void) snprintf(previous, NAME_MAX_LEN + 1, "%s", h->network);
+        if (h && leaving) {
+                HASH_DEL(b->homes, h);
+                free(h);
+                return 0;
+        }
+        if (!h) {
+                if (leaving)
+                        return 0;
+                h = calloc(1, sizeof(*h));
+                if (!h)
+                        return -ENOMEM;
+                h->device = d;
+                HASH_ADD_PTR(b->homes, device, h);
+        }
+        (void) snprintf(h->network, sizeof(h->network), "%s", now);
+        return 0;
+}
+
+static void on_device(Manager *m, ManagedDevice *d, ManagerChange change, void *userdata) {
+        const char *name = d->device->name, *now;
+        char previous[NAME_MAX_LEN + 1];
+        _cleanup_free_ char *path = NULL;
+        Bus *b = userdata;
+        int r;
+
+        if (change == MANAGER_REMOVED)
+                b->leaving_device = d;
+        now = d->network && change != MANAGER_REMOVED ? network_config(d->network)->name : "";
+        r = device_home_update(b, d, change == MANAGER_REMOVED, previous);
+        if (r >= 0)
+                r = bus_device_path(name, &path);
+        if (r >= 0 && change == MANAGER_ADDED)
+                r = sd_bus_emit_object_added(b->bus, path);
+        else if (r >= 0 && change == MANAGER_CHANGED)
+                r = sd_bus_emit_properties_changed(b->bus, path, BUS_INTERFACE_DEVICE, "Network", "State",
+                                                   "Mtu", NULL);
+        complain(r, "device", name);
+
+        if (!streq(previous, now)) {
+                if (previous[0])
+                        network_property_changed(b, previous, "Devices");
+                if (now[0])
+                        network_property_changed(b, now, "Devices");
+        }
+        if (path && change == MANAGER_REMOVED)
+                complain(sd_bus_emit_object_removed(b->bus, path), "device", name);
+        b->leaving_device = NULL;
+}
+
+static void on_forward(Manager *m, ManagedForward *f, ManagerChange change, void *userdata) {
+        _cleanup_free_ char *path = NULL;
+        Bus *b = userdata;
+        int r;
+
+        if (change == MANAGER_REMOVED)
+                b->leaving_forward = f;
+        r = bus_forward_path(f->id, &path);
+        if (r >= 0 && change == MANAGER_ADDED)
+                r = sd_bus_emit_object_added(b->bus, path);
+        complain(r, "forward", f->local);
+        if (change != MANAGER_CHANGED)
+                network_property_changed(b, network_config(f->network)->name, "Forwards");
+        if (path && change == MANAGER_REMOVED)
+                complain(sd_bus_emit_object_removed(b->bus, path), "forward", f->local);
+        b->leaving_forward = NULL;
+}
+
+static void on_lease(Manager *m, Network *n, const Lease *lease, bool added, void *userdata) {
+        complain(bus_network_lease_signal(userdata, n, lease, added), "a lease of network",
+                 network_config(n)->name);
+}
+
+static const ManagerHandler manager_handler = {
+        .network = on_network,
+        .device = on_device,
+        .forward = on_forward,
+        .lease = on_lease,
+};
+
+/* ---- the tree ---- */
+
+static int export_kind(Bus *b, const char *prefix, const char *interface, const sd_bus_vtable *vtable,
+                       sd_bus_object_find_t find, sd_bus_node_enumerator_t enumerate) {
+        int r;
+
+        r = sd_bus_add_fallback_vtable(b->bus, NULL, prefix, interface, vtable, find, b);
+        if (r < 0)
+                return r;
+        return sd_bus_add_node_enumerator(b->bus, NULL, prefix, enumerate, b);
+}
+
+static int export_objects(Bus *b) {
+        /* systemctl service-log-level looks at the well-known path, people who browse at the root. */
+        static const char *const log_control_paths[] = { "/org/freedesktop/LogControl1", BUS_PATH };
+        int r;
+
+        r = sd_bus_add_object_manager(b->bus, NULL, BUS_PATH);
+        if (r >= 0)
+                r = sd_bus_add_object_vtable(b->bus, NULL, BUS_PATH, BUS_INTERFACE_MANAGER,
+                                             bus_manager_vtable, b);
+        for (size_t i = 0; i < ELEMENTSOF(log_control_paths) && r >= 0; i++)
+                r = sd_bus_add_object_vtable(b->bus, NULL, log_control_paths[i],
+                                             "org.freedesktop.LogControl1", bus_log_control_vtable, b);
+        if (r >= 0)
+                r = export_kind(b, BUS_PATH "/network", BUS_INTERFACE_NETWORK, bus_network_vtable,
+                                bus_network_find, bus_network_enumerate);
+        if (r >= 0)
+                r = export_kind(b, BUS_PATH "/device", BUS_INTERFACE_DEVICE, bus_device_vtable,
+                                bus_device_find, bus_device_enumerate);
+        if (r >= 0)
+                r = export_kind(b, BUS_PATH "/forward", BUS_INTERFACE_FORWARD, bus_forward_vtable,
+                                bus_forward_find, bus_forward_enumerate);
+        if (r < 0)
+                return log_error_errno(r, "Cannot export the D-Bus objects: %m");
+        return 0;
+}
+
+/* ---- the connection ---- */
+
+static int open_address(sd_bus **ret, const char *address) {
+        sd_bus *bus = NULL;
+        int r;
+
+        r = sd_bus_new(&bus);
+        if (r < 0)
+                return r;
+        r = sd_bus_set_address(bus, address);
+        if (r >= 0)
+                r = sd_bus_set_bus_client(bus, true);
+        if (r >= 0)
+                r = sd_bus_negotiate_fds(bus, true);
+        if (r >= 0)
+                r = sd_bus_set_description(bus, "vnetd");
+        if (r >= 0)
+                r = sd_bus_start(bus);
+        if (r < 0) {
+                sd_bus_unref(bus);
+                return r;
+        }
+        *ret = bus;
+        return 0;
+}
+
+static int connect_bus(Bus *b, sd_event *event, const BusConfig *config) {
+        const char *what;
+        int r;
+
+        if (config->address) {
+                what = config->address;
+                r = open_address(&b->bus, config->address);
+        } else if (config->user) {
+                what = "the session bus";
+                r = sd_bus_open_user_with_description(&b->bus, "vnetd");
+        } else {
+                what = "the system bus";
+                r = sd_bus_open_system_with_description(&b->bus, "vnetd");
+        }
+        if (r >= 0)
+                r = sd_bus_attach_event(b->bus, event, SD_EVENT_PRIORITY_NORMAL);
+        if (r >= 0)
+                r = sd_bus_set_exit_on_disconnect(b->bus, true);
+        if (r < 0)
+                return log_error_errno(r, "Cannot connect to %s: %m", what);
+        return 0;
+}
+
+static int take_name(Bus *b) {
+        int r;
+
+        r = sd_bus_request_name(b->bus, BUS_NAME, 0);
+        if (r == -EEXIST)
+                return log_error_errno(r, "The name " BUS_NAME " is taken: another vnetd runs on this bus");
+        if (r < 0)
+                return log_error_errno(r, "The bus refuses the name " BUS_NAME ": %m");
+        return 0;
+}
+
+static PolkitMode polkit_mode(const BusConfig *config) {
+        if (config->always_query_polkit)
+                return POLKIT_MODE_ALWAYS_ASK;
+        if (config->no_polkit)
+                return POLKIT_MODE_ALLOW;
+        return config->user && !config->address ? POLKIT_MODE_REFUSE : POLKIT_MODE_ASK;
+}
+
+int bus_new(Bus **ret, sd_event *event, Manager *m, const BusConfig *config) {
+        _cleanup_(bus_freep) Bus *b = NULL;
+        int r;
+
+        b = calloc(1, sizeof(*b));
+        if (!b)
+                return log_oom();
+        b->manager = m;
+
+        r = connect_bus(b, event, config);
+        if (r < 0)
+                return r;
+        r = polkit_new(&b->polkit, b->bus, event, polkit_mode(config));
+        if (r < 0)
+                return log_oom();
+        r = export_objects(b);
+        if (r < 0)
+                return r;
+        for (ManagedDevice *d = NULL;
+             (d = manager_next_device(m, d));) { /* those there are before we listen */
+                char previous[NAME_MAX_LEN + 1];
+
+                if (device_home_update(b, d, false, previous) < 0)
+                        return log_oom();
+        }
+        manager_set_handler(m, &manager_handler, b);
+        r = take_name(b);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(b);
+        return 0;
+}
+
+Bus *bus_free(Bus *b) {
+        DeviceHome *h, *next;
+
+        if (!b)
+                return NULL;
+        manager_set_handler(b->manager, NULL, NULL);
+        polkit_free(b->polkit);
+        sd_bus_flush_close_unref(b->bus);
+        HASH_ITER(hh, b->homes, h, next) {
+                HASH_DEL(b->homes, h);
+                free(h);
+        }
+        free(b);
+        return NULL;
+}
