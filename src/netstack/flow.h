@@ -46,43 +46,46 @@ typedef struct TcpParked TcpParked;
 
 /* Sequence numbers are host order. "snd": gateway to guest; "rcv": guest to gateway. */
 typedef struct TcpFlow {
-        uint8_t state;          /* TcpState */
+        uint8_t state;                  /* TcpState */
         uint8_t snd_wscale, rcv_wscale; /* shift of what the guest advertises; of what we do */
-        bool ts_ok : 1, sack_ok : 1, ecn_ok : 1;
+        uint8_t dup_acks, retries, n_sacks;
+        bool ts_ok : 1, sack_ok : 1, wscale_ok : 1; /* options both ends have */
         bool host_readable : 1; /* an IN event not yet drained to -EAGAIN */
         bool host_blocked : 1;  /* a short send: wait for OUT */
-        bool host_eof : 1;      /* the host said end of stream */
-        bool host_reset : 1;
+        bool host_eof : 1;      /* the host's end of stream is the byte after the last one peeked */
         bool fin_sent : 1;      /* our FIN has a sequence number: snd_max - 1 */
-        bool fin_received : 1;  /* the guest's FIN came in order */
-        bool fin_passed : 1;    /* and was passed on by shutdown */
-        bool fin_pending : 1;   /* the guest's FIN waits behind parked bytes */
+        bool fin_received : 1;  /* the guest's FIN came in order: rcv_nxt is behind it */
+        bool fin_passed : 1;    /* and was passed on by shutdown, once every byte before it was */
         bool ack_now : 1;       /* an ACK is owed at the end of the batch */
-        bool in_recovery : 1, rto_recovery : 1, probing : 1;
+        bool in_recovery : 1;   /* fast retransmit under way until snd_una reaches recover */
         bool output_blocked : 1; /* the device was full */
-        bool rtt_timing : 1;
-        uint8_t dup_acks, retries, n_sacks, syn_opts;
+        bool rexmit_due : 1;    /* a retransmission is owed at the end of the batch */
+        bool in_ready : 1;      /* queued for another turn of output */
+        bool interactive : 1;   /* the host answers quickly: ACKs wait for its answer */
+        bool delayed_ack : 1;   /* an ACK waits for that answer until ack_at */
+        bool host_drained : 1;  /* the last peek took all there was */
         uint16_t mss;           /* payload bytes of a full segment to the guest, options deducted */
-        uint16_t our_mss;       /* what we offered */
         uint32_t iss, irs;
         uint32_t snd_una, snd_nxt, snd_max, snd_wnd, snd_wl1, snd_wl2, max_snd_wnd;
         uint32_t cwnd, ssthresh, recover, rexmit_nxt;
-        uint32_t rcv_nxt, rcv_adv;    /* next expected; right edge we promised */
-        uint32_t rcv_wnd_max;         /* how far ahead of rcv_nxt we promise at most */
-        uint32_t discarded;           /* sequence number up to which bytes left the host's receive queue */
+        uint32_t discarded;     /* sequence number of the first byte in the host's receive queue */
+        uint32_t rcv_nxt;       /* next byte expected */
+        uint32_t rcv_adv;       /* right edge we promised; never moves left */
+        uint32_t host_nxt;      /* next byte the host socket is to be given; [host_nxt, rcv_nxt) is parked or in the batch */
+        uint32_t last_ooo;      /* start of the newest out-of-order block: the first to be reported (RFC 2018 4) */
         uint32_t ts_recent, ts_offset, last_ack_sent;
-        usec_t ts_recent_age;
-        uint32_t srtt, rttvar, rto;   /* usec; srtt 0: none yet */
-        uint32_t rtt_seq;
+        uint32_t srtt, rttvar, rto; /* usec; srtt 0: none yet */
+        uint32_t rtt_seq;       /* a byte being timed without timestamps; rtt_start 0: none */
         usec_t rtt_start;
+        usec_t rto_at;          /* retransmission or zero-window probe; USEC_INFINITY: off */
+        usec_t ack_at;          /* delayed ACK; USEC_INFINITY: off */
+        usec_t probe_at;        /* keepalive, or the end of a handshake that never ends */
         uint32_t retransmits;
-        uint32_t parked_bytes;
-        TcpParked *parked;            /* (owned) in order of sequence: first what a short send left, then what came out of order */
-        SackRange sacks[TCP_SACKS_MAX]; /* of the guest, about our bytes */
-        uint16_t batch_slot;          /* place in the current batch plus one; 0: none */
-        usec_t keepalive_at;
-        usec_t rto_at, persist_at;    /* USEC_INFINITY: off */
-        usec_t linger_at;
+        uint32_t parked_bytes;  /* in the list below */
+        TcpParked *parked;      /* (owned) by sequence: first what a short send left, then what came out of order */
+        SackRange sacks[TCP_SACKS_MAX]; /* the guest's, about our bytes; sorted, disjoint */
+        uint32_t half_prev, half_next; /* neighbours in the queue of half-open flows */
+        uint16_t batch_slot;    /* place in the current input batch plus one; 0: none */
 } TcpFlow;
 
 typedef struct UdpFlow {
@@ -105,7 +108,6 @@ typedef struct Flow {
         uint32_t index, generation;
         uint32_t hash;
         uint32_t next;       /* chain of its bucket; of the free list */
-        uint8_t proto_pad;
         bool inbound, closing;
         MacAddr guest_mac;
         uint32_t guest_mtu;  /* of the guest's link */
@@ -132,6 +134,7 @@ void flow_close(Netstack *s, Flow *f, bool reset);
 void flow_reap(FlowTable *t); /* at the end of a batch */
 Flow *flow_by_cookie(FlowTable *t, uint64_t cookie); /* NULL when it is gone */
 uint64_t flow_cookie(const Flow *f);
+Flow *flow_at(const FlowTable *t, uint32_t index); /* @index must be one a flow has, or had */
 uint32_t flow_count(const FlowTable *t, FlowKind kind);
 Flow *flow_next(const FlowTable *t, const Flow *after); /* iteration: NULL begins; order is by slot; rare paths only */
 Flow *flow_oldest_idle(FlowTable *t, FlowKind kind);    /* least recently used, for making room; O(n), at limits only; NULL */

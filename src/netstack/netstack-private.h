@@ -52,6 +52,8 @@ struct Netstack {
         size_t arena_used;
         Frame out[FRAME_BATCH_MAX];
         struct iovec out_iov[FRAME_BATCH_MAX];
+        uint32_t out_flow[FRAME_BATCH_MAX]; /* index of the TCP flow whose data the frame carries; 0: none */
+        uint32_t tx_flow; /* the same for the frame about to be committed; netstack_tx_commit() clears it */
         unsigned n_out;
         uint16_t ip_id; /* of datagrams that may be fragmented (RFC 6864) */
 };
@@ -94,6 +96,7 @@ void ip4_input(Netstack *s, const Frame *frame, const MacAddr *src_mac, const Ma
 void icmp4_input(Netstack *s, Packet *p);
 void udp_input(Netstack *s, Packet *p);
 void tcp_input(Netstack *s, Packet *p); /* may keep pointers into the batch until tcp_input_done() */
+void udp_input_done(Netstack *s);       /* the batch is over: one send a mapping */
 void tcp_input_done(Netstack *s);       /* the batch is over: one send a flow, one ACK a flow */
 void udp_input_done(Netstack *s);       /* the same: one send a socket. Both before fragments_done() of ip.h */
 

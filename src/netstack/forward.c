@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The table of forwards in, and the two decisions it stands for: which guest a connection goes to, and whose address the guest sees.
+ * Never opens or binds a socket: those come from outside, where the privileges are.
+ */
+
+#include "netstack/forward.h"
+
+#include <errno.h>
+
+#include "netstack/dhcp.h"
+
+struct ForwardTable {
+        Netstack *stack;  /* (borrowed) */
+        Forward *slots;   /* (owned) */
+        uint32_t n_slots; /* used or once used */
+        uint32_t n_allocated;
+};
+
+int forward_table_new(ForwardTable **ret, Netstack *s) {
+        ForwardTable *t = calloc(1, sizeof(*t));
+        if (!t)
+                return -ENOMEM;
+        t->stack = s;
+        *ret = t;
+        return 0;
+}
+
+static void forward_close(Netstack *s, Forward *f) {
+        s->ops->close(s->userdata, f->fd, /* reset= */ false);
+        f->fd = -EBADF;
+        f->generation++;
+}
+
+ForwardTable *forward_table_free(ForwardTable *t) {
+        if (!t)
+                return NULL;
+        for (uint32_t i = 0; i < t->n_slots; i++)
+                if (t->slots[i].fd >= 0)
+                        forward_close(t->stack, &t->slots[i]);
+        free(t->slots);
+        free(t);
+        return NULL;
+}
+
+Forward *forward_by_cookie(ForwardTable *t, uint64_t cookie) {
+        uint32_t i = host_cookie_index(cookie);
+        if (i >= t->n_slots || t->slots[i].fd < 0)
+                return NULL;
+        return (t->slots[i].generation & 0xffffff) == host_cookie_generation(cookie) ? &t->slots[i] : NULL;
+}
+
+Forward *forward_by_id(ForwardTable *t, uint32_t id) {
+        for (uint32_t i = 0; i < t->n_slots; i++)
+                if (t->slots[i].fd >= 0 && t->slots[i].config.id == id)
+                        return &t->slots[i];
+        return NULL;
+}
+
+/* A free slot, or NULL at FORWARDS_MAX or without memory. Growing moves the slots: nobody keeps a Forward * across batches. */
+static Forward *take_slot(ForwardTable *t) {
+        for (uint32_t i = 0; i < t->n_slots; i++)
+                if (t->slots[i].fd < 0)
+                        return &t->slots[i];
+        if (t->n_slots == FORWARDS_MAX)
+                return NULL;
+        if (t->n_slots == t->n_allocated) {
+                uint32_t n = MAX(t->n_allocated * 2, 8u);
+                Forward *slots = realloc(t->slots, n * sizeof(*slots));
+                if (!slots)
+                        return NULL;
+                t->slots = slots;
+                t->n_allocated = n;
+        }
+        t->slots[t->n_slots] = (Forward){ .fd = -EBADF };
+        return &t->slots[t->n_slots++];
+}
+
+int netstack_forward_add(Netstack *s, const ForwardConfig *config, int fd) {
+        ForwardTable *t = s->forwards;
+        if (forward_by_id(t, config->id))
+                return -EEXIST;
+        Forward *f = take_slot(t);
+        if (!f)
+                return -ENOBUFS;
+
+        uint32_t generation = f->generation + 1;
+        int r = s->ops->watch(s->userdata, fd, host_cookie(HOST_KIND_LISTENER, generation, (uint32_t) (f - t->slots)));
+        if (r < 0)
+                return r;
+        *f = (Forward){ .config = *config, .fd = fd, .generation = generation };
+        return 0;
+}
+
+int netstack_forward_remove(Netstack *s, uint32_t id) {
+        Forward *f = forward_by_id(s->forwards, id);
+        if (!f)
+                return -ENOENT;
+        forward_close(s, f);
+        return 0;
+}
+
+int netstack_forward_stats(const Netstack *s, uint32_t id, ForwardStats *ret) {
+        const Forward *f = forward_by_id(s->forwards, id);
+        if (!f)
+                return -ENOENT;
+        *ret = f->stats;
+        return 0;
+}
+
+int forward_target(Netstack *s, const Forward *f, Endpoint *ret) {
+        if (!ip_is_null(&f->config.remote.addr)) {
+                *ret = f->config.remote;
+                return 0;
+        }
+        const Lease *l = dhcp_only_lease(s->dhcp);
+        if (!l)
+                return -EHOSTUNREACH;
+        *ret = (Endpoint){ l->addr, f->config.remote.port };
+        return 0;
+}
+
+/* Would the guest's answer to @a come back to the gateway, and to no one else? */
+static bool routes_back(const Netstack *s, const IpAddr *a) {
+        return ip_classify(a) == IP_CLASS_UNICAST && ip_is_v4(a) && !prefix_contains(&s->config.subnet, a);
+}
+
+Endpoint forward_source(Netstack *s, const Forward *f, const Endpoint *client) {
+        if (f->config.source == FORWARD_SOURCE_CLIENT && routes_back(s, &client->addr))
+                return *client;
+        return (Endpoint){ s->config.gateway, client->port };
+}

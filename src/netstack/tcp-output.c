@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Segments to guests. Payload is peeked from the host's receive queue straight into the frames that leave, up to 64 KiB each, and stays
+ * in that queue until the guest acknowledged it; retransmission is peeking again. What was acknowledged is discarded lazily, since
+ * each discard costs a system call: at the latest when the queue may be what keeps the sender waiting.
+ *
+ * The link to the guest has no queue that congestion could fill, so the congestion window opens at its maximum; it closes as RFC 5681
+ * says when something is lost all the same, and opens again.
+ */
+
+#include "netstack/arp.h"
+#include "netstack/dhcp.h"
+#include "netstack/ip.h"
+#include "netstack/tcp-private.h"
+
+#define CSUM_FIELD 16 /* of a TCP header */
+
+/* ---- segments without data ---- */
+
+static IpSend how_to_send(const Flow *f) {
+        return (IpSend){
+                .src = f->key.remote,
+                .dst = f->key.guest,
+                .proto = IPPROTO_TCP,
+                .dont_fragment = true,
+                .mac = mac_is_zero(&f->guest_mac) ? NULL : &f->guest_mac,
+                .mtu = f->guest_mtu,
+                .csum_start = CSUM_FIELD + 1,
+        };
+}
+
+void tcp_send_control(Netstack *s, Flow *f, uint8_t flags, uint32_t seq) {
+        uint8_t *l4 = netstack_tx_reserve(s, TCP_HEADER_MAX);
+        size_t len = segment_build(s, f, l4, flags, seq, /* sack= */ true);
+        IpSend how = how_to_send(f);
+        ip_send(s, &how, l4, len);
+}
+
+void tcp_send_ack(Netstack *s, Flow *f) {
+        tcp_update_window(s, f);
+        f->tcp.ack_now = f->tcp.delayed_ack = false;
+        f->tcp.ack_at = USEC_INFINITY;
+        tcp_send_control(s, f, TCP_ACK, f->tcp.snd_nxt);
+}
+
+void tcp_send_rst(Netstack *s, Flow *f) {
+        if (f->tcp.state == TCP_CONNECTING) /* the guest has seen nothing of ours: RFC 9293 3.10.7.3 wants its SYN acknowledged */
+                tcp_send_control(s, f, TCP_RST | TCP_ACK, 0);
+        else
+                tcp_send_control(s, f, TCP_RST | TCP_ACK, f->tcp.snd_nxt);
+}
+
+void tcp_answer_rst(Netstack *s, const Packet *p, const Segment *g) {
+        if (ip_classify(&p->dst) == IP_CLASS_MULTICAST || ip_classify(&p->dst) == IP_CLASS_RESERVED)
+                return;
+        uint8_t *l4 = netstack_tx_reserve(s, TCP_HEADER_MAX);
+        size_t len = (g->flags & TCP_ACK) ? segment_build_bare(l4, g, TCP_RST, g->ack, 0)
+                                          : segment_build_bare(l4, g, TCP_RST | TCP_ACK, 0, g->seq + segment_span(g));
+        IpSend how = {
+                .src = p->dst,
+                .dst = p->src,
+                .proto = IPPROTO_TCP,
+                .dont_fragment = true,
+                .mac = &p->src_mac,
+                .csum_start = CSUM_FIELD + 1,
+        };
+        ip_send(s, &how, l4, len);
+}
+
+/* ---- the window we promise ---- */
+
+/* How far ahead of what the host took the guest may run: less while the park fills up. */
+static uint32_t window_for(const Netstack *s, const TcpFlow *t) {
+        uint32_t wnd = MIN((uint32_t) TCP_WINDOW_MAX, 65535u << t->rcv_wscale);
+        uint64_t limit = s->config.limits.park_bytes, parked = s->tcp->parked;
+        if (parked > limit / 4 * 3)
+                return wnd / 32;
+        return parked > limit / 2 ? wnd / 8 : wnd;
+}
+
+void tcp_update_window(Netstack *s, Flow *f) {
+        uint32_t edge = f->tcp.host_nxt + window_for(s, &f->tcp);
+        f->tcp.rcv_adv = seq_max(f->tcp.rcv_adv, edge);
+}
+
+bool tcp_window_update_due(const Netstack *s, const Flow *f) {
+        uint32_t edge = f->tcp.host_nxt + window_for(s, &f->tcp);
+        return seq_lt(f->tcp.rcv_adv, edge) && edge - f->tcp.rcv_adv >= TCP_WINDOW_MAX / 4;
+}
+
+/* ---- data ---- */
+
+typedef struct Peeked {
+        uint8_t *l4[TCP_PEEK_FRAMES_MAX]; /* where each frame's TCP header goes */
+        uint32_t per_frame;               /* payload bytes of a full frame */
+        uint32_t len;                     /* bytes got */
+        bool drained;                     /* there was no more */
+        bool eof;
+} Peeked;
+
+/* Payload a frame takes: as many whole segments as fit an IP packet. */
+static uint32_t frame_payload(const Flow *f) {
+        uint32_t room = 65535 - 40 - tcp_header_len(f);
+        uint32_t mss = f->tcp.mss;
+        return room / mss * mss;
+}
+
+/* Peeks up to @want bytes from sequence number @seq on, spread over frames. 0, -EAGAIN: nothing there, -ENOBUFS: the device is full,
+ * or what the socket says. */
+static int peek(Netstack *s, Flow *f, uint32_t seq, uint32_t want, Peeked *ret) {
+        struct iovec iov[TCP_PEEK_FRAMES_MAX];
+        uint32_t header = tcp_header_len(f);
+        *ret = (Peeked){ .per_frame = frame_payload(f) };
+
+        want = MIN(want, (uint32_t) TCP_PEEK_MAX);
+        uint32_t n = DIV_ROUND_UP(want, ret->per_frame);
+        n = MIN(n, (uint32_t) TCP_PEEK_FRAMES_MAX);
+        want = MIN(want, n * ret->per_frame);
+
+        /* the frames follow each other in the arena; each keeps its headroom and starts on a line of its own */
+        size_t stride = (TX_HEADROOM + header + ret->per_frame + 127) & ~(size_t) 63;
+        uint8_t *base = netstack_tx_reserve(s, n == 1 ? header + want : stride * n);
+        if (f->tcp.output_blocked) /* making room has shown that the device is full */
+                return -ENOBUFS;
+        uint32_t left = want;
+        for (uint32_t i = 0; i < n; i++) {
+                ret->l4[i] = base + stride * i;
+                iov[i] = (struct iovec){ ret->l4[i] + header, MIN(left, ret->per_frame) };
+                left -= (uint32_t) iov[i].iov_len;
+        }
+
+        ssize_t got = s->ops->peek(s->userdata, f->fd, seq - f->tcp.discarded, iov, n);
+        if (got < 0)
+                return (int) got;
+        ret->len = (uint32_t) got;
+        ret->eof = got == 0;
+        ret->drained = (uint32_t) got < want;
+        return 0;
+}
+
+/* Sends @len payload bytes that stand behind the header room at @l4 as one frame. */
+static void send_frame(Netstack *s, Flow *f, uint8_t *l4, uint32_t seq, uint32_t len, bool push) {
+        uint32_t header = tcp_header_len(f);
+        segment_build(s, f, l4, TCP_ACK | (push ? TCP_PSH : 0), seq, /* sack= */ false);
+        IpSend how = how_to_send(f);
+        if (len > f->tcp.mss) {
+                how.gso_type = ip_is_v4(&f->key.guest) ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6;
+                how.gso_size = f->tcp.mss;
+                how.l4_header_len = (uint16_t) header;
+        }
+        s->tx_flow = f->index;
+        ip_send(s, &how, l4, header + len);
+        f->tx_bytes += len;
+}
+
+/* Peeks and sends [@seq, +@want). Returns the bytes sent, 0 when there were none, or negative errno. */
+static int64_t send_range(Netstack *s, Flow *f, uint32_t seq, uint32_t want, Peeked *p) {
+        int r = peek(s, f, seq, want, p);
+        if (r < 0)
+                return r;
+        tcp_update_window(s, f);
+        if (seq == f->tcp.snd_nxt) { /* before the frames go: tcp_output_short() takes back what did not */
+                f->tcp.snd_nxt += p->len;
+                f->tcp.snd_max = seq_max(f->tcp.snd_max, f->tcp.snd_nxt);
+        }
+        for (uint32_t off = 0, i = 0; off < p->len; i++) {
+                uint32_t n = MIN(p->len - off, p->per_frame);
+                send_frame(s, f, p->l4[i], seq + off, n, /* push= */ off + n == p->len);
+                off += n;
+        }
+        if (p->len > 0) { /* data carries the ACK along */
+                f->tcp.ack_now = f->tcp.delayed_ack = false;
+                f->tcp.ack_at = USEC_INFINITY;
+        }
+        return p->len;
+}
+
+/* New bytes the guest's window, and ours, let go now. 0 too when so few that it would be silly (RFC 9293 3.8.6.2.1). */
+static uint32_t usable_window(const TcpFlow *t) {
+        uint32_t wnd = MIN(t->snd_wnd, t->cwnd);
+        uint32_t flight = t->snd_nxt - t->snd_una;
+        if (flight >= wnd)
+                return 0;
+        uint32_t usable = wnd - flight;
+        return usable >= t->mss || usable >= t->max_snd_wnd / 2 || flight == 0 ? usable : 0;
+}
+
+static void start_rtt_timing(Netstack *s, Flow *f, uint32_t end) {
+        if (!f->tcp.ts_ok && f->tcp.rtt_start == 0) {
+                f->tcp.rtt_start = netstack_now(s);
+                f->tcp.rtt_seq = end;
+        }
+}
+
+static void send_fin(Netstack *s, Flow *f) {
+        TcpFlow *t = &f->tcp;
+        tcp_send_control(s, f, TCP_FIN | TCP_ACK, t->snd_nxt);
+        t->ack_now = t->delayed_ack = false;
+        t->ack_at = USEC_INFINITY;
+        t->fin_sent = true;
+        t->snd_nxt++;
+        t->snd_max = seq_max(t->snd_max, t->snd_nxt);
+        if (t->rto_at == USEC_INFINITY)
+                tcp_rto_restart(s, f);
+}
+
+/* Nothing more is to be had from the host for now. */
+static void drained(Netstack *s, Flow *f) {
+        f->tcp.host_readable = false;
+        tcp_discard_acked(s, f, /* all= */ false);
+}
+
+static void note_interactive(Netstack *s, Flow *f, uint32_t len) {
+        if (len < f->tcp.mss && netstack_now(s) - f->last_used < TCP_DELAYED_ACK)
+                f->tcp.interactive = true;
+}
+
+void tcp_output(Netstack *s, Flow *f) {
+        TcpFlow *t = &f->tcp;
+        uint32_t budget = TCP_OUTPUT_BUDGET;
+
+        while ((seq_lt(t->snd_nxt, tcp_data_end(t)) || (t->host_readable && !t->host_eof)) && !t->output_blocked) {
+                uint32_t usable = usable_window(t);
+                if (usable == 0)
+                        break;
+                if (budget == 0) {
+                        tcp_make_ready(s, f);
+                        break;
+                }
+                Peeked p;
+                int64_t n = send_range(s, f, t->snd_nxt, MIN(usable, budget), &p);
+                if (n == -EAGAIN) {
+                        drained(s, f);
+                        break;
+                }
+                if (n == -ENOBUFS)
+                        break;
+                if (n < 0)
+                        return tcp_abort(s, f, (int) n);
+                if (p.eof) {
+                        t->host_eof = true;
+                        drained(s, f);
+                        break;
+                }
+                note_interactive(s, f, (uint32_t) n);
+                start_rtt_timing(s, f, t->snd_nxt);
+                if (t->rto_at == USEC_INFINITY)
+                        tcp_rto_restart(s, f);
+                budget -= MIN(budget, (uint32_t) n);
+                if (p.drained) {
+                        drained(s, f);
+                        break;
+                }
+        }
+        if (t->host_eof && t->snd_nxt == tcp_data_end(t) && (!t->fin_sent || t->snd_nxt != t->snd_max) && !t->output_blocked)
+                send_fin(s, f);
+        if (t->rto_at == USEC_INFINITY && t->host_readable && t->snd_nxt == t->snd_una && usable_window(t) == 0)
+                tcp_rto_restart(s, f); /* the guest's window is closed: probe it (RFC 9293 3.8.6.1) */
+        tcp_timer_update(s, f);
+}
+
+void tcp_retransmit(Netstack *s, Flow *f) {
+        TcpFlow *t = &f->tcp;
+        uint32_t seq = seq_max(t->rexmit_nxt, t->snd_una), data_end = tcp_data_end(t);
+        uint32_t hole_end = seq_min(t->in_recovery ? t->recover : t->snd_max, data_end);
+
+        /* the first hole at or after seq: between what the guest has reported */
+        for (unsigned i = 0; i < t->n_sacks; i++) {
+                if (seq_lt(seq, t->sacks[i].start)) {
+                        hole_end = seq_min(hole_end, t->sacks[i].start);
+                        break;
+                }
+                seq = seq_max(seq, t->sacks[i].end);
+                if (i + 1u == t->n_sacks && t->in_recovery && seq != t->snd_una)
+                        return; /* beyond the highest report nothing is known to be lost */
+        }
+        t->retransmits++;
+        counter_add(&s->stats.retransmits, 1);
+        t->rtt_start = 0; /* Karn */
+        if (seq_lt(seq, hole_end)) {
+                Peeked p;
+                int64_t n = send_range(s, f, seq, MIN(hole_end - seq, MAX(t->cwnd, (uint32_t) t->mss)), &p);
+                if (n < 0 && n != -EAGAIN && n != -ENOBUFS)
+                        return tcp_abort(s, f, (int) n);
+                if (n > 0)
+                        t->rexmit_nxt = seq + (uint32_t) n;
+        } else if (t->fin_sent && seq == data_end)
+                tcp_send_control(s, f, TCP_FIN | TCP_ACK, data_end);
+}
+
+void tcp_discard_acked(Netstack *s, Flow *f, bool all) {
+        TcpFlow *t = &f->tcp;
+        uint32_t acked = seq_min(t->snd_una, tcp_data_end(t)) - t->discarded;
+        uint32_t least = all ? 1 : t->host_readable ? TCP_DISCARD_BULK : TCP_DISCARD_MIN;
+        if ((int32_t) acked < (int32_t) least)
+                return;
+        ssize_t n = s->ops->discard(s->userdata, f->fd, acked);
+        if (n > 0)
+                t->discarded += (uint32_t) n;
+}
+
+/* ---- a device that was full ---- */
+
+void tcp_output_short(Netstack *s, unsigned n_taken) {
+        for (unsigned i = n_taken; i < s->n_out; i++) {
+                if (s->out_flow[i] == 0)
+                        continue;
+                Flow *f = flow_at(s->flows, s->out_flow[i]);
+                if (f->closing || f->key.kind != FLOW_TCP || f->tcp.state != TCP_ESTABLISHED)
+                        continue;
+                /* the first frame lost decides where to go on: at the latest acknowledged byte all is known to be safe */
+                uint8_t *frame = s->out_iov[i].iov_base;
+                uint8_t *th = frame + ETH_HEADER_LEN + (ip_is_v4(&f->key.guest) ? 20 : 40);
+                uint32_t seq = (uint32_t) th[4] << 24 | (uint32_t) th[5] << 16 | (uint32_t) th[6] << 8 | th[7];
+                if (seq_leq(f->tcp.snd_una, seq) && seq_lt(seq, f->tcp.snd_nxt))
+                        f->tcp.snd_nxt = seq;
+                f->tcp.output_blocked = true;
+                tcp_make_ready(s, f);
+                s->tcp->device_full = true;
+        }
+}
+
+void tcp_output_ready(Netstack *s) {
+        s->tcp->device_full = false;
+        tcp_run_ready(s);
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/* What the files of TCP share. Included by tcp*.c and their tests alone. */
+
+#include <errno.h>
+
+#include "netstack/flow.h"
+#include "netstack/tcp.h"
+
+#define TCP_WINDOW_MAX (512 * 1024)        /* what a guest may have on its way to one host socket; fits the cache */
+#define TCP_WSCALE 5                       /* ours: 65535 << 5 is 2 MiB */
+#define TCP_OUTPUT_BUDGET (512 * 1024)     /* bytes one flow may send to its guest in one turn */
+#define TCP_PEEK_MAX (256 * 1024)          /* bytes taken from a socket by one system call */
+#define TCP_PEEK_FRAMES_MAX 16
+#define TCP_DISCARD_MIN (16 * 1024)        /* acknowledged bytes left in the host's queue before they are discarded, idle */
+#define TCP_DISCARD_BULK (256 * 1024)      /* the same while more is coming */
+#define TCP_RTO_INITIAL USEC_PER_SEC       /* RFC 6298 2.1 */
+#define TCP_RTO_MIN (200 * USEC_PER_MSEC)  /* as Linux: 1 s is far too long on a link of microseconds */
+#define TCP_RTO_MAX (60 * USEC_PER_SEC)
+#define TCP_RETRIES_MAX 8                  /* data: 100 s without an answer */
+#define TCP_SYN_RETRIES_MAX 6
+#define TCP_CONNECT_TIMEOUT (130 * USEC_PER_SEC) /* a little more than the host's own */
+#define TCP_KEEPALIVE_IDLE (15 * USEC_PER_MINUTE)
+#define TCP_KEEPALIVE_INTERVAL (30 * USEC_PER_SEC)
+#define TCP_KEEPALIVE_PROBES 5
+#define TCP_DELAYED_ACK (2 * USEC_PER_MSEC)
+#define TCP_CWND_MAX (16 * 1024 * 1024)
+#define TCP_BATCH_PIECES 1024              /* iovec entries of one input batch */
+#define TCP_HEADER_MAX 60
+#define TCP_MSS_DEFAULT 536                /* RFC 9293 3.7.1 */
+#define TCP_MSS_MIN 64                     /* a guest that offers less gets this */
+
+enum {
+        TCP_FIN = 0x01,
+        TCP_SYN = 0x02,
+        TCP_RST = 0x04,
+        TCP_PSH = 0x08,
+        TCP_ACK = 0x10,
+};
+
+static inline bool seq_lt(uint32_t a, uint32_t b) {
+        return (int32_t) (a - b) < 0;
+}
+static inline bool seq_leq(uint32_t a, uint32_t b) {
+        return (int32_t) (a - b) <= 0;
+}
+static inline uint32_t seq_max(uint32_t a, uint32_t b) {
+        return seq_lt(a, b) ? b : a;
+}
+static inline uint32_t seq_min(uint32_t a, uint32_t b) {
+        return seq_lt(a, b) ? a : b;
+}
+
+/* Where the payload sent so far ends: before our FIN, when it is out. */
+static inline uint32_t tcp_data_end(const TcpFlow *t) {
+        return t->snd_max - (t->fin_sent ? 1 : 0);
+}
+
+/* ---- tcp-segment.c: the wire ---- */
+typedef struct Segment {
+        uint32_t seq, ack;
+        uint32_t wnd;      /* as on the wire, not scaled */
+        uint32_t len;      /* payload bytes */
+        uint8_t flags;
+        uint8_t wscale;    /* of a SYN */
+        uint8_t n_sacks;
+        bool has_ts, has_wscale, sack_permitted;
+        uint16_t mss;      /* of a SYN; 0: none given */
+        uint16_t src_port, dst_port;
+        uint32_t tsval, tsecr;
+        SackRange sacks[TCP_SACKS_MAX];
+        IovCur payload;
+} Segment;
+
+/* Reads a header and its options off @l4 (advanced to the payload). False when short or lying. */
+bool segment_parse(Segment *g, IovCur *l4);
+
+/* Sequence space a segment takes: payload, SYN and FIN. */
+static inline uint32_t segment_span(const Segment *g) {
+        return g->len + !!(g->flags & TCP_SYN) + !!(g->flags & TCP_FIN);
+}
+
+/* How long the header of a data segment of @f is: with timestamps, without SACK. */
+static inline uint32_t tcp_header_len(const Flow *f) {
+        return 20 + (f->tcp.ts_ok ? 12 : 0);
+}
+
+/* Writes a header for @f into @to (TCP_HEADER_MAX bytes) and returns its length: a multiple of 4. @sack: report what came out of order. */
+size_t segment_build(Netstack *s, Flow *f, uint8_t *to, uint8_t flags, uint32_t seq, bool sack);
+/* The same for a segment without a flow (RST). */
+size_t segment_build_bare(uint8_t *to, const Segment *answered, uint8_t flags, uint32_t seq, uint32_t ack);
+uint32_t tcp_timestamp(const Netstack *s, const Flow *f); /* our TSval now */
+
+/* ---- tcp-park.c: payload the host could not take yet, and payload that came early ---- */
+struct TcpParked {
+        TcpParked *next;
+        uint32_t seq, len; /* shrinks from the front as the host takes it */
+        uint32_t skip;     /* bytes of data[] gone already */
+        uint8_t data[];
+};
+/* Copies [@seq, +@len) from @c; what is parked already is not stored twice. False: the park is full (counted), nothing stored. */
+bool park_add(Netstack *s, Flow *f, uint32_t seq, IovCur *c, size_t len);
+void park_release(Netstack *s, Flow *f, uint32_t upto); /* forgets bytes before sequence number @upto */
+void park_free(Netstack *s, Flow *f);
+uint32_t park_contiguous(const Flow *f, uint32_t from); /* where the run of parked bytes that holds @from ends; @from itself if none */
+unsigned park_sacks(const Flow *f, SackRange *out, unsigned max); /* blocks beyond rcv_nxt, newest first */
+
+/* ---- tcp-input.c ---- */
+void tcp_deliver(Netstack *s, Flow *f); /* gives the host what is parked in order (and in the batch); parks what it refuses */
+
+/* ---- tcp-output.c ---- */
+void tcp_output(Netstack *s, Flow *f);   /* data as far as window and budget go, FIN when it is due */
+void tcp_send_ack(Netstack *s, Flow *f); /* at once */
+void tcp_send_control(Netstack *s, Flow *f, uint8_t flags, uint32_t seq); /* a segment without data: SYN, SYN|ACK, FIN|ACK, ACK */
+void tcp_send_rst(Netstack *s, Flow *f); /* to the guest */
+void tcp_answer_rst(Netstack *s, const Packet *p, const Segment *g); /* for a segment that belongs to no flow (RFC 9293 3.10.7.1) */
+void tcp_retransmit(Netstack *s, Flow *f); /* one turn from rexmit_nxt, holes the guest has not reported */
+void tcp_discard_acked(Netstack *s, Flow *f, bool all); /* lets acknowledged bytes go from the host's queue */
+void tcp_update_window(Netstack *s, Flow *f); /* moves the right edge as far as the host's taking allows */
+bool tcp_window_update_due(const Netstack *s, const Flow *f);
+
+/* ---- tcp-timer.c ---- */
+void tcp_timer(Timer *t, usec_t now, void *userdata);
+void tcp_timer_update(Netstack *s, Flow *f); /* re-arms the flow's timer for the earliest of its deadlines */
+void tcp_rto_restart(Netstack *s, Flow *f);  /* after an ACK of new data or a first send */
+void tcp_rtt_sample(Flow *f, usec_t rtt);    /* RFC 6298 2 */
+
+/* ---- tcp.c ---- */
+struct Tcp {
+        Netstack *stack; /* (borrowed) */
+        uint64_t secret[2];
+        uint32_t n_half_open, half_first, half_last; /* queue of half-open flows, oldest first */
+        uint64_t parked;
+        Flow *last;      /* (borrowed: until it closes) of the last segment: most segments are of the same flow */
+
+        /* flows that wait for another turn of output */
+        uint64_t *ready; /* (owned) cookies */
+        uint32_t n_ready, ready_allocated;
+        bool device_full;
+
+        /* the input batch: flows touched, and pieces of their in-order payload */
+        struct {
+                Flow *flow;
+                uint16_t first, last, n; /* indices into pieces, plus one; chained by next */
+                uint32_t bytes;
+                bool output_due;
+        } batch[FRAME_BATCH_MAX];
+        unsigned n_batch;
+        struct {
+                struct iovec iov;
+                uint16_t next;
+        } pieces[TCP_BATCH_PIECES];
+        unsigned n_pieces;
+};
+
+void tcp_established(Netstack *s, Flow *f);
+void tcp_abort(Netstack *s, Flow *f, int error); /* the host side failed: tells the guest the true cause, closes */
+void tcp_half_open_remove(Tcp *t, Flow *f);
+void tcp_make_ready(Netstack *s, Flow *f);
+void tcp_close_if_done(Netstack *s, Flow *f);
+Flow *tcp_open_outbound(Netstack *s, const Packet *p, const Segment *g, const FlowKey *key);
+void tcp_take_syn_options(Flow *f, const Segment *g);
+void tcp_host_connected(Netstack *s, Flow *f);

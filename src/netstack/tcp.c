@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * TCP (RFC 9293) as a translation that keeps no payload. Theory of operation.
+ *
+ * A guest's connection and the host socket that stands for it are two conversations with one set of bytes between them. The gateway
+ * is a full TCP end towards the guest; towards the world it is the host's kernel. What makes it fast is what it does not do: it has no
+ * send buffer (the bytes stay in the host socket's receive queue until the guest acknowledges them; they are peeked, not read) and no
+ * receive buffer (in-order bytes go from the device's memory to the socket in one send). The one exception is the park
+ * (tcp-park.c), for bytes a short send left behind and for segments out of order.
+ *
+ *     guest -> host                                   host -> guest
+ *     tcp-input: segments of a batch, in order        tcp_host_event: readable
+ *     tcp_deliver: one send() a flow and batch        tcp-output: peek into frames, up to 64 KiB each
+ *     acknowledged when the socket took them          acknowledged: discarded from the queue, lazily
+ *
+ * Life of an outbound flow: the guest's SYN makes a host socket connect (TCP_CONNECTING) and the guest hears nothing until it is
+ * known what the far end says: then SYN,ACK, or RST when refused, or the ICMP error that came. So a guest sees the truth, and a black
+ * hole looks like one. Inbound: a client connects to a forward's listener, the guest gets a SYN (TCP_SYN_SENT), and when it refuses, the
+ * client's connection is reset.
+ *
+ * Closing: each direction on its own. A guest's FIN becomes shutdown(SHUT_WR) once every byte before it is with the host; the
+ * host's end of stream becomes a FIN once every byte before it has left. When both have happened and are acknowledged the flow is gone;
+ * there is no TIME-WAIT here, since a late segment of the guest's is answered with RST and its own TIME-WAIT guards the ports.
+ * A RST of either side becomes a RST on the other.
+ *
+ * Half-open flows stand in a queue; beyond their limit the oldest gives way, so a SYN flood or a thousand black-holed connects cannot
+ * keep the next one out.
+ *
+ * Readiness is kept here, not asked for: sockets are watched once, edge-triggered; host_readable and host_blocked remember what the last
+ * edge and the last short call said.
+ */
+
+#include "netstack/tcp.h"
+
+#include <netinet/ip_icmp.h>
+#include <xxhash.h>
+
+#include "netstack/arp.h"
+#include "netstack/dns.h"
+#include "netstack/forward.h"
+#include "netstack/icmp.h"
+#include "netstack/tcp-private.h"
+
+#define DNS_PORT 53
+
+int tcp_new(Tcp **ret, Netstack *s) {
+        Tcp *t = calloc(1, sizeof(*t));
+        if (!t)
+                return -ENOMEM;
+        t->stack = s;
+        s->ops->random(s->userdata, t->secret, sizeof(t->secret));
+        *ret = t;
+        return 0;
+}
+
+Tcp *tcp_free(Tcp *t) {
+        if (!t)
+                return NULL;
+        free(t->ready);
+        free(t);
+        return NULL;
+}
+
+uint32_t tcp_half_open(const Tcp *t) {
+        return t ? t->n_half_open : 0;
+}
+uint64_t tcp_parked(const Tcp *t) {
+        return t ? t->parked : 0;
+}
+
+const char *tcp_state_name(const Flow *f) {
+        switch ((TcpState) f->tcp.state) {
+        case TCP_CONNECTING:
+                return "connecting";
+        case TCP_SYN_SENT:
+                return "syn-sent";
+        case TCP_SYN_RECEIVED:
+                return "syn-received";
+        case TCP_ESTABLISHED:
+                if (f->tcp.fin_sent && f->tcp.fin_received)
+                        return "closing";
+                return f->tcp.fin_received ? "guest-closed" : f->tcp.fin_sent ? "host-closed" : "established";
+        case TCP_CLOSED:
+        case _TCP_STATE_MAX:
+                break;
+        }
+        return "closed";
+}
+
+/* ---- the queue of half-open flows ---- */
+
+static void half_open_add(Netstack *s, Flow *f) {
+        Tcp *t = s->tcp;
+        f->tcp.half_prev = t->half_last;
+        f->tcp.half_next = 0;
+        if (t->half_last)
+                flow_at(s->flows, t->half_last)->tcp.half_next = f->index;
+        else
+                t->half_first = f->index;
+        t->half_last = f->index;
+        t->n_half_open++;
+}
+
+static bool is_half_open(const Tcp *t, const Flow *f) {
+        return f->tcp.half_prev || f->tcp.half_next || t->half_first == f->index;
+}
+
+void tcp_half_open_remove(Tcp *t, Flow *f) {
+        if (!is_half_open(t, f))
+                return;
+        FlowTable *flows = t->stack->flows;
+        if (f->tcp.half_prev)
+                flow_at(flows, f->tcp.half_prev)->tcp.half_next = f->tcp.half_next;
+        else
+                t->half_first = f->tcp.half_next;
+        if (f->tcp.half_next)
+                flow_at(flows, f->tcp.half_next)->tcp.half_prev = f->tcp.half_prev;
+        else
+                t->half_last = f->tcp.half_prev;
+        f->tcp.half_prev = f->tcp.half_next = 0;
+        t->n_half_open--;
+}
+
+/* Lets the oldest half-open flow give way when there are as many as may be. */
+static void make_room_half_open(Netstack *s) {
+        Tcp *t = s->tcp;
+        if (t->n_half_open < s->config.limits.half_open || !t->half_first)
+                return;
+        netstack_drop(s, DROP_TCP_SYN_LIMIT);
+        flow_close(s, flow_at(s->flows, t->half_first), /* reset= */ true);
+}
+
+/* ---- opening ---- */
+
+static uint32_t flow_hash(const Netstack *s, const FlowKey *key, uint64_t salt) {
+        return (uint32_t) XXH3_64bits_withSeed(key, sizeof(*key), s->tcp->secret[0] ^ salt);
+}
+
+/* What both directions begin with. NULL at the limits. */
+static Flow *open_flow(Netstack *s, const FlowKey *key, TcpState state) {
+        make_room_half_open(s);
+        Flow *f = flow_new(s->flows, key, tcp_timer);
+        if (!f) {
+                netstack_drop(s, DROP_TCP_FLOW_LIMIT);
+                return NULL;
+        }
+        TcpFlow *t = &f->tcp;
+        t->state = state;
+        t->rto = TCP_RTO_INITIAL;
+        t->rto_at = t->ack_at = t->probe_at = USEC_INFINITY;
+        t->cwnd = TCP_CWND_MAX;
+        t->ssthresh = TCP_CWND_MAX;
+        t->mss = TCP_MSS_DEFAULT;
+        t->rcv_wscale = TCP_WSCALE;
+        /* RFC 6528: a secret place in sequence space for each pair of ends, moving with a 4 microsecond clock */
+        t->iss = flow_hash(s, key, s->tcp->secret[1]) + (uint32_t) (netstack_now(s) / 4);
+        t->ts_offset = flow_hash(s, key, ~s->tcp->secret[1]);
+        t->snd_una = t->snd_nxt = t->iss;
+        t->snd_max = t->iss;
+        t->discarded = t->iss + 1;
+        half_open_add(s, f);
+        counter_add(&s->stats.tcp_opened, 1);
+        return f;
+}
+
+void tcp_take_syn_options(Flow *f, const Segment *g) {
+        TcpFlow *t = &f->tcp;
+        t->ts_ok = g->has_ts;
+        t->sack_ok = g->sack_permitted;
+        t->wscale_ok = g->has_wscale;
+        t->snd_wscale = g->has_wscale ? g->wscale : 0;
+        t->rcv_wscale = g->has_wscale ? TCP_WSCALE : 0;
+        uint16_t mss = MAX(g->mss ? g->mss : (uint16_t) TCP_MSS_DEFAULT, (uint16_t) TCP_MSS_MIN);
+        uint16_t most = 65535 - 40; /* an IP packet's worth */
+        mss = MIN(mss, most);
+        t->mss = (uint16_t) (mss - (t->ts_ok ? 12 : 0)); /* RFC 6691: options come out of the segment */
+}
+
+/* Tells a guest whose connection attempt failed why: refused is RST, unreachable is ICMP, silence is silence. */
+static void refuse(Netstack *s, const Endpoint *guest, const Endpoint *remote, uint32_t irs, const Packet *p, const Segment *g, Flow *f,
+                   int error) {
+        uint8_t quoted[8] = {
+                (uint8_t) (guest->port >> 8), (uint8_t) guest->port,
+                (uint8_t) (remote->port >> 8), (uint8_t) remote->port,
+                (uint8_t) (irs >> 24), (uint8_t) (irs >> 16), (uint8_t) (irs >> 8), (uint8_t) irs,
+        };
+        uint8_t code;
+
+        counter_add(&s->stats.tcp_refused, 1);
+        switch (-error) {
+        case ETIMEDOUT: /* the guest's own patience decides */
+        case EMFILE:
+        case ENFILE:
+        case ENOBUFS:
+        case ENOMEM:
+                return;
+        case ENETUNREACH:
+                code = ICMP_NET_UNREACH;
+                break;
+        case EHOSTUNREACH:
+        case EHOSTDOWN:
+                code = ICMP_HOST_UNREACH;
+                break;
+        case EACCES:
+        case EPERM:
+                code = ICMP_PKT_FILTERED;
+                break;
+        default: /* ECONNREFUSED, ECONNRESET and what else a far end may say */
+                if (f)
+                        tcp_send_rst(s, f);
+                else
+                        tcp_answer_rst(s, p, g);
+                return;
+        }
+        icmp_send_error_for(s, guest, remote, IPPROTO_TCP, quoted, sizeof(quoted), ICMP_DEST_UNREACH, code, 0, NULL);
+}
+
+/* The host socket for a new outbound flow: one of the gateway's own services, or a connection. 0 or negative errno; the fd is the flow's. */
+static int open_host_socket(Netstack *s, Flow *f) {
+        Endpoint guest = { f->key.guest, f->key.guest_port }, dst = { f->key.remote, f->key.remote_port }, real;
+        if (netstack_is_gateway(s, &dst.addr)) {
+                if (dst.port != DNS_PORT)
+                        return -ECONNREFUSED;
+                int r = dns_stream_open(s->dns, &guest, &f->fd);
+                return r < 0 ? r : s->ops->watch(s->userdata, f->fd, flow_cookie(f));
+        }
+        int r = netstack_route_out(s, &dst, &real);
+        if (r == -EACCES && netstack_is_host(s, &dst.addr))
+                return -ECONNREFUSED; /* nobody is served there */
+        if (r < 0)
+                return r;
+        return s->ops->tcp_connect(s->userdata, &real, flow_cookie(f), &f->fd);
+}
+
+Flow *tcp_open_outbound(Netstack *s, const Packet *p, const Segment *g, const FlowKey *key) {
+        switch (ip_classify(&p->dst)) {
+        case IP_CLASS_MULTICAST:
+        case IP_CLASS_RESERVED: /* no answer to these, ever (RFC 9293 3.9.2.3) */
+                netstack_drop(s, DROP_IP_DESTINATION);
+                return NULL;
+        case IP_CLASS_UNICAST:
+        case IP_CLASS_UNSPECIFIED:
+        case IP_CLASS_LOOPBACK:
+        case IP_CLASS_LINK_LOCAL:
+        case _IP_CLASS_MAX:
+                break;
+        }
+
+        Flow *f = open_flow(s, key, TCP_CONNECTING);
+        if (!f)
+                return NULL;
+        TcpFlow *t = &f->tcp;
+        f->guest_mac = p->src_mac;
+        f->guest_mtu = s->port ? s->port->mtu : 0;
+        tcp_take_syn_options(f, g);
+        t->irs = g->seq;
+        t->rcv_nxt = t->host_nxt = g->seq + 1;
+        t->rcv_adv = t->rcv_nxt + MIN(65535u, (uint32_t) TCP_WINDOW_MAX);
+        t->last_ack_sent = t->rcv_nxt;
+        t->ts_recent = g->tsval;
+        t->snd_wnd = t->max_snd_wnd = g->wnd;
+        t->snd_wl1 = g->seq;
+
+        int r = open_host_socket(s, f);
+        if (r < 0) {
+                if (r == -ENETUNREACH)
+                        netstack_drop(s, DROP_IP_DESTINATION);
+                else if (r == -EACCES)
+                        netstack_drop(s, DROP_IP_POLICY);
+                else if (r == -EMFILE || r == -ENFILE || r == -ENOBUFS || r == -ENOMEM)
+                        netstack_drop(s, DROP_TCP_NO_SOCKET);
+                Endpoint guest = { key->guest, key->guest_port }, remote = { key->remote, key->remote_port };
+                refuse(s, &guest, &remote, g->seq, p, g, NULL, r);
+                flow_close(s, f, /* reset= */ false);
+                return NULL;
+        }
+        t->probe_at = netstack_now(s) + TCP_CONNECT_TIMEOUT;
+        tcp_timer_update(s, f);
+        if (netstack_is_gateway(s, &key->remote))
+                tcp_host_connected(s, f);
+        return f;
+}
+
+/* The host socket is connected: answer the guest's SYN. */
+void tcp_host_connected(Netstack *s, Flow *f) {
+        TcpFlow *t = &f->tcp;
+        t->state = TCP_SYN_RECEIVED;
+        t->probe_at = USEC_INFINITY;
+        tcp_send_control(s, f, TCP_SYN | TCP_ACK, t->iss);
+        t->snd_nxt = t->snd_max = t->iss + 1;
+        tcp_rto_restart(s, f);
+        tcp_timer_update(s, f);
+}
+
+void tcp_established(Netstack *s, Flow *f) {
+        TcpFlow *t = &f->tcp;
+        t->state = TCP_ESTABLISHED;
+        t->retries = 0;
+        t->rto_at = USEC_INFINITY;
+        t->host_readable = true; /* not known: the first peek tells */
+        t->probe_at = netstack_now(s) + TCP_KEEPALIVE_IDLE;
+        tcp_half_open_remove(s->tcp, f);
+}
+
+/* ---- forwards: connections from outside ---- */
+
+/* A key for the new connection: another source port when the guest already knows a connection from this one. */
+static bool pick_key(Netstack *s, FlowKey *key) {
+        for (unsigned tries = 0; tries < 64; tries++) {
+                if (key->remote_port != 0 && !flow_find(s->flows, key))
+                        return true;
+                key->remote_port = (uint16_t) (49152 + (flow_hash(s, key, tries) & 0x3fff));
+        }
+        return false;
+}
+
+static int open_inbound(Netstack *s, Forward *fw, int fd, const Endpoint *peer) {
+        Endpoint guest, source = forward_source(s, fw, peer);
+        int r = forward_target(s, fw, &guest);
+        if (r < 0)
+                return r;
+        FlowKey key = { .guest = guest.addr, .remote = source.addr, .guest_port = guest.port, .remote_port = source.port, .kind = FLOW_TCP };
+        if (!pick_key(s, &key))
+                return -EADDRINUSE;
+        Flow *f = open_flow(s, &key, TCP_SYN_SENT);
+        if (!f)
+                return -ENOBUFS;
+
+        TcpFlow *t = &f->tcp;
+        f->inbound = true;
+        f->forward_id = fw->config.id;
+        t->ts_ok = t->sack_ok = t->wscale_ok = true; /* offered; the guest's SYN,ACK decides */
+        if (!arp_lookup(s->arp, &guest.addr, &f->guest_mac, &f->guest_mtu))
+                f->guest_mac = (MacAddr){};
+        r = s->ops->watch(s->userdata, fd, flow_cookie(f));
+        if (r < 0) {
+                flow_close(s, f, /* reset= */ false);
+                return r;
+        }
+        f->fd = fd;
+        t->rcv_adv = t->rcv_nxt + 65535;
+        tcp_send_control(s, f, TCP_SYN, t->iss);
+        t->snd_nxt = t->snd_max = t->iss + 1;
+        tcp_rto_restart(s, f);
+        tcp_timer_update(s, f);
+        return 0;
+}
+
+void tcp_forward_event(Netstack *s, Forward *fw) {
+        for (;;) {
+                int fd;
+                Endpoint peer, local;
+                int r = s->ops->tcp_accept(s->userdata, fw->fd, &fd, &peer, &local);
+                if (r < 0) {
+                        if (r != -EAGAIN)
+                                netstack_drop(s, DROP_TCP_NO_SOCKET);
+                        if (r == -ECONNABORTED)
+                                continue;
+                        return;
+                }
+                fw->stats.connections++;
+                if (open_inbound(s, fw, fd, &peer) < 0)
+                        s->ops->close(s->userdata, fd, /* reset= */ true);
+                else
+                        fw->stats.active++;
+        }
+}
+
+/* ---- events ---- */
+
+static void connect_finished(Netstack *s, Flow *f) {
+        int r = s->ops->tcp_result(s->userdata, f->fd);
+        if (r == -EINPROGRESS || r == -EAGAIN)
+                return;
+        if (r == 0)
+                return tcp_host_connected(s, f);
+        tcp_abort(s, f, r);
+}
+
+/* The socket takes bytes again: the park drains, the guest hears of the room. */
+static void host_writable(Netstack *s, Flow *f) {
+        f->tcp.host_blocked = false;
+        if (!f->tcp.parked)
+                return;
+        tcp_deliver(s, f);
+        if (!f->closing && tcp_window_update_due(s, f))
+                tcp_send_ack(s, f);
+}
+
+void tcp_host_event(Netstack *s, Flow *f, uint32_t events) {
+        TcpFlow *t = &f->tcp;
+        if (t->state == TCP_CONNECTING) {
+                if (events & (HOST_EVENT_OUT | HOST_EVENT_ERROR | HOST_EVENT_HUP))
+                        connect_finished(s, f);
+                return;
+        }
+        if (events & (HOST_EVENT_IN | HOST_EVENT_RDHUP | HOST_EVENT_HUP | HOST_EVENT_ERROR))
+                t->host_readable = true;
+        if ((events & HOST_EVENT_OUT) && t->host_blocked)
+                host_writable(s, f);
+        if (f->closing || t->state != TCP_ESTABLISHED)
+                return;
+        if (t->host_readable)
+                tcp_output(s, f);
+        if (f->closing)
+                return;
+        if (events & HOST_EVENT_ERROR) {
+                int r = s->ops->tcp_result(s->userdata, f->fd);
+                if (r < 0)
+                        return tcp_abort(s, f, r);
+        }
+        tcp_close_if_done(s, f);
+}
+
+/* ---- closing ---- */
+
+void tcp_abort(Netstack *s, Flow *f, int error) {
+        if (f->tcp.state == TCP_CONNECTING) {
+                Endpoint guest = { f->key.guest, f->key.guest_port }, remote = { f->key.remote, f->key.remote_port };
+                refuse(s, &guest, &remote, f->tcp.irs, NULL, NULL, f, error);
+        } else
+                tcp_send_rst(s, f);
+        flow_close(s, f, /* reset= */ true);
+}
+
+void tcp_close_if_done(Netstack *s, Flow *f) {
+        TcpFlow *t = &f->tcp;
+        if (t->fin_passed && t->fin_sent && t->snd_una == t->snd_max) {
+                tcp_discard_acked(s, f, /* all= */ true); /* closing with unread bytes would reset the far end */
+                flow_close(s, f, /* reset= */ false);
+        }
+}
+
+void tcp_flow_close(Netstack *s, Flow *f) {
+        if (s->tcp->last == f)
+                s->tcp->last = NULL;
+        tcp_half_open_remove(s->tcp, f);
+        park_free(s, f);
+        f->tcp.state = TCP_CLOSED;
+        Forward *fw = f->forward_id ? forward_by_id(s->forwards, f->forward_id) : NULL;
+        if (fw) {
+                fw->stats.active -= fw->stats.active > 0;
+                fw->stats.rx_bytes += f->rx_bytes;
+                fw->stats.tx_bytes += f->tx_bytes;
+        }
+}
+
+/* ---- flows that wait for another turn ---- */
+
+void tcp_make_ready(Netstack *s, Flow *f) {
+        Tcp *t = s->tcp;
+        if (f->tcp.in_ready)
+                return;
+        if (t->n_ready == t->ready_allocated) {
+                uint32_t n = MAX(t->ready_allocated * 2, 16u);
+                uint64_t *ready = realloc(t->ready, n * sizeof(*ready));
+                if (!ready)
+                        return; /* the guest's next ACK goes on where this stops */
+                t->ready = ready;
+                t->ready_allocated = n;
+        }
+        t->ready[t->n_ready++] = flow_cookie(f);
+        f->tcp.in_ready = true;
+}
+
+bool tcp_has_ready(const Tcp *t) {
+        return t->n_ready > 0 && !t->device_full;
+}
+
+void tcp_run_ready(Netstack *s) {
+        Tcp *t = s->tcp;
+        if (!tcp_has_ready(t))
+                return;
+        uint32_t n = t->n_ready; /* those that queue again stand behind these and wait */
+        for (uint32_t i = 0; i < n; i++) {
+                Flow *f = flow_by_cookie(s->flows, t->ready[i]);
+                if (!f)
+                        continue;
+                f->tcp.in_ready = false;
+                f->tcp.output_blocked = false;
+                tcp_output(s, f);
+                if (!f->closing)
+                        tcp_close_if_done(s, f);
+        }
+        t->n_ready -= n;
+        memmove(t->ready, t->ready + n, t->n_ready * sizeof(*t->ready));
+}
