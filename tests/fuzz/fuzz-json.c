@@ -11,6 +11,19 @@
 #include "basic/parse.h"
 #include "fuzz.h"
 
+static bool is_utf8(const char *text) {
+        size_t len = strlen(text);
+
+        for (size_t i = 0; i < len;) {
+                unsigned n = utf8_sequence(text + i, len - i);
+
+                if (n == 0)
+                        return false;
+                i += n;
+        }
+        return true;
+}
+
 static void write_value(JsonWriter *w, const JsonDoc *doc, JsonVal v);
 
 static void write_array(JsonWriter *w, const JsonDoc *doc, JsonVal v) {
@@ -31,6 +44,7 @@ static void write_object(JsonWriter *w, const JsonDoc *doc, JsonVal v) {
                 const char *key = NULL;
                 JsonVal member = json_member(doc, v, i, &key);
 
+                fuzz_check(is_utf8(key));
                 if (i < 64) /* the search is linear: not for all of a big one */
                         fuzz_check(json_get(doc, v, key) == member);
                 json_key(w, key);
@@ -65,6 +79,7 @@ static void write_value(JsonWriter *w, const JsonDoc *doc, JsonVal v) {
                 return;
         case JSON_STRING:
                 fuzz_check(json_get_string(doc, v, &s) == 0);
+                fuzz_check(is_utf8(s));
                 json_string(w, s);
                 return;
         case JSON_ARRAY:
@@ -121,16 +136,9 @@ static void check_string(const uint8_t *data, size_t size) {
         _cleanup_free_ char *in = strndup(size > 0 ? (const char *) data : "", size), *text = NULL;
         _cleanup_(json_freep) JsonDoc *doc = NULL;
         const char *out = NULL;
-        bool valid = true;
         JsonWriter w;
 
         fuzz_check(in);
-        for (size_t i = 0, len = strlen(in); i < len && valid;) {
-                unsigned n = utf8_sequence(in + i, len - i);
-
-                valid = n > 0;
-                i += n;
-        }
 
         json_writer_init(&w, false);
         json_string(&w, in);
@@ -138,7 +146,7 @@ static void check_string(const uint8_t *data, size_t size) {
         if (json_parse(&doc, text, strlen(text), NULL, NULL) == -E2BIG)
                 return;
         fuzz_check(doc && json_get_string(doc, json_root(doc), &out) == 0);
-        fuzz_check((strcmp(in, out) == 0) == valid);
+        fuzz_check((strcmp(in, out) == 0) == is_utf8(in));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
