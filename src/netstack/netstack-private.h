@@ -96,9 +96,8 @@ void ip4_input(Netstack *s, const Frame *frame, const MacAddr *src_mac, const Ma
 void icmp4_input(Netstack *s, Packet *p);
 void udp_input(Netstack *s, Packet *p);
 void tcp_input(Netstack *s, Packet *p); /* may keep pointers into the batch until tcp_input_done() */
-void udp_input_done(Netstack *s);       /* the batch is over: one send a mapping */
 void tcp_input_done(Netstack *s);       /* the batch is over: one send a flow, one ACK a flow */
-void udp_input_done(Netstack *s);       /* the same: one send a socket. Both before fragments_done() of ip.h */
+void udp_input_done(Netstack *s);       /* the same: one send a socket */
 
 /* Is it an address the gateway answers for itself (ARP, ping, services)? */
 static inline bool netstack_is_gateway(const Netstack *s, const IpAddr *a) {

@@ -206,6 +206,7 @@ void netstack_input(Netstack *s, const NetstackPort *port, Frame *frames, unsign
         }
         tcp_input_done(s);
         udp_input_done(s);
+        fragments_done(s->fragments);
         s->port = NULL;
         netstack_flush(s);
         flow_reap(s->flows);
