@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Addresses to and from text and the kernel's structures. Never resolves names, never allocates, knows no locale.
+ * Addresses to and from text and the kernel's structures. Never resolves names, never allocates, knows no
+ * locale.
  */
 
 #include <arpa/inet.h>
@@ -57,7 +58,8 @@ int ip_parse(const char *text, IpAddr *ret) {
         }
         if (inet_pton(AF_INET6, text, &a) != 1)
                 return -EINVAL;
-        /* ::ffff:a.b.c.d would silently turn into the other family, with another meaning of a prefix length. */
+        /* ::ffff:a.b.c.d would silently turn into the other family, with another meaning of a prefix
+         * length. */
         if (ip_is_v4(&a))
                 return -EINVAL;
 
@@ -154,8 +156,8 @@ IpClass ip_classify(const IpAddr *a) {
 }
 
 const char *mac_to_text(const MacAddr *a, char buf[static MAC_TEXT_MAX]) {
-        (void) snprintf(buf, MAC_TEXT_MAX, "%02x:%02x:%02x:%02x:%02x:%02x", a->b[0], a->b[1], a->b[2], a->b[3],
-                        a->b[4], a->b[5]);
+        (void) snprintf(buf, MAC_TEXT_MAX, "%02x:%02x:%02x:%02x:%02x:%02x", a->b[0], a->b[1], a->b[2],
+                        a->b[3], a->b[4], a->b[5]);
         return buf;
 }
 

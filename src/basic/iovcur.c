@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The bounded cursor over an iovec. Every length is compared with what is left before a byte is touched; empty pieces
- * are stepped over. Never writes to what it reads, never allocates.
+ * The bounded cursor over an iovec. Every length is compared with what is left before a byte is touched;
+ * empty pieces are stepped over. Never writes to what it reads, never allocates.
  *
  * Invariant between calls: where left > 0, the current piece holds at least one byte past off.
  */
@@ -41,7 +41,8 @@ bool iovcur_skip(IovCur *c, size_t len) {
                 return false;
 
         c->left -= len;
-        /* Not c->off + len in one go: with nothing left the walk over the pieces must still end at the last one. */
+        /* Not c->off + len in one go: with nothing left the walk over the pieces must still end at the last
+         * one. */
         while (len > 0) {
                 size_t n = MIN(len, c->iov->iov_len - c->off);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The JSON writer. The first error sticks: every later call does nothing, so callers check once, at the end. What comes out
- * is always one complete document in valid UTF-8, whatever the strings held.
+ * The JSON writer. The first error sticks: every later call does nothing, so callers check once, at the end.
+ * What comes out is always one complete document in valid UTF-8, whatever the strings held.
  */
 
 #include <errno.h>

@@ -2,7 +2,7 @@
 /*
  * The JSON reader. Three passes over a copy of the text, none of which recurses:
  *
- *   check    a scanner of our own holds the text to the grammar of RFC 8259, UTF-8 and the limits, and counts tokens
+ *   check    json-scan.c holds the text to the grammar of RFC 8259, UTF-8 and the limits; counts tokens
  *   split    jsmn, lax by design, sees only what has passed, and says where each token begins and ends
  *   settle   strings are unescaped in place (they only shrink), children are indexed, duplicate keys refused
  *
@@ -11,6 +11,7 @@
 
 #include <errno.h>
 
+#include "basic/json-scan.h"
 #include "basic/json.h"
 #include "basic/parse.h"
 
@@ -31,276 +32,9 @@ typedef struct Node {
 struct JsonDoc {
         char *text;     /* (owned) the copy, scalars cut out of it in place */
         Node *nodes;    /* (owned) in order of the text; the root first */
-        uint32_t *kids; /* (owned) the children of all containers, those of one in a row, in order of the text */
+        uint32_t *kids; /* (owned) children of all containers, those of one in a row, in order of the text */
         uint32_t n_nodes;
 };
-
-/* ---- check ---- */
-
-typedef struct Scan {
-        const char *p, *end;
-        unsigned line;
-        size_t n_tokens;
-        unsigned depth;
-        uint32_t is_object; /* bit n: the container at depth n is an object */
-        const char *what;   /* static text: what is wrong */
-} Scan;
-
-static int scan_fail(Scan *s, int error, const char *what) {
-        s->what = what;
-        return error;
-}
-
-static void scan_blanks(Scan *s) {
-        for (; s->p < s->end; s->p++) {
-                if (*s->p == '\n')
-                        s->line++;
-                else if (*s->p != ' ' && *s->p != '\t' && *s->p != '\r')
-                        break;
-        }
-}
-
-/* The four digits of \uXXXX; -1 when they are not there. */
-static int hex4(const char *p, const char *end) {
-        int v = 0;
-
-        if (end - p < 4)
-                return -1;
-        for (unsigned i = 0; i < 4; i++) {
-                char c = p[i];
-
-                v <<= 4;
-                if (c >= '0' && c <= '9')
-                        v |= c - '0';
-                else if (c >= 'a' && c <= 'f')
-                        v |= c - 'a' + 10;
-                else if (c >= 'A' && c <= 'F')
-                        v |= c - 'A' + 10;
-                else
-                        return -1;
-        }
-        return v;
-}
-
-static bool is_high_surrogate(int c) {
-        return c >= 0xd800 && c <= 0xdbff;
-}
-static bool is_low_surrogate(int c) {
-        return c >= 0xdc00 && c <= 0xdfff;
-}
-
-/* An escape, with @p on the character after the backslash. */
-static int scan_escape(Scan *s) {
-        if (s->p >= s->end)
-                return scan_fail(s, -EINVAL, "string without an end");
-        if (*s->p != 'u') {
-                if (!memchr("\"\\/bfnrt", *s->p, 8))
-                        return scan_fail(s, -EINVAL, "unknown escape");
-                s->p++;
-                return 0;
-        }
-
-        int c = hex4(s->p + 1, s->end);
-        if (c < 0)
-                return scan_fail(s, -EINVAL, "\\u without four hexadecimal digits");
-        if (c == 0)
-                return scan_fail(s, -EINVAL, "zero character in a string");
-        s->p += 5;
-
-        if (is_high_surrogate(c)) {
-                if (s->end - s->p < 6 || s->p[0] != '\\' || s->p[1] != 'u' ||
-                    !is_low_surrogate(hex4(s->p + 2, s->end)))
-                        return scan_fail(s, -EINVAL, "half of a surrogate pair");
-                s->p += 6;
-        } else if (is_low_surrogate(c))
-                return scan_fail(s, -EINVAL, "half of a surrogate pair");
-        return 0;
-}
-
-static int scan_string(Scan *s) {
-        s->p++;
-        while (s->p < s->end) {
-                unsigned char c = *s->p;
-
-                if (c == '"') {
-                        s->p++;
-                        return 0;
-                }
-                if (c < ' ')
-                        return scan_fail(s, -EINVAL, "control character in a string");
-                if (c == '\\') {
-                        s->p++;
-                        int r = scan_escape(s);
-                        if (r < 0)
-                                return r;
-                        continue;
-                }
-
-                unsigned n = utf8_sequence(s->p, s->end - s->p);
-                if (n == 0)
-                        return scan_fail(s, -EINVAL, "invalid UTF-8");
-                s->p += n;
-        }
-        return scan_fail(s, -EINVAL, "string without an end");
-}
-
-static bool scan_digits(Scan *s) {
-        const char *begin = s->p;
-
-        while (s->p < s->end && *s->p >= '0' && *s->p <= '9')
-                s->p++;
-        return s->p > begin;
-}
-
-static int scan_number(Scan *s) {
-        if (*s->p == '-')
-                s->p++;
-        if (s->p < s->end && *s->p == '0')
-                s->p++; /* a digit after it fails as trailing text */
-        else if (!scan_digits(s))
-                return scan_fail(s, -EINVAL, "malformed number");
-
-        if (s->p < s->end && *s->p == '.') {
-                s->p++;
-                if (!scan_digits(s))
-                        return scan_fail(s, -EINVAL, "malformed number");
-        }
-        if (s->p < s->end && (*s->p == 'e' || *s->p == 'E')) {
-                s->p++;
-                if (s->p < s->end && (*s->p == '+' || *s->p == '-'))
-                        s->p++;
-                if (!scan_digits(s))
-                        return scan_fail(s, -EINVAL, "malformed number");
-        }
-        return 0;
-}
-
-static int scan_scalar(Scan *s) {
-        static const char *const words[] = { "true", "false", "null" };
-
-        if (*s->p == '"')
-                return scan_string(s);
-        if (*s->p == '-' || (*s->p >= '0' && *s->p <= '9'))
-                return scan_number(s);
-
-        for (size_t i = 0; i < ELEMENTSOF(words); i++) {
-                size_t n = strlen(words[i]);
-
-                if ((size_t) (s->end - s->p) >= n && memcmp(s->p, words[i], n) == 0) {
-                        s->p += n;
-                        return 0;
-                }
-        }
-        return scan_fail(s, -EINVAL, "no JSON value");
-}
-
-static bool scan_in_object(const Scan *s) {
-        return s->depth > 0 && (s->is_object >> s->depth & 1);
-}
-
-static int scan_token(Scan *s) {
-        if (++s->n_tokens > JSON_TOKENS_MAX)
-                return scan_fail(s, -E2BIG, "too many values");
-        return 0;
-}
-
-/* A key with its colon, before the value. */
-static int scan_key(Scan *s) {
-        int r;
-
-        if (s->p >= s->end || *s->p != '"')
-                return scan_fail(s, -EINVAL, "a key in quotes is missing");
-
-        r = scan_token(s);
-        if (r < 0)
-                return r;
-        r = scan_string(s);
-        if (r < 0)
-                return r;
-
-        scan_blanks(s);
-        if (s->p >= s->end || *s->p != ':')
-                return scan_fail(s, -EINVAL, "':' is missing");
-        s->p++;
-        scan_blanks(s);
-        return 0;
-}
-
-/* Enters the container at @p. */
-static int scan_open(Scan *s) {
-        if (s->depth >= JSON_DEPTH_MAX)
-                return scan_fail(s, -E2BIG, "nested too deep");
-
-        s->depth++;
-        s->is_object &= ~(UINT32_C(1) << s->depth);
-        if (*s->p == '{')
-                s->is_object |= UINT32_C(1) << s->depth;
-        s->p++;
-        return 0;
-}
-
-/* Leaves every container that ends here, and steps over the comma before the next member. */
-static int scan_close(Scan *s) {
-        while (s->depth > 0) {
-                scan_blanks(s);
-                if (s->p >= s->end)
-                        return scan_fail(s, -EINVAL, scan_in_object(s) ? "'}' is missing" : "']' is missing");
-                if (*s->p == ',') {
-                        s->p++;
-                        return 0;
-                }
-                if (*s->p != (scan_in_object(s) ? '}' : ']'))
-                        return scan_fail(s, -EINVAL,
-                                         scan_in_object(s) ? "',' or '}' is missing" : "',' or ']' is missing");
-                s->p++;
-                s->depth--;
-        }
-        return 0;
-}
-
-/* Holds the text to the grammar. One turn of the loop is one value, or the opening of a container. */
-static int scan_document(Scan *s) {
-        bool just_opened = false;
-        int r;
-
-        do {
-                scan_blanks(s);
-
-                if (just_opened && s->p < s->end && *s->p == (scan_in_object(s) ? '}' : ']')) {
-                        just_opened = false;
-                        r = scan_close(s);
-                        if (r < 0)
-                                return r;
-                        continue;
-                }
-                if (scan_in_object(s)) {
-                        r = scan_key(s);
-                        if (r < 0)
-                                return r;
-                }
-
-                if (s->p >= s->end)
-                        return scan_fail(s, -EINVAL, "a value is missing");
-                r = scan_token(s);
-                if (r < 0)
-                        return r;
-
-                just_opened = *s->p == '{' || *s->p == '[';
-                r = just_opened ? scan_open(s) : scan_scalar(s);
-                if (r < 0)
-                        return r;
-                if (!just_opened) {
-                        r = scan_close(s);
-                        if (r < 0)
-                                return r;
-                }
-        } while (s->depth > 0);
-
-        scan_blanks(s);
-        if (s->p < s->end)
-                return scan_fail(s, -EINVAL, "text after the value");
-        return 0;
-}
 
 /* ---- split ---- */
 
@@ -410,10 +144,10 @@ static void unescape(char *text) {
                         continue;
                 }
 
-                uint32_t c = hex4(p + 2, p + 6);
+                uint32_t c = json_hex4(p + 2, p + 6);
                 p += 6;
-                if (is_high_surrogate(c)) {
-                        c = 0x10000 + ((c - 0xd800) << 10) + (hex4(p + 2, p + 6) - 0xdc00);
+                if (json_is_high_surrogate(c)) {
+                        c = 0x10000 + ((c - 0xd800) << 10) + (json_hex4(p + 2, p + 6) - 0xdc00);
                         p += 6;
                 }
                 out = put_utf8(out, c);
@@ -433,7 +167,8 @@ static int key_compare(const void *a, const void *b) {
         return r != 0 ? r : (x->line > y->line) - (x->line < y->line);
 }
 
-/* Sorts the keys of one object to find two alike: a hostile document cannot make this quadratic. @keys: room for all. */
+/* Sorts the keys of one object to find two alike: a hostile document cannot make this quadratic. @keys: room
+ * for all. */
 static bool object_has_duplicate(const JsonDoc *doc, const Node *object, Key *keys, unsigned *ret_line) {
         for (uint32_t i = 0; i < object->size; i++) {
                 const Node *key = &doc->nodes[doc->kids[object->first_kid + i]];
@@ -472,27 +207,21 @@ static int doc_settle(JsonDoc *doc, unsigned *ret_line, const char **ret_what) {
 /* ---- the document ---- */
 
 static int doc_parse(JsonDoc *doc, const char *text, size_t len, unsigned *ret_line, const char **ret_what) {
-        Scan s = { .p = text, .end = text + len, .line = 1 };
+        size_t n_tokens;
         int r;
 
-        *ret_line = 1;
-        *ret_what = "too long";
-        if (len > JSON_TEXT_MAX)
-                return -E2BIG;
-
-        r = scan_document(&s);
-        *ret_line = s.line;
-        *ret_what = s.what;
+        r = json_scan(text, len, &n_tokens, ret_line, ret_what);
         if (r < 0)
                 return r;
 
-        doc->n_nodes = s.n_tokens;
+        doc->n_nodes = n_tokens;
         doc->text = malloc(len + 2);
         if (!doc->text)
                 return -ENOMEM;
         memcpy(doc->text, text, len);
         memcpy(doc->text + len, "\n", 2);
 
+        *ret_line = 1;
         *ret_what = "tokens do not add up";
         r = doc_split(doc, len);
         if (r < 0)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Log lines to the journal, with structured fields, or to stderr as one plain line each. Safe from any thread; never
- * changes errno, never blocks on a lock of its own, never allocates. A line longer than LINE_LEN_MAX is cut.
+ * Log lines to the journal, with structured fields, or to stderr as one plain line each. Safe from any
+ * thread; never changes errno, never blocks on a lock of its own, never allocates. A line longer than
+ * LINE_LEN_MAX is cut.
  *
- * Control characters in the text become '?': much of it quotes what guests and clients sent, and a line break among it
- * must not forge a second line.
+ * Control characters in the text become '?': much of it quotes what guests and clients sent, and a line
+ * break among it must not forge a second line.
  */
 
 #include <errno.h>
@@ -134,8 +135,8 @@ static int write_journal(int level, int error, const char *file, int line, const
         return sd_journal_sendv(iov, n);
 }
 
-int log_internal(int level, int error, const char *file, int line, const char *func, const char *const *fields,
-                 const char *format, ...) {
+int log_internal(int level, int error, const char *file, int line, const char *func,
+                 const char *const *fields, const char *format, ...) {
         char message[LINE_LEN_MAX];
         int saved = errno;
         va_list ap;

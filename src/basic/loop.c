@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The loop thread: one epoll set with the fast descriptors, the sd_event and a wake-up eventfd in it. Never logs, never
- * touches what its callbacks own; holds its one lock only to take or add queue entries, never across a callback.
+ * The loop thread: one epoll set with the fast descriptors, the sd_event and a wake-up eventfd in it. Never
+ * logs, never touches what its callbacks own; holds its one lock only to take or add queue entries, never
+ * across a callback.
  *
  * One turn:
  *   sleep           epoll_pwait2() until a descriptor fires, a timer is due or somebody posts
@@ -12,14 +13,16 @@
  *   timers          what is due
  *   after_wake      the owner's flush
  *
- * The sd_event between turns is "armed": sd_event_prepare() has said there is nothing to do, and its epoll descriptor, a
- * member of our set, says when there is. sd_event arms its timers and runs its deferred sources only from
- * sd_event_prepare(), so after anything that may have changed a source it must be prepared again. We cannot see such a
- * change, so we take as its sign: its descriptor fired, a posted or called function ran, or somebody asked for loop_event().
- * A fast callback or timer that changes a source it kept must call loop_event() once for this reason.
+ * The sd_event between turns is "armed": sd_event_prepare() has said there is nothing to do, and its epoll
+ * descriptor, a member of our set, says when there is. sd_event arms its timers and runs its deferred
+ * sources only from sd_event_prepare(), so after anything that may have changed a source it must be prepared
+ * again. We cannot see such a change, so we take as its sign: its descriptor fired, a posted or called
+ * function ran, or somebody asked for loop_event(). A fast callback or timer that changes a source it kept
+ * must call loop_event() once for this reason.
  *
- * The timeout is reckoned from the clock of the wake-up, so a timer may be late by what its turn took to run, and by 1 ms
- * on kernels before 5.11, which lack epoll_pwait2(). The sleep itself does not count time in suspend; the clock does.
+ * The timeout is reckoned from the clock of the wake-up, so a timer may be late by what its turn took to
+ * run, and by 1 ms on kernels before 5.11, which lack epoll_pwait2(). The sleep itself does not count time
+ * in suspend; the clock does.
  */
 
 #include <errno.h>
@@ -33,7 +36,8 @@
 
 #define EVENT_ROUNDS_MAX 32 /* sd_event dispatches in a row before the fast lane gets its turn again */
 
-/* A function waiting to run. Of loop_post(): on the heap; of loop_call(): on the stack of the thread that waits. */
+/* A function waiting to run. Of loop_post(): on the heap; of loop_call(): on the stack of the thread that
+ * waits. */
 typedef struct Post Post;
 struct Post {
         Post *next;
@@ -178,8 +182,8 @@ static void loop_queue(Loop *l, Post *p) {
         l->signalled = true;
         pthread_mutex_unlock(&l->lock);
 
-        /* Every write is a new edge, so nobody ever reads it; the counter is good for 2^64 - 2 of them. Whoever frees the
-         * loop waits for this thread first (see loop_free()). */
+        /* Every write is a new edge, so nobody ever reads it; the counter is good for 2^64 - 2 of them.
+         * Whoever frees the loop waits for this thread first (see loop_free()). */
         if (signal && write(l->wake_fd, &one, sizeof(one)) < 0)
                 assert(errno == EAGAIN);
 }
@@ -225,7 +229,8 @@ int loop_call(Loop *l, int (*fn)(void *arg), void *arg) {
         return c.result;
 }
 
-/* Runs what is queued now; what these functions queue waits for the next turn, but for the last one, which runs all.
+/* Runs what is queued now; what these functions queue waits for the next turn, but for the last one, which
+ * runs all.
  * Returns whether the loop shall go on. */
 static bool loop_run_posts(Loop *l) {
         for (;;) {
@@ -258,8 +263,9 @@ static bool loop_run_posts(Loop *l) {
 
 /* ---- the sd_event ---- */
 
-/* Brings the armed sd_event to wait, dispatch and prepare until it is armed again; leaves event_dirty set when it still has
- * work after EVENT_ROUNDS_MAX. Failure means that it is over: it leaves the set, else its descriptor would spin. */
+/* Brings the armed sd_event to wait, dispatch and prepare until it is armed again; leaves event_dirty set
+ * when it still has work after EVENT_ROUNDS_MAX. Failure means that it is over: it leaves the set, else its
+ * descriptor would spin. */
 static void loop_run_event(Loop *l) {
         int r;
 
@@ -300,9 +306,11 @@ static int loop_sleep(Loop *l) {
                 wait = next > l->now ? MIN(next - l->now, 24 * 60 * USEC_PER_MINUTE) : 0;
 
         if (!l->coarse) {
-                struct timespec ts = { .tv_sec = wait / USEC_PER_SEC, .tv_nsec = wait % USEC_PER_SEC * 1000 };
+                struct timespec ts = { .tv_sec = wait / USEC_PER_SEC,
+                                       .tv_nsec = wait % USEC_PER_SEC * 1000 };
 
-                n = epoll_pwait2(l->epoll_fd, l->batch, LOOP_EVENTS_MAX, wait == USEC_INFINITY ? NULL : &ts, NULL);
+                n = epoll_pwait2(l->epoll_fd, l->batch, LOOP_EVENTS_MAX, wait == USEC_INFINITY ? NULL : &ts,
+                                 NULL);
                 /* EPERM: a system call filter older than the call */
                 if (n >= 0 || (errno != ENOSYS && errno != EPERM))
                         return n;
@@ -342,7 +350,8 @@ static void *loop_thread(void *arg) {
         return NULL;
 }
 
-/* All signals belong to the control thread, but for those that a thread brings upon itself: blocked, these would kill. */
+/* All signals belong to the control thread, but for those that a thread brings upon itself: blocked, these
+ * would kill. */
 static int thread_start(Loop *l, const char *name) {
         sigset_t block, before;
         char full[16];
@@ -457,8 +466,8 @@ int loop_attach(Loop **ret, sd_event *event) {
  * loop_free() - run what was posted, stop, join, release
  * @l:          (owned, nullable) a loop; no other thread may use it any more
  *
- * A function posted from a posted function still runs. Descriptors and timers still set are forgotten, not closed.
- * An attached loop runs its posts here and now, on the thread that attached it.
+ * A function posted from a posted function still runs. Descriptors and timers still set are forgotten, not
+ * closed. An attached loop runs its posts here and now, on the thread that attached it.
  *
  * Return: NULL.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Strict parsers for configuration and bus input. Written out by hand because strtoull() takes blanks, signs and octal
- * numbers, and follows the locale. Never allocates.
+ * Strict parsers for configuration and bus input. Written out by hand because strtoull() takes blanks, signs
+ * and octal numbers, and follows the locale. Never allocates.
  */
 
 #include <errno.h>
@@ -36,8 +36,8 @@ static int digit_value(char c) {
  *
  * A leading zero before further decimal digits is refused: it means octal to some readers.
  *
- * Return: 0; -EINVAL when there is no digit, or a leading zero; -ERANGE when the value does not fit (@ret_end is set, so that
- * the caller can tell "too big" from "not of the form").
+ * Return: 0; -EINVAL when there is no digit, or a leading zero; -ERANGE when the value does not fit
+ * (@ret_end is set, so that the caller can tell "too big" from "not of the form").
  */
 static int parse_digits(const char *text, int base, const char **ret_end, uint64_t *ret) {
         uint64_t v = 0;
@@ -211,8 +211,8 @@ bool ifname_is_valid(const char *text) {
         if (len < 1 || len > 15 || streq(text, ".") || streq(text, ".."))
                 return false;
 
-        /* The kernel also takes control and 8-bit characters; nothing that ends on terminals and the bus should. ':' is an
-         * alias and '%' a template to it. */
+        /* The kernel also takes control and 8-bit characters; nothing that ends on terminals and the bus
+         * should. ':' is an alias and '%' a template to it. */
         for (size_t i = 0; i < len; i++)
                 if (text[i] <= ' ' || text[i] >= 0x7f || strchr("/:%", text[i]))
                         return false;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
-/* Strict parsing of numbers, sizes, durations, booleans and names: the whole string or nothing. No locale, no sign
- * surprises, no leading blanks. -EINVAL: not of the form; -ERANGE: of the form, outside the range. @ret untouched on failure. */
+/* Strict parsing of numbers, sizes, durations, booleans and names: the whole string or nothing. No locale,
+ * no sign surprises, no leading blanks. -EINVAL: not of the form; -ERANGE: of the form, outside the range.
+ * @ret untouched on failure. */
 
 #include <sys/types.h>
 
@@ -24,6 +25,6 @@ bool ifname_is_valid(const char *text);
 /* A DNS name of at most 253 characters, labels of letters, digits, '-' and '_'; no trailing dot needed. */
 bool dns_name_is_valid(const char *text);
 
-/* Length of the UTF-8 sequence at the beginning of @text (1..4), 0 when it is none: overlong, cut at @left, a surrogate, or
- * beyond U+10FFFF. Zero bytes count as a sequence of length 1. */
+/* Length of the UTF-8 sequence at the beginning of @text (1..4), 0 when it is none: overlong, cut at @left,
+ * a surrogate, or beyond U+10FFFF. Zero bytes count as a sequence of length 1. */
 unsigned utf8_sequence(const char *text, size_t left);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The timer queue: a binary heap ordered by Timer.sorted, which may lag behind Timer.when (a timer set later stays where it
- * stands until its old time comes). Reads no clock, never sleeps; allocates only in timer_set().
+ * The timer queue: a binary heap ordered by Timer.sorted, which may lag behind Timer.when (a timer set later
+ * stays where it stands until its old time comes). Reads no clock, never sleeps; allocates only in
+ * timer_set().
  *
- * A run has two steps: everything due moves from the heap to the array @due, then the functions run from there. So a function
- * may set or stop any timer, and one set to a time that has passed waits for the next run.
+ * A run has two steps: everything due moves from the heap to the array @due, then the functions run from
+ * there. So a function may set or stop any timer, and one set to a time that has passed waits for the next
+ * run.
  *
  * Timer.slot: 0 not queued; 1.. place in the heap plus one; with SLOT_DUE set, place in @due.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * JSON: any bytes. What the reader takes is written, flat and pretty, read again and written again: twice the same text.
- * And any bytes as a string: what the writer makes of them reads back.
+ * JSON: any bytes. What the reader takes is written, flat and pretty, read again and written again: twice
+ * the same text. And any bytes as a string: what the writer makes of them reads back.
  */
 
 #include <errno.h>
@@ -54,7 +54,8 @@ static void write_object(JsonWriter *w, const JsonDoc *doc, JsonVal v) {
         fuzz_check(json_member(doc, v, n, NULL) == JSON_NONE);
 }
 
-/* Recurses JSON_DEPTH_MAX deep at most. Numbers that are no u64 become strings: the second time round they are. */
+/* Recurses JSON_DEPTH_MAX deep at most. Numbers that are no u64 become strings: the second time round they
+ * are. */
 static void write_value(JsonWriter *w, const JsonDoc *doc, JsonVal v) {
         const char *s = NULL;
         uint64_t n = 0;

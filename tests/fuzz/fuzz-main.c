@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Replays a corpus through a fuzzer without libFuzzer: every file of the directories given, and the empty input. So each
- * finding, once it is a file in tests/corpus/NAME/, is a regression test with any compiler. Makes no inputs of its own.
+ * Replays a corpus through a fuzzer without libFuzzer: every file of the directories given, and the empty
+ * input. So each finding, once it is a file in tests/corpus/NAME/, is a regression test with any compiler.
+ * Makes no inputs of its own.
  *
- * Each input lies in an allocation of exactly its size, for the sanitizers' sake. Says the name of a file before running it:
- * the last one said is the one that crashed.
+ * Each input lies in an allocation of exactly its size, for the sanitizers' sake. Says the name of a file
+ * before running it: the last one said is the one that crashed.
  */
 
 #include <dirent.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * What every fuzzer shares. A fuzzer is one file, fuzz-NAME.c, that feeds one layer with one input and checks what must hold
- * whatever the input was. It keeps no state between inputs, so that each input alone shows its finding.
+ * What every fuzzer shares. A fuzzer is one file, fuzz-NAME.c, that feeds one layer with one input and
+ * checks what must hold whatever the input was. It keeps no state between inputs, so that each input alone
+ * shows its finding.
  */
 
 #include <stddef.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Addresses: text there and back, refusals, classes, prefix arithmetic at its edges, the kernel's structures.
+ * Addresses: text there and back, refusals, classes, prefix arithmetic at its edges, the kernel's
+ * structures.
  */
 
 #include <arpa/inet.h>
@@ -65,13 +66,33 @@ static void test_mac(void) {
 
 static void test_ip(void) {
         static const char *const same[] = {
-                "0.0.0.0", "192.168.127.1", "255.255.255.255", "::", "::1", "fe80::1", "2001:db8::ff00:42:8329",
-                "1:2:3:4:5:6:7:8",
+                "0.0.0.0", "192.168.127.1", "255.255.255.255",        "::",
+                "::1",     "fe80::1",       "2001:db8::ff00:42:8329", "1:2:3:4:5:6:7:8",
         };
         static const char *const bad[] = {
-                "", " ", "1.2.3", "1.2.3.4.5", "1.2.3.256", "01.2.3.4", "1.2.3.4 ", " 1.2.3.4", "0x1.2.3.4", "1.2.3.-4",
-                "1", "1.2.3.", ":", ":::", "1::2::3", "12345::", "g::", "fe80::1%eth0", "[::1]", "1:2:3:4:5:6:7:8:9",
-                "::ffff:1.2.3.4", "::ffff:0:0", "localhost",
+                "",
+                " ",
+                "1.2.3",
+                "1.2.3.4.5",
+                "1.2.3.256",
+                "01.2.3.4",
+                "1.2.3.4 ",
+                " 1.2.3.4",
+                "0x1.2.3.4",
+                "1.2.3.-4",
+                "1",
+                "1.2.3.",
+                ":",
+                ":::",
+                "1::2::3",
+                "12345::",
+                "g::",
+                "fe80::1%eth0",
+                "[::1]",
+                "1:2:3:4:5:6:7:8:9",
+                "::ffff:1.2.3.4",
+                "::ffff:0:0",
+                "localhost",
         };
         IpAddr kept = ip("1.2.3.4");
 
@@ -138,10 +159,24 @@ static void test_classify(void) {
 }
 
 static void test_prefix(void) {
-        static const char *const same[] = { "10.1.2.3/8", "0.0.0.0/0", "1.2.3.4/32", "::/0", "fd00::1/64", "::1/128" };
+        static const char *const same[] = { "10.1.2.3/8", "0.0.0.0/0",  "1.2.3.4/32",
+                                            "::/0",       "fd00::1/64", "::1/128" };
         static const char *const bad[] = {
-                "", "/", "/8", "10.0.0.0", "10.0.0.0/", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0.0/08",
-                "10.0.0.0/0x8", "10.0.0.0/8 ", "10.0.0.0/ 8", "10.0.0.0/8/8", "10.0.0.0/255.0.0.0", "::ffff:0:0/96",
+                "",
+                "/",
+                "/8",
+                "10.0.0.0",
+                "10.0.0.0/",
+                "10.0.0.0/33",
+                "::/129",
+                "10.0.0.0/-1",
+                "10.0.0.0/08",
+                "10.0.0.0/0x8",
+                "10.0.0.0/8 ",
+                "10.0.0.0/ 8",
+                "10.0.0.0/8/8",
+                "10.0.0.0/255.0.0.0",
+                "::ffff:0:0/96",
                 "10.0.0.0/4294967304",
                 "1111:2222:3333:4444:5555:6666:7777:8888:1111:2222:3333:4444:5555/64",
         };
@@ -232,9 +267,31 @@ static void test_mask_v4(void) {
 static void test_endpoint(void) {
         static const char *const same[] = { "1.2.3.4:80", "[::1]:1", "[fe80::1]:65535" };
         static const char *const bad[] = {
-                "", ":", ":80", "1.2.3.4", "1.2.3.4:", "1.2.3.4:0", "1.2.3.4:65536", "1.2.3.4:80 ", "1.2.3.4:080",
-                "1.2.3.4:+80", "1.2.3.4:0x50", "::1:80", "[::1]", "[::1]80", "[::1]:", "[::1:80", "::1]:80", "[]:80", "[:80",
-                "[1.2.3.4]:80", "localhost:80", "[::1]:80:80", "1.2.3.4:80:80", "[[::1]]:80", "[fe80::1%eth0]:80",
+                "",
+                ":",
+                ":80",
+                "1.2.3.4",
+                "1.2.3.4:",
+                "1.2.3.4:0",
+                "1.2.3.4:65536",
+                "1.2.3.4:80 ",
+                "1.2.3.4:080",
+                "1.2.3.4:+80",
+                "1.2.3.4:0x50",
+                "::1:80",
+                "[::1]",
+                "[::1]80",
+                "[::1]:",
+                "[::1:80",
+                "::1]:80",
+                "[]:80",
+                "[:80",
+                "[1.2.3.4]:80",
+                "localhost:80",
+                "[::1]:80:80",
+                "1.2.3.4:80:80",
+                "[[::1]]:80",
+                "[fe80::1%eth0]:80",
         };
         Endpoint kept = { .addr = ip("9.9.9.9"), .port = 9 };
 
@@ -263,12 +320,14 @@ static void test_sockaddr(void) {
         g_assert_cmpint(((struct sockaddr_in *) sa)->sin_port, ==, htons(80));
         g_assert_cmpint(endpoint_from_sockaddr(sa, sizeof(struct sockaddr_in), &back), ==, 0);
         g_assert_true(endpoint_equal(&back, &v4));
-        g_assert_cmpint(endpoint_from_sockaddr(sa, sizeof(struct sockaddr_in) - 1, &back), ==, -EAFNOSUPPORT);
+        g_assert_cmpint(endpoint_from_sockaddr(sa, sizeof(struct sockaddr_in) - 1, &back), ==,
+                        -EAFNOSUPPORT);
 
         g_assert_cmpuint(endpoint_to_sockaddr(&v6, &ss), ==, sizeof(struct sockaddr_in6));
         g_assert_cmpint(endpoint_from_sockaddr(sa, sizeof(struct sockaddr_in6), &back), ==, 0);
         g_assert_true(endpoint_equal(&back, &v6));
-        g_assert_cmpint(endpoint_from_sockaddr(sa, sizeof(struct sockaddr_in6) - 1, &back), ==, -EAFNOSUPPORT);
+        g_assert_cmpint(endpoint_from_sockaddr(sa, sizeof(struct sockaddr_in6) - 1, &back), ==,
+                        -EAFNOSUPPORT);
 
         /* What a dual-stack socket says of an IPv4 peer is that peer. */
         memcpy(&((struct sockaddr_in6 *) sa)->sin6_addr, v4.addr.b, 16);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The cursor: every accessor over every way to cut the same bytes, at every offset and length, against plain memory. Each
- * piece lives in an allocation of its exact size, so that a sanitizer sees one byte too many.
+ * The cursor: every accessor over every way to cut the same bytes, at every offset and length, against plain
+ * memory. Each piece lives in an allocation of its exact size, so that a sanitizer sees one byte too many.
  */
 
 #include <glib.h>

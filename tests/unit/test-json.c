@@ -62,8 +62,8 @@ static void test_values(void) {
 
 /* Getters say no to every other type, to what is not there, and leave the result alone. */
 static void test_getters(void) {
-        _cleanup_(json_freep) JsonDoc *doc = parse_ok(
-                "[\"1\", 1, true, null, [], {}, 1.0, 1e3, -1, -0, 18446744073709551615, 18446744073709551616]");
+        _cleanup_(json_freep) JsonDoc *doc = parse_ok("[\"1\", 1, true, null, [], {}, 1.0, 1e3, -1, -0, "
+                                                      "18446744073709551615, 18446744073709551616]");
         JsonVal root = json_root(doc);
         const char *s = "kept";
         uint64_t n = 4711;
@@ -105,8 +105,9 @@ static void test_roots(void) {
                 const char *text;
                 JsonType type;
         } cases[] = {
-                { "1", JSON_NUMBER },      { "\"\"", JSON_STRING }, { " true ", JSON_BOOL }, { "null", JSON_NULL },
-                { "-0.5e+10", JSON_NUMBER }, { "[]", JSON_ARRAY },  { "\t{}\r\n", JSON_OBJECT },
+                { "1", JSON_NUMBER },        { "\"\"", JSON_STRING },     { " true ", JSON_BOOL },
+                { "null", JSON_NULL },       { "-0.5e+10", JSON_NUMBER }, { "[]", JSON_ARRAY },
+                { "\t{}\r\n", JSON_OBJECT },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
@@ -125,9 +126,11 @@ static void test_strings(void) {
                 { "\"\\b\\f\\n\\r\\t\"", "\b\f\n\r\t" },
                 { "\"\\u0041\\u00e4\\u20AC\"", "A\xc3\xa4\xe2\x82\xac" },
                 { "\"\\ud83d\\uDE00\"", "\xf0\x9f\x98\x80" },
-                { "\"\\uffff\\u007f\\u0080\\u07ff\\u0800\"", "\xef\xbf\xbf\x7f\xc2\x80\xdf\xbf\xe0\xa0\x80" },
+                { "\"\\uffff\\u007f\\u0080\\u07ff\\u0800\"",
+                  "\xef\xbf\xbf\x7f\xc2\x80\xdf\xbf\xe0\xa0\x80" },
                 { "\"\\udbff\\udfff\"", "\xf4\x8f\xbf\xbf" },
-                { "\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\x7f\"", "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\x7f" },
+                { "\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\x7f\"",
+                  "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\x7f" },
                 { "\"[1,2]{}:\"", "[1,2]{}:" },
         };
 
@@ -217,11 +220,13 @@ static void test_refused(void) {
                 const char *what = NULL;
 
                 g_test_message("case %zu", i);
-                g_assert_cmpint(json_parse(&doc, cases[i].text, strlen(cases[i].text), &line, &what), ==, -EINVAL);
+                g_assert_cmpint(json_parse(&doc, cases[i].text, strlen(cases[i].text), &line, &what), ==,
+                                -EINVAL);
                 g_assert_null(doc);
                 g_assert_cmpstr(what, ==, cases[i].what);
                 g_assert_cmpuint(line, ==, cases[i].line);
-                g_assert_cmpint(json_parse(&doc, cases[i].text, strlen(cases[i].text), NULL, NULL), ==, -EINVAL);
+                g_assert_cmpint(json_parse(&doc, cases[i].text, strlen(cases[i].text), NULL, NULL), ==,
+                                -EINVAL);
         }
 }
 
@@ -251,7 +256,8 @@ static void test_prefixes(void) {
 
 /* ---- limits ---- */
 
-static int parse_repeated(const char *begin, const char *piece, size_t n, const char *end, const char **ret_what) {
+static int parse_repeated(const char *begin, const char *piece, size_t n, const char *end,
+                          const char **ret_what) {
         GString *s = g_string_new(begin);
         JsonDoc *doc = NULL;
         int r;
@@ -288,7 +294,8 @@ static void test_limits(void) {
 
                         for (unsigned d = 0; d < n; d++)
                                 g_string_append(close, deep[i][1]);
-                        g_assert_cmpint(parse_repeated("", deep[i][0], n, close->str, &what), ==, more ? -E2BIG : 0);
+                        g_assert_cmpint(parse_repeated("", deep[i][0], n, close->str, &what), ==,
+                                        more ? -E2BIG : 0);
                         g_string_free(close, TRUE);
                 }
         g_assert_cmpstr(what, ==, "nested too deep");
@@ -343,14 +350,17 @@ static void test_writer(void) {
         g_assert_cmpint(json_writer_finish(&w, &flat), ==, 0);
         g_assert_cmpstr(flat, ==,
                         "{\"name\":\"a\\\"\\\\\\b\\f\\n\\r\\t\\u0001\x7f\xc3\xa4\",\"nothing\":null,"
-                        "\"list\":[18446744073709551615,-9223372036854775808,true,null,[],{}],\"k\\\"ey\":\"x:5\"}");
+                        "\"list\":[18446744073709551615,-9223372036854775808,true,null,[],{}],\"k\\\"ey\":"
+                        "\"x:5\"}");
 
         json_writer_init(&w, true);
         write_sample(&w);
         g_assert_cmpint(json_writer_finish(&w, &pretty), ==, 0);
         g_assert_cmpstr(pretty, ==,
-                        "{\n  \"name\": \"a\\\"\\\\\\b\\f\\n\\r\\t\\u0001\x7f\xc3\xa4\",\n  \"nothing\": null,\n"
-                        "  \"list\": [\n    18446744073709551615,\n    -9223372036854775808,\n    true,\n    null,\n"
+                        "{\n  \"name\": \"a\\\"\\\\\\b\\f\\n\\r\\t\\u0001\x7f\xc3\xa4\",\n  \"nothing\": "
+                        "null,\n"
+                        "  \"list\": [\n    18446744073709551615,\n    -9223372036854775808,\n    true,\n   "
+                        " null,\n"
                         "    [],\n    {}\n  ],\n  \"k\\\"ey\": \"x:5\"\n}\n");
 
         JsonDoc *docs[] = { parse_ok(flat), parse_ok(pretty) };

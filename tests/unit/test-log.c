@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Logs: levels, the errno contract, one line per entry whatever the text holds, the choice of target, the rate limit.
+ * Logs: levels, the errno contract, one line per entry whatever the text holds, the choice of target, the
+ * rate limit.
  */
 
 #include <errno.h>
@@ -16,7 +17,8 @@
 #include "basic/cleanup.h"
 #include "basic/log.h"
 
-/* stderr goes to a temporary file from capture_begin() on; capture_end() puts it back and returns the text (owned). */
+/* stderr goes to a temporary file from capture_begin() on; capture_end() puts it back and returns the text
+ * (owned). */
 static int saved_stderr = -EBADF;
 static FILE *capture;
 
@@ -194,7 +196,8 @@ static int journal_listen(void) {
         r = become_root();
         if (r < 0)
                 return r;
-        if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("tmpfs", "/run", "tmpfs", 0, NULL) < 0)
+        if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+            mount("tmpfs", "/run", "tmpfs", 0, NULL) < 0)
                 return -errno;
         if (mkdir("/run/systemd", 0755) < 0 || mkdir(JOURNAL_DIR, 0755) < 0)
                 return -errno;
@@ -209,8 +212,12 @@ static int journal_listen(void) {
 static int journal_child(void) {
         static const char *const fields[] = { "VNETD_NETWORK=lab", NULL };
         static const char *const want[] = {
-                "MESSAGE=over: No such file or directory\n", "PRIORITY=4\n", "SYSLOG_IDENTIFIER=test\n", "ERRNO=2\n",
-                "VNETD_NETWORK=lab\n", "CODE_FUNC=journal_child\n",
+                "MESSAGE=over: No such file or directory\n",
+                "PRIORITY=4\n",
+                "SYSLOG_IDENTIFIER=test\n",
+                "ERRNO=2\n",
+                "VNETD_NETWORK=lab\n",
+                "CODE_FUNC=journal_child\n",
         };
         char buf[4096];
         int fd = journal_listen();

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The loop: calls and posts from several threads, the fast lane with removals amid a batch, timers, sd_event beside it.
+ * The loop: calls and posts from several threads, the fast lane with removals amid a batch, timers, sd_event
+ * beside it.
  */
 
 #include <fcntl.h>
@@ -179,7 +180,9 @@ static void fast_init(Fast *f, void (*after_wake)(void *userdata)) {
         *f = (Fast){};
         g_assert_cmpint(loop_new(&f->loop, "fast", after_wake, f), ==, 0);
         for (unsigned i = 0; i < N_IOS; i++) {
-                f->ios[i] = (FastIo){ .io.fd = -EBADF, .fast = f, .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+                f->ios[i] = (FastIo){ .io.fd = -EBADF,
+                                      .fast = f,
+                                      .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
                 g_assert_cmpint(f->ios[i].fd, >=, 0);
         }
 }
@@ -197,7 +200,8 @@ static void on_count(LoopIo *io, uint32_t events) {
         bump(&self->fast->n_called);
 }
 
-/* Removes every io, its own too, and wipes them: nothing of the same batch may come through to the wiped memory. */
+/* Removes every io, its own too, and wipes them: nothing of the same batch may come through to the wiped
+ * memory. */
 static void on_remove_all(LoopIo *io, uint32_t events) {
         Fast *f = CONTAINER_OF(io, FastIo, io)->fast;
 
@@ -362,7 +366,8 @@ static void test_timer(void) {
         g_assert_cmpuint(boottime() - begin, >=, 5 * USEC_PER_MSEC + 19 * 700);
 }
 
-/* Without epoll_pwait2(), as on kernels before 5.11: the same, in milliseconds. In a child, since a filter is for good. */
+/* Without epoll_pwait2(), as on kernels before 5.11: the same, in milliseconds. In a child, since a filter
+ * is for good. */
 static void coarse_child(void) {
         static struct sock_filter filter[] = {
                 BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -427,7 +432,8 @@ static int rare_start(void *arg) {
         Rare *r = arg;
         sd_event *e = loop_event(r->loop);
 
-        g_assert_cmpint(sd_event_add_time_relative(e, &r->timer, CLOCK_BOOTTIME, 2000, 1, on_rare_timer, r), >=, 0);
+        g_assert_cmpint(sd_event_add_time_relative(e, &r->timer, CLOCK_BOOTTIME, 2000, 1, on_rare_timer, r),
+                        >=, 0);
         g_assert_cmpint(sd_event_add_defer(e, &r->defer, on_rare_defer, r), >=, 0);
         g_assert_cmpint(sd_event_add_io(e, &r->io, r->pipe_fd[0], EPOLLIN, on_rare_io, r), >=, 0);
         return 0;

@@ -11,8 +11,9 @@
 
 /* What no number parser takes, whatever its units. */
 static const char *const never_numbers[] = {
-        "", " ", "+1", "-1", " 1", "1 ", "1\n", "0x", "0xg", "0X10", "0x 1", "1.5", "1e3", "01", "00", "007", "abc",
-        "1_000", "1,000", "\xd9\xa1", "99999999999999999999x",
+        "",   " ",   "+1",   "-1",    " 1",    "1 ",       "1\n",
+        "0x", "0xg", "0X10", "0x 1",  "1.5",   "1e3",      "01",
+        "00", "007", "abc",  "1_000", "1,000", "\xd9\xa1", "99999999999999999999x",
 };
 
 static void test_u64(void) {
@@ -81,8 +82,10 @@ static void test_pid(void) {
 }
 
 static void test_bool(void) {
-        static const char *const yes[] = { "yes", "true", "on", "1" }, *const no[] = { "no", "false", "off", "0" },
-                          *const bad[] = { "", "Yes", "y", "n", "2", "yes ", " no", "t", "truefalse", "01" };
+        static const char *const yes[] = { "yes", "true", "on", "1" },
+                                 *const no[] = { "no", "false", "off", "0" },
+                                 *const bad[] = { "",     "Yes", "y", "n",         "2",
+                                                  "yes ", " no", "t", "truefalse", "01" };
         bool v;
 
         for (size_t i = 0; i < ELEMENTSOF(yes); i++) {
@@ -113,7 +116,8 @@ static void test_size(void) {
                 { "16777215T", UINT64_C(16777215) << 40 },
                 { "18446744073709551615", UINT64_MAX },
         };
-        static const char *const bad[] = { "K", "64k", "64KB", "64 K", "64KiB", "1P", "1.5K", "-1K", "0x10K", "K64", "1KK" };
+        static const char *const bad[] = { "K",    "64k", "64KB",  "64 K", "64KiB", "1P",
+                                           "1.5K", "-1K", "0x10K", "K64",  "1KK" };
         static const char *const range[] = { "16777216T", "18446744073709551616", "18446744073709551615K",
                                              "99999999999999999999G" };
         uint64_t v = 77;
@@ -146,9 +150,10 @@ static void test_usec(void) {
                 { "10us", 10 },
                 { "18446744073709551614us", USEC_INFINITY - 1 },
         };
-        static const char *const bad[] = { "s", "5m", "5 s", "5sec", "1h30min", "infinity", "1.5s", "-5s", "5S", "0x5s" };
-        static const char *const range[] = { "18446744073709551615us", "18446744073709551616us", "18446744073710s",
-                                             "300000000d", "99999999999999999999" };
+        static const char *const bad[] = { "s",        "5m",   "5 s", "5sec", "1h30min",
+                                           "infinity", "1.5s", "-5s", "5S",   "0x5s" };
+        static const char *const range[] = { "18446744073709551615us", "18446744073709551616us",
+                                             "18446744073710s", "300000000d", "99999999999999999999" };
         usec_t v = 77;
 
         for (size_t i = 0; i < ELEMENTSOF(never_numbers); i++)
@@ -166,7 +171,8 @@ static void test_usec(void) {
 
 typedef bool (*ValidFn)(const char *text);
 
-static void check_valid(ValidFn fn, const char *const *good, size_t n_good, const char *const *bad, size_t n_bad) {
+static void check_valid(ValidFn fn, const char *const *good, size_t n_good, const char *const *bad,
+                        size_t n_bad) {
         for (size_t i = 0; i < n_good; i++) {
                 g_test_message("good '%s'", good[i]);
                 g_assert_true(fn(good[i]));
@@ -179,7 +185,8 @@ static void check_valid(ValidFn fn, const char *const *good, size_t n_good, cons
 
 static void test_name(void) {
         static const char *const good[] = { "a", "0", "_", "lab", "Lab-2.net_x", "a.", "a-" };
-        static const char *const bad[] = { "", "-a", ".a", ".", "..", "a b", "a/b", "a\n", "\xc3\xa4", "a%n", "a:b", "a@b" };
+        static const char *const bad[] = { "",    "-a",  ".a",       ".",   "..",  "a b",
+                                           "a/b", "a\n", "\xc3\xa4", "a%n", "a:b", "a@b" };
         char text[NAME_MAX_LEN + 2];
 
         check_valid(name_is_valid, good, ELEMENTSOF(good), bad, ELEMENTSOF(bad));
@@ -192,17 +199,21 @@ static void test_name(void) {
 }
 
 static void test_ifname(void) {
-        static const char *const good[] = { "a", "eth0", "vnet-lab.100", "123456789012345", "...", "wlan@x" };
-        static const char *const bad[] = { "", ".", "..", "a/b", "a b", "tap%d", "eth0:1", "1234567890123456", "a\t", "a\x7f",
-                                           "\xc3\xa4" };
+        static const char *const good[] = {
+                "a", "eth0", "vnet-lab.100", "123456789012345", "...", "wlan@x"
+        };
+        static const char *const bad[] = { "",    ".",     "..",      "a/b",
+                                           "a b", "tap%d", "eth0:1",  "1234567890123456",
+                                           "a\t", "a\x7f", "\xc3\xa4" };
 
         check_valid(ifname_is_valid, good, ELEMENTSOF(good), bad, ELEMENTSOF(bad));
 }
 
 static void test_dns_name(void) {
-        static const char *const good[] = { "a", "example.org", "example.org.", "_tcp.x", "a-b.c", "1.2.3", "xn--bcher-kva.ch" };
-        static const char *const bad[] = { "", ".", "..", ".a", "a..b", "a.b..", "-a", "a-", "a-.b", "b.-a", "a b", "a/b",
-                                           "\xc3\xa4.de", "a*b", "a\n" };
+        static const char *const good[] = { "a",     "example.org", "example.org.",    "_tcp.x",
+                                            "a-b.c", "1.2.3",       "xn--bcher-kva.ch" };
+        static const char *const bad[] = { "",     ".",    "..",  ".a",  "a..b",        "a.b..", "-a", "a-",
+                                           "a-.b", "b.-a", "a b", "a/b", "\xc3\xa4.de", "a*b",   "a\n" };
         char text[256];
 
         check_valid(dns_name_is_valid, good, ELEMENTSOF(good), bad, ELEMENTSOF(bad));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The timer queue, with a clock turned by hand: order, lazy postponing, functions that set and stop, and a long random run
- * against a plain list.
+ * The timer queue, with a clock turned by hand: order, lazy postponing, functions that set and stop, and a
+ * long random run against a plain list.
  */
 
 #include <glib.h>
@@ -243,7 +243,8 @@ static void test_random(void) {
 
                         now += g_test_rand_int_range(0, 50);
                         for (unsigned i = 0; i < N_RANDOM; i++)
-                                models[i].ran = models[i].when > now; /* those must not run, the others must */
+                                models[i].ran = models[i].when >
+                                                now; /* those must not run, the others must */
                         timerq_run(&q, now);
                         for (unsigned i = 0; i < N_RANDOM; i++)
                                 g_assert_true(models[i].ran);
