@@ -95,12 +95,13 @@ BUS_METHOD(method_expose) {
         if (r < 0)
                 return r;
 
-        asks[n_asks] = ask_about(n, ACTION_MANAGE_FORWARDS, "Expose");
-        asks[n_asks++].address = local;
-        if (manager_local_is_privileged(b->manager,
-                                        local)) /* the port is the host's, not the network owner's */
+        /* The port is the host's, so the network's owner is asked for it like anybody. First, since it
+         * implies the other: one password is enough. */
+        if (manager_local_is_privileged(b->manager, local))
                 asks[n_asks++] = (PolkitAsk){ ACTION_PRIVILEGED_PORT, "Expose",
                                               .network = network_config(n)->name, .address = local };
+        asks[n_asks] = ask_about(n, ACTION_MANAGE_FORWARDS, "Expose");
+        asks[n_asks++].address = local;
         r = polkit_check(b->polkit, m, asks, n_asks, error);
         if (r <= 0)
                 return r < 0 ? r : 1;
