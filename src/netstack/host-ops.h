@@ -90,7 +90,7 @@ typedef struct HostOps {
         unsigned (*output)(void *userdata, Frame *frames, unsigned n);
 
         /* TCP. connect: @ret_fd at once, an OUT or ERROR/HUP event follows, then tcp_result() says 0 or the error.
-         * accept: -EAGAIN when the queue is empty; @ret_local is what the client connected to. */
+         * accept: -EAGAIN when the queue is empty; @ret_local (nullable: it costs a system call) is what the client connected to. */
         int (*tcp_connect)(void *userdata, const Endpoint *dst, uint64_t cookie, int *ret_fd);
         int (*tcp_result)(void *userdata, int fd);
         int (*tcp_accept)(void *userdata, int listen_fd, int *ret_fd, Endpoint *ret_peer, Endpoint *ret_local);

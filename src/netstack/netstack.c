@@ -156,6 +156,10 @@ void netstack_flush(Netstack *s) {
         s->arena_used = 0;
 }
 
+void netstack_reap(Netstack *s) {
+        flow_reap(s->flows);
+}
+
 void netstack_output_ready(Netstack *s) {
         tcp_output_ready(s);
         netstack_flush(s);

@@ -60,6 +60,7 @@ DEFINE_CLEANUP(Netstack *, netstack_free);
 void netstack_input(Netstack *s, const NetstackPort *port, Frame *frames, unsigned n);
 void netstack_host_event(Netstack *s, uint64_t cookie, uint32_t events); /* HOST_EVENT_*; answers wait for netstack_flush() */
 void netstack_flush(Netstack *s);        /* sends what events produced: once after each batch of events */
+void netstack_reap(Netstack *s);         /* frees what events closed: after netstack_flush(), before the next batch of events */
 void netstack_output_ready(Netstack *s); /* after a short output() */
 usec_t netstack_next_timer(const Netstack *s);
 void netstack_run_timers(Netstack *s);   /* at ops->now() */

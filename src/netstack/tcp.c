@@ -349,8 +349,8 @@ static int open_inbound(Netstack *s, Forward *fw, int fd, const Endpoint *peer) 
 void tcp_forward_event(Netstack *s, Forward *fw) {
         for (;;) {
                 int fd;
-                Endpoint peer, local;
-                int r = s->ops->tcp_accept(s->userdata, fw->fd, &fd, &peer, &local);
+                Endpoint peer;
+                int r = s->ops->tcp_accept(s->userdata, fw->fd, &fd, &peer, NULL);
                 if (r < 0) {
                         if (r != -EAGAIN)
                                 netstack_drop(s, DROP_TCP_NO_SOCKET);

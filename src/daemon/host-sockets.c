@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * HostOps on real sockets. What it never does: decide. It translates calls, addresses and readiness, nothing else.
+ *
+ * Every socket is watched once, edge-triggered, in the loop's fast lane, and never modified. A small record per descriptor carries
+ * the cookie and where the kernel's peek position stands (SO_PEEK_OFF), so that setting it is a system call only when the gateway jumps.
+ *
+ * SO_PEEK_OFF for TCP came with Linux 6.9; it is probed on the first socket that needs it. Without it a peek begins at the queue's
+ * head and skips what is in flight into a scratch buffer: slower, same behaviour.
+ */
+
+#include "daemon/host-sockets.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/errqueue.h>
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <linux/sockios.h>
+
+#define PAGE_FDS 256
+#define SCRATCH_LEN (64 * 1024)
+#define PEEK_IOV_MAX 1024 /* UIO_MAXIOV */
+#define DGRAM_BATCH_MAX 64
+#define CONTROL_LEN 128
+
+typedef struct HostSocket {
+        LoopIo io;
+        HostSockets *owner; /* (borrowed) */
+        uint64_t cookie;
+        uint32_t peek_at;   /* the kernel's peek position, when has_peek_off */
+        bool has_peek_off;
+        bool is_unix;
+} HostSocket;
+
+struct HostSockets {
+        Loop *loop; /* (borrowed) */
+        const HostSocketsHandler *handler;
+        void *userdata;
+        HostSocket **pages[(1 << 20) / PAGE_FDS]; /* by fd: at most 2^20 descriptors (fs.nr_open's default) */
+        bool no_peek_offset; /* the kernel has none */
+        uint8_t scratch[SCRATCH_LEN];
+};
+
+/* ---- descriptors ---- */
+
+static HostSocket *find(HostSockets *h, int fd) {
+        HostSocket **page = fd >= 0 && (size_t) fd / PAGE_FDS < ELEMENTSOF(h->pages) ? h->pages[fd / PAGE_FDS] : NULL;
+        return page ? page[fd % PAGE_FDS] : NULL;
+}
+
+/* The record of a descriptor, made when there is none. NULL: out of memory, or a number beyond the table. */
+static HostSocket *get(HostSockets *h, int fd) {
+        if ((size_t) fd / PAGE_FDS >= ELEMENTSOF(h->pages))
+                return NULL;
+        HostSocket ***page = &h->pages[fd / PAGE_FDS];
+        if (!*page && !(*page = calloc(PAGE_FDS, sizeof(**page))))
+                return NULL;
+        HostSocket **s = &(*page)[fd % PAGE_FDS];
+        if (!*s && (*s = calloc(1, sizeof(**s)))) {
+                (*s)->owner = h;
+                (*s)->io.fd = -EBADF;
+        }
+        return *s;
+}
+
+static void on_event(LoopIo *io, uint32_t events) {
+        HostSocket *s = CONTAINER_OF(io, HostSocket, io);
+        uint32_t e = ((events & EPOLLIN) ? HOST_EVENT_IN : 0) | ((events & EPOLLOUT) ? HOST_EVENT_OUT : 0) |
+                     ((events & EPOLLHUP) ? HOST_EVENT_HUP : 0) | ((events & EPOLLERR) ? HOST_EVENT_ERROR : 0) |
+                     ((events & EPOLLRDHUP) ? HOST_EVENT_RDHUP : 0);
+        s->owner->handler->event(s->owner->userdata, s->cookie, e);
+}
+
+static int host_watch(void *userdata, int fd, uint64_t cookie) {
+        HostSockets *h = userdata;
+        HostSocket *s = get(h, fd);
+        if (!s)
+                return -ENOMEM;
+        s->cookie = cookie;
+        return loop_add(h->loop, &s->io, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, on_event);
+}
+
+static void host_close(void *userdata, int fd, bool reset) {
+        HostSockets *h = userdata;
+        HostSocket *s = find(h, fd);
+        if (s) {
+                loop_remove(h->loop, &s->io);
+                h->pages[fd / PAGE_FDS][fd % PAGE_FDS] = NULL;
+                free(s);
+        }
+        if (reset) {
+                struct linger l = { .l_onoff = 1 };
+                (void) setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
+        }
+        (void) close(fd);
+}
+
+int host_sockets_new(HostSockets **ret, Loop *loop, const HostSocketsHandler *handler, void *userdata, bool no_peek_offset) {
+        HostSockets *h = calloc(1, sizeof(*h));
+        if (!h)
+                return -ENOMEM;
+        h->loop = loop;
+        h->handler = handler;
+        h->userdata = userdata;
+        h->no_peek_offset = no_peek_offset;
+        *ret = h;
+        return 0;
+}
+
+HostSockets *host_sockets_free(HostSockets *h) {
+        if (!h)
+                return NULL;
+        for (size_t p = 0; p < ELEMENTSOF(h->pages); p++) {
+                for (int i = 0; h->pages[p] && i < PAGE_FDS; i++)
+                        if (h->pages[p][i])
+                                host_close(h, (int) p * PAGE_FDS + i, /* reset= */ false);
+                free(h->pages[p]);
+        }
+        free(h);
+        return NULL;
+}
+
+static int set_int(int fd, int level, int option, int value) {
+        return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+/* Watches a new socket; on failure it is closed. */
+static int adopt(HostSockets *h, int fd, uint64_t cookie, int *ret_fd) {
+        int r = host_watch(h, fd, cookie);
+        if (r < 0) {
+                host_close(h, fd, /* reset= */ false);
+                return r;
+        }
+        *ret_fd = fd;
+        return 0;
+}
+
+/* ---- the world beside sockets ---- */
+
+static usec_t host_now(void *userdata) {
+        return loop_now(((HostSockets *) userdata)->loop);
+}
+
+static void host_random(void *userdata, void *buf, size_t len) {
+        uint8_t *p = buf;
+        while (len > 0) { /* blocks only before the kernel's pool is ready, at boot */
+                ssize_t n = getrandom(p, len, 0);
+                if (n > 0) {
+                        p += n;
+                        len -= (size_t) n;
+                }
+        }
+}
+
+static unsigned host_output(void *userdata, Frame *frames, unsigned n) {
+        HostSockets *h = userdata;
+        return h->handler->output(h->userdata, frames, n);
+}
+
+static void host_lease_changed(void *userdata, const Lease *lease, bool added) {
+        HostSockets *h = userdata;
+        h->handler->lease_changed(h->userdata, lease, added);
+}
+
+/* ---- TCP ---- */
+
+static int host_tcp_connect(void *userdata, const Endpoint *dst, uint64_t cookie, int *ret_fd) {
+        struct sockaddr_storage sa;
+        socklen_t len = endpoint_to_sockaddr(dst, &sa);
+        _cleanup_close_ int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        (void) set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* the guest has done its own waiting */
+        if (connect(fd, (struct sockaddr *) &sa, len) < 0 && errno != EINPROGRESS)
+                return -errno;
+        return adopt(userdata, TAKE_FD(fd), cookie, ret_fd);
+}
+
+static int host_tcp_result(void *userdata, int fd) {
+        int error = 0;
+        socklen_t len = sizeof(error);
+        if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+                return -errno;
+        return -error;
+}
+
+static int host_tcp_accept(void *userdata, int listen_fd, int *ret_fd, Endpoint *ret_peer, Endpoint *ret_local) {
+        struct sockaddr_storage sa;
+        socklen_t len = sizeof(sa);
+        _cleanup_close_ int fd = accept4(listen_fd, (struct sockaddr *) &sa, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0)
+                return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+        int r = endpoint_from_sockaddr((struct sockaddr *) &sa, len, ret_peer);
+        if (r < 0)
+                return r;
+        if (ret_local) {
+                len = sizeof(sa);
+                if (getsockname(fd, (struct sockaddr *) &sa, &len) < 0)
+                        return -errno;
+                r = endpoint_from_sockaddr((struct sockaddr *) &sa, len, ret_local);
+                if (r < 0)
+                        return r;
+        }
+        (void) set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+        *ret_fd = TAKE_FD(fd);
+        return 0;
+}
+
+static ssize_t host_send(void *userdata, int fd, const struct iovec *iov, unsigned n_iov) {
+        struct msghdr m = { .msg_iov = (struct iovec *) iov, .msg_iovlen = n_iov };
+        ssize_t n = sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+        return n < 0 ? -errno : n;
+}
+
+static ssize_t peek_here(int fd, const struct iovec *iov, unsigned n_iov) {
+        struct msghdr m = { .msg_iov = (struct iovec *) iov, .msg_iovlen = n_iov };
+        ssize_t n = recvmsg(fd, &m, MSG_PEEK | MSG_DONTWAIT);
+        return n < 0 ? -errno : n;
+}
+
+/* Without a peek position: everything before @position goes to the scratch buffer, again and again. */
+static ssize_t peek_skipping(HostSockets *h, int fd, size_t position, const struct iovec *iov, unsigned n_iov) {
+        struct iovec all[PEEK_IOV_MAX];
+        unsigned n = 0;
+        size_t skip = position;
+        for (; skip > 0 && n < PEEK_IOV_MAX - n_iov; n++) {
+                all[n] = (struct iovec){ h->scratch, MIN(skip, sizeof(h->scratch)) };
+                skip -= all[n].iov_len;
+        }
+        if (skip > 0)
+                return -EAGAIN; /* more in flight than a guest's window allows */
+        memcpy(all + n, iov, n_iov * sizeof(*iov));
+        ssize_t got = peek_here(fd, all, n + n_iov);
+        if (got < 0 || position == 0)
+                return got;
+        if ((size_t) got > position)
+                return got - (ssize_t) position;
+        /* nothing behind what is in flight: is that the end, or only all for now? */
+        struct tcp_info info;
+        socklen_t len = sizeof(info);
+        if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+                return errno == EOPNOTSUPP ? -EAGAIN : -errno;
+        switch (info.tcpi_state) {
+        case TCP_CLOSE_WAIT:
+        case TCP_LAST_ACK:
+        case TCP_CLOSING:
+        case TCP_TIME_WAIT:
+        case TCP_CLOSE:
+                return 0;
+        default:
+                return -EAGAIN;
+        }
+}
+
+static ssize_t host_peek(void *userdata, int fd, size_t position, const struct iovec *iov, unsigned n_iov) {
+        HostSockets *h = userdata;
+        HostSocket *s = find(h, fd);
+        if (!s)
+                return -EBADF;
+        if (!s->has_peek_off) {
+                if (position == 0)
+                        return peek_here(fd, iov, n_iov); /* many a connection never needs more than one */
+                if (!h->no_peek_offset || s->is_unix) {
+                        int r = set_int(fd, SOL_SOCKET, SO_PEEK_OFF, (int) position);
+                        if (r == 0) {
+                                s->has_peek_off = true;
+                                s->peek_at = (uint32_t) position;
+                        } else if (r == -EOPNOTSUPP)
+                                h->no_peek_offset = true;
+                        else
+                                return r;
+                }
+                if (!s->has_peek_off)
+                        return peek_skipping(h, fd, position, iov, n_iov);
+        }
+        if (s->peek_at != position) {
+                int r = set_int(fd, SOL_SOCKET, SO_PEEK_OFF, (int) position);
+                if (r < 0)
+                        return r;
+                s->peek_at = (uint32_t) position;
+        }
+        ssize_t n = peek_here(fd, iov, n_iov);
+        if (n > 0)
+                s->peek_at += (uint32_t) n;
+        return n;
+}
+
+static ssize_t host_discard(void *userdata, int fd, size_t n) {
+        HostSockets *h = userdata;
+        HostSocket *s = find(h, fd);
+        if (!s)
+                return -EBADF;
+        ssize_t done;
+        if (s->is_unix) { /* MSG_TRUNC drops bytes for TCP alone */
+                struct iovec iov[16];
+                size_t left = n;
+                unsigned i = 0;
+                for (; left > 0 && i < ELEMENTSOF(iov); i++) {
+                        iov[i] = (struct iovec){ h->scratch, MIN(left, sizeof(h->scratch)) };
+                        left -= iov[i].iov_len;
+                }
+                struct msghdr m = { .msg_iov = iov, .msg_iovlen = i };
+                done = recvmsg(fd, &m, MSG_DONTWAIT);
+        } else
+                done = recv(fd, NULL, n, MSG_TRUNC | MSG_DONTWAIT);
+        if (done < 0)
+                return -errno;
+        if (s->has_peek_off)
+                s->peek_at -= MIN(s->peek_at, (uint32_t) done);
+        return done;
+}
+
+static ssize_t host_recv(void *userdata, int fd, void *buf, size_t len) {
+        ssize_t n = recv(fd, buf, len, MSG_DONTWAIT);
+        return n < 0 ? -errno : n;
+}
+
+static int host_shutdown_write(void *userdata, int fd) {
+        return shutdown(fd, SHUT_WR) < 0 ? -errno : 0;
+}
+
+static int host_tcp_info(void *userdata, int fd, HostTcpInfo *ret) {
+        struct tcp_info info;
+        socklen_t len = sizeof(info);
+        if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+                return -errno;
+        int size = 0, queued = 0;
+        len = sizeof(size);
+        if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, &len) < 0 || ioctl(fd, SIOCOUTQ, &queued) < 0)
+                return -errno;
+        *ret = (HostTcpInfo){
+                .send_space = (uint32_t) MAX(size / 2 - queued, 0), /* half: the kernel's own bookkeeping per segment */
+                .rtt_usec = info.tcpi_rtt,
+                .mss = info.tcpi_snd_mss,
+        };
+        return 0;
+}
+
+static void host_set_keepalive(void *userdata, int fd, bool on) {
+        (void) set_int(fd, SOL_SOCKET, SO_KEEPALIVE, on);
+}
+
+static int host_stream_pair(void *userdata, uint64_t service_cookie, int *ret_flow_fd, int *ret_service_fd) {
+        HostSockets *h = userdata;
+        int fds[2];
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+                return -errno;
+        _cleanup_close_ int flow_fd = fds[0], service_fd = fds[1];
+        HostSocket *s = get(h, flow_fd);
+        if (!s)
+                return -ENOMEM;
+        s->is_unix = true;
+        int r = adopt(h, TAKE_FD(service_fd), service_cookie, ret_service_fd);
+        if (r < 0) {
+                host_close(h, TAKE_FD(flow_fd), /* reset= */ false);
+                return r;
+        }
+        *ret_flow_fd = TAKE_FD(flow_fd);
+        return 0;
+}
+
+/* ---- datagrams ---- */
+
+static int host_dgram_open(void *userdata, HostSocketType type, int family, const Endpoint *local, uint64_t cookie, int *ret_fd) {
+        int proto = type == HOST_SOCKET_UDP ? IPPROTO_UDP : family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+        _cleanup_close_ int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, proto);
+        if (fd < 0)
+                return -errno;
+        int level = family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6;
+        (void) set_int(fd, level, family == AF_INET ? IP_RECVERR : IPV6_RECVERR, 1);
+        (void) set_int(fd, level, family == AF_INET ? IP_RECVTOS : IPV6_RECVTCLASS, 1);
+        if (type == HOST_SOCKET_UDP)
+                (void) set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
+        if (local) {
+                struct sockaddr_storage sa;
+                socklen_t len = endpoint_to_sockaddr(local, &sa);
+                if (bind(fd, (struct sockaddr *) &sa, len) < 0)
+                        return -errno;
+        }
+        return adopt(userdata, TAKE_FD(fd), cookie, ret_fd);
+}
+
+static void add_control(struct msghdr *m, int level, int type, const void *value, size_t len) {
+        struct cmsghdr *c = (struct cmsghdr *) ((uint8_t *) m->msg_control + m->msg_controllen);
+        c->cmsg_level = level;
+        c->cmsg_type = type;
+        c->cmsg_len = CMSG_LEN(len);
+        memcpy(CMSG_DATA(c), value, len);
+        m->msg_controllen += CMSG_SPACE(len);
+}
+
+static void add_controls(struct msghdr *m, void *control, const HostMsg *msg) {
+        bool v4 = ip_is_v4(&msg->peer.addr);
+        int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
+        m->msg_control = control;
+        m->msg_controllen = 0;
+        if (msg->gso_size)
+                add_control(m, IPPROTO_UDP, UDP_SEGMENT, &msg->gso_size, sizeof(msg->gso_size));
+        if (msg->tos)
+                add_control(m, level, v4 ? IP_TOS : IPV6_TCLASS, &(int){ msg->tos }, sizeof(int));
+        if (msg->ttl)
+                add_control(m, level, v4 ? IP_TTL : IPV6_HOPLIMIT, &(int){ msg->ttl }, sizeof(int));
+        if (m->msg_controllen == 0)
+                m->msg_control = NULL;
+}
+
+static int host_dgram_send(void *userdata, int fd, const HostMsg *msgs, unsigned n) {
+        struct mmsghdr mm[DGRAM_BATCH_MAX];
+        struct sockaddr_storage sa[DGRAM_BATCH_MAX];
+        _Alignas(struct cmsghdr) uint8_t control[DGRAM_BATCH_MAX][CONTROL_LEN];
+
+        n = MIN(n, (unsigned) DGRAM_BATCH_MAX);
+        for (unsigned i = 0; i < n; i++) {
+                struct msghdr *m = &mm[i].msg_hdr;
+                *m = (struct msghdr){ .msg_iov = msgs[i].iov, .msg_iovlen = msgs[i].n_iov };
+                m->msg_namelen = endpoint_to_sockaddr(&msgs[i].peer, &sa[i]);
+                m->msg_name = &sa[i];
+                add_controls(m, control[i], &msgs[i]);
+        }
+        int r = n == 1 ? (sendmsg(fd, &mm[0].msg_hdr, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -1 : 1)
+                       : sendmmsg(fd, mm, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+        return r < 0 ? -errno : r;
+}
+
+static void read_controls(struct msghdr *m, HostMsg *msg) {
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+                int value = 0;
+                memcpy(&value, CMSG_DATA(c), MIN((size_t) (c->cmsg_len - CMSG_LEN(0)), sizeof(value)));
+                if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO)
+                        msg->gso_size = (uint16_t) value;
+                else if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) ||
+                         (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS))
+                        msg->tos = (uint8_t) value;
+        }
+}
+
+static int host_dgram_recv(void *userdata, int fd, HostMsg *msgs, unsigned n) {
+        struct mmsghdr mm[DGRAM_BATCH_MAX];
+        struct sockaddr_storage sa[DGRAM_BATCH_MAX];
+        _Alignas(struct cmsghdr) uint8_t control[DGRAM_BATCH_MAX][CONTROL_LEN];
+
+        n = MIN(n, (unsigned) DGRAM_BATCH_MAX);
+        for (unsigned i = 0; i < n; i++)
+                mm[i].msg_hdr = (struct msghdr){
+                        .msg_name = &sa[i],
+                        .msg_namelen = sizeof(sa[i]),
+                        .msg_iov = msgs[i].iov,
+                        .msg_iovlen = msgs[i].n_iov,
+                        .msg_control = control[i],
+                        .msg_controllen = CONTROL_LEN,
+                };
+        int r = recvmmsg(fd, mm, n, MSG_DONTWAIT, NULL);
+        if (r < 0)
+                return -errno;
+        for (int i = 0; i < r; i++) {
+                msgs[i].len = mm[i].msg_len;
+                msgs[i].gso_size = 0;
+                msgs[i].tos = msgs[i].ttl = 0;
+                msgs[i].truncated = mm[i].msg_hdr.msg_flags & MSG_TRUNC;
+                read_controls(&mm[i].msg_hdr, &msgs[i]);
+                if (endpoint_from_sockaddr((struct sockaddr *) &sa[i], mm[i].msg_hdr.msg_namelen, &msgs[i].peer) < 0)
+                        msgs[i].peer = (Endpoint){};
+        }
+        return r;
+}
+
+static void read_error(struct msghdr *m, HostError *ret) {
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+                if (!(c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR) &&
+                    !(c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR))
+                        continue;
+                const struct sock_extended_err *e = (const struct sock_extended_err *) CMSG_DATA(c);
+                const struct sockaddr *offender = SO_EE_OFFENDER(e);
+                Endpoint who;
+                ret->error = (int) e->ee_errno;
+                if (e->ee_origin == SO_EE_ORIGIN_ICMP || e->ee_origin == SO_EE_ORIGIN_ICMP6) {
+                        ret->icmp_type = e->ee_type;
+                        ret->icmp_code = e->ee_code;
+                        socklen_t len = offender->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+                        if (endpoint_from_sockaddr(offender, len, &who) == 0)
+                                ret->offender = who.addr;
+                }
+                if (e->ee_errno == EMSGSIZE)
+                        ret->mtu = e->ee_info;
+        }
+}
+
+static int host_dgram_error(void *userdata, int fd, HostError *ret) {
+        struct sockaddr_storage sa;
+        _Alignas(struct cmsghdr) uint8_t control[512];
+        *ret = (HostError){};
+        struct iovec iov = { ret->payload, sizeof(ret->payload) };
+        struct msghdr m = {
+                .msg_name = &sa,
+                .msg_namelen = sizeof(sa),
+                .msg_iov = &iov,
+                .msg_iovlen = 1,
+                .msg_control = control,
+                .msg_controllen = sizeof(control),
+        };
+        ssize_t n = recvmsg(fd, &m, MSG_ERRQUEUE | MSG_DONTWAIT);
+        if (n < 0)
+                return -errno;
+        ret->payload_len = (size_t) n;
+        if (endpoint_from_sockaddr((struct sockaddr *) &sa, m.msg_namelen, &ret->peer) < 0)
+                ret->peer = (Endpoint){};
+        read_error(&m, ret);
+        return 0;
+}
+
+const HostOps host_sockets_ops = {
+        .now = host_now,
+        .random = host_random,
+        .output = host_output,
+        .tcp_connect = host_tcp_connect,
+        .tcp_result = host_tcp_result,
+        .tcp_accept = host_tcp_accept,
+        .watch = host_watch,
+        .send = host_send,
+        .peek = host_peek,
+        .discard = host_discard,
+        .recv = host_recv,
+        .shutdown_write = host_shutdown_write,
+        .tcp_info = host_tcp_info,
+        .set_keepalive = host_set_keepalive,
+        .close = host_close,
+        .stream_pair = host_stream_pair,
+        .dgram_open = host_dgram_open,
+        .dgram_send = host_dgram_send,
+        .dgram_recv = host_dgram_recv,
+        .dgram_error = host_dgram_error,
+        .lease_changed = host_lease_changed,
+};

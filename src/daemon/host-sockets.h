@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * The gateway's HostOps on real sockets: the only file of the data path, beside the devices, that makes system calls. Belongs to one
+ * network and its thread.
+ */
+
+#include "basic/loop.h"
+#include "netstack/host-ops.h"
+
+typedef struct HostSockets HostSockets;
+
+/* What the gateway's other side is: filled in by the network. */
+typedef struct HostSocketsHandler {
+        void (*event)(void *userdata, uint64_t cookie, uint32_t events); /* HOST_EVENT_* */
+        unsigned (*output)(void *userdata, Frame *frames, unsigned n);   /* HostOps.output */
+        void (*lease_changed)(void *userdata, const Lease *lease, bool added);
+} HostSocketsHandler;
+
+/* @no_peek_offset: act as on a kernel without SO_PEEK_OFF for TCP (before 6.9), for tests. 0 or -ENOMEM. */
+int host_sockets_new(HostSockets **ret, Loop *loop, const HostSocketsHandler *handler, void *userdata, bool no_peek_offset);
+HostSockets *host_sockets_free(HostSockets *h); /* sockets still open are closed; returns NULL */
+DEFINE_CLEANUP(HostSockets *, host_sockets_free);
+
+extern const HostOps host_sockets_ops; /* userdata: a HostSockets */

@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One network: a thread's loop with a netstack, the host's sockets, devices as numbered ports and a learning switch between them.
+ *
+ * The upper half runs on the control thread and borrows the network's thread by loop_call(); the lower half, from "on the network's
+ * thread" on, runs there and never waits for anyone. A batch of frames that is all for the gateway (the usual case by far) goes to the
+ * netstack as it came; others are sorted frame by frame.
+ */
+
+#include "daemon/network.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "basic/iovcur.h"
+#include "daemon/host-sockets.h"
+#include "daemon/switch.h"
+
+#define PORTS_MAX 256
+
+typedef struct Port {
+        Network *network; /* (borrowed) */
+        Device *device;   /* (borrowed: until detach) */
+        uint16_t number;  /* index in ports[] plus one */
+        bool gone;        /* the device said so; detaching is under way */
+        NetstackPort stack_port;
+} Port;
+
+struct Network {
+        NetworkConfig config;
+        Loop *loop;    /* (owned) */
+        Loop *control; /* (borrowed) */
+        const NetworkHandler *handler; /* NULL once network_free() has begun: facts still under way go nowhere */
+        void *userdata;
+
+        /* on the network's thread */
+        Netstack *stack;       /* (owned) */
+        HostSockets *sockets;  /* (owned) */
+        Timer stack_timer;     /* stands where the netstack's earliest does */
+        Port *ports[PORTS_MAX]; /* (owned) */
+        unsigned n_ports;      /* in use */
+        SwitchTable table;
+        usec_t now_cached;     /* written on the network's thread, read from others */
+};
+
+/* ---- configuration ---- */
+
+int network_config_defaults(NetworkConfig *c, const char *name) {
+        /* locally administered, and what gvproxy's users know as the gateway's */
+        static const MacAddr gateway_mac = { { 0x5a, 0x94, 0xef, 0xe4, 0x0c, 0xdd } };
+        char hostname[256] = "";
+
+        *c = (NetworkConfig){};
+        netstack_config_defaults(&c->stack);
+        c->stack.mac = gateway_mac;
+        c->name = strdup(name);
+        c->stack.domain = strdup("vnet.internal");
+        if (gethostname(hostname, sizeof(hostname) - 1) == 0 && hostname[0])
+                c->stack.hostname = strndup(hostname, strcspn(hostname, "."));
+        if (!c->name || !c->stack.domain) {
+                network_config_deinit(c);
+                return -ENOMEM;
+        }
+        IpPrefix subnet = { ip_from_v4(htonl(0xc0a87f00)), 24 }; /* 192.168.127.0/24 */
+        return network_config_set_subnet(c, &subnet);
+}
+
+int network_config_set_subnet(NetworkConfig *c, const IpPrefix *subnet) {
+        if (!ip_is_v4(&subnet->addr) || subnet->len < 8 || subnet->len > 29)
+                return -EINVAL;
+        uint32_t a = ntohl(ip_v4(&subnet->addr));
+        bool private = a >> 24 == 10 || a >> 20 == 0xac1 || a >> 16 == 0xc0a8 || a >> 22 == 0x191; /* RFC 1918, RFC 6598 */
+        if (!private)
+                return -EINVAL;
+        IpPrefix p = *subnet;
+        p.addr = prefix_nth(&p, 0);
+        uint64_t size = UINT64_C(1) << (32 - p.len);
+        c->stack.subnet = p;
+        c->stack.gateway = prefix_nth(&p, 1);
+        c->stack.host = prefix_nth(&p, size - 2);
+        return 0;
+}
+
+void network_config_deinit(NetworkConfig *c) {
+        free(TAKE_PTR(c->name));
+        netstack_config_deinit(&c->stack);
+}
+
+/* ---- on the network's thread: the gateway's world ---- */
+
+static void arm_stack_timer(Network *n) {
+        usec_t next = netstack_next_timer(n->stack);
+        if (next == USEC_INFINITY)
+                timer_stop(loop_timers(n->loop), &n->stack_timer);
+        else if (next != n->stack_timer.when)
+                (void) timer_set(loop_timers(n->loop), &n->stack_timer, next);
+}
+
+static void on_stack_timer(Timer *t, usec_t now, void *userdata) {
+        Network *n = CONTAINER_OF(t, Network, stack_timer);
+        netstack_run_timers(n->stack);
+}
+
+/* After each batch of events: what they produced leaves, and the timer follows. */
+static void after_wake(void *userdata) {
+        Network *n = userdata;
+        if (!n->stack)
+                return;
+        __atomic_store_n(&n->now_cached, loop_now(n->loop), __ATOMIC_RELAXED);
+        netstack_flush(n->stack);
+        netstack_reap(n->stack);
+        arm_stack_timer(n);
+}
+
+static void on_host_event(void *userdata, uint64_t cookie, uint32_t events) {
+        Network *n = userdata;
+        if (n->stack)
+                netstack_host_event(n->stack, cookie, events);
+}
+
+/* ---- on the network's thread: the switch ---- */
+
+static bool frame_macs(const Frame *f, MacAddr *dst, MacAddr *src) {
+        MacAddr store[2];
+        IovCur c = iovcur_make(f->iov, f->n_iov, f->len);
+        const MacAddr *m = iovcur_peek(&c, store, sizeof(store));
+        if (!m)
+                return false;
+        *dst = m[0];
+        *src = m[1];
+        return true;
+}
+
+/* Returns how many frames the port took. One whose device is gone takes all and keeps none. */
+static unsigned port_send(Port *p, Frame *frames, unsigned n) {
+        return p->gone ? n : device_send(p->device, frames, n);
+}
+
+static void port_send_or_drop(Port *p, Frame *frame) {
+        if (port_send(p, frame, 1) == 0) {
+                counters_drop(&p->device->counters, DROP_DEVICE_FULL);
+                counter_add(&p->device->counters.tx_dropped, 1);
+        }
+}
+
+static void flood(Network *n, const Port *except, Frame *frame) {
+        for (unsigned i = 0; i < PORTS_MAX; i++)
+                if (n->ports[i] && n->ports[i] != except)
+                        port_send_or_drop(n->ports[i], frame);
+}
+
+static Port *port_for(Network *n, const MacAddr *mac) {
+        uint16_t number = switch_lookup(&n->table, mac, loop_now(n->loop));
+        return number ? n->ports[number - 1] : NULL;
+}
+
+/* Frames of the gateway: runs for one port go out in one call. Short only when a device is full. */
+static unsigned on_stack_output(void *userdata, Frame *frames, unsigned n) {
+        Network *net = userdata;
+        unsigned i = 0;
+        while (i < n) {
+                MacAddr dst, src;
+                if (!frame_macs(&frames[i], &dst, &src)) {
+                        i++;
+                        continue;
+                }
+                Port *p = mac_is_multicast(&dst) ? NULL : port_for(net, &dst);
+                if (!p) {
+                        flood(net, NULL, &frames[i++]);
+                        continue;
+                }
+                unsigned run = 1;
+                for (MacAddr next; i + run < n && frame_macs(&frames[i + run], &next, &src) && mac_equal(&next, &dst);)
+                        run++;
+                unsigned taken = port_send(p, frames + i, run);
+                if (taken < run)
+                        return i + taken;
+                i += run;
+        }
+        return n;
+}
+
+/* Sorts one frame that came in on @from. True: (also) for the gateway. */
+static bool switch_frame(Network *n, Port *from, Frame *f) {
+        MacAddr dst, src;
+        if (!frame_macs(f, &dst, &src))
+                return true; /* the netstack counts what is wrong with it */
+        if (!mac_is_multicast(&src) && !mac_equal(&src, &n->config.stack.mac) &&
+            !switch_learn(&n->table, &src, from->number, loop_now(n->loop)))
+                counters_drop(&from->device->counters, DROP_SWITCH_TABLE_FULL);
+        if (mac_equal(&dst, &n->config.stack.mac))
+                return true;
+        if (n->n_ports == 1)
+                return mac_is_multicast(&dst);
+        if (mac_is_multicast(&dst)) {
+                flood(n, from, f);
+                return true;
+        }
+        Port *p = port_for(n, &dst);
+        if (!p)
+                flood(n, from, f);
+        else if (p != from)
+                port_send_or_drop(p, f);
+        return false;
+}
+
+static void on_receive(Device *d, Frame *frames, unsigned n, void *userdata) {
+        Port *from = userdata;
+        Network *net = from->network;
+        unsigned begin = 0;
+        for (unsigned i = 0; i < n; i++) /* runs for the gateway go up together */
+                if (!switch_frame(net, from, &frames[i])) {
+                        if (begin < i)
+                                netstack_input(net->stack, &from->stack_port, frames + begin, i - begin);
+                        begin = i + 1;
+                }
+        if (begin < n)
+                netstack_input(net->stack, &from->stack_port, frames + begin, n - begin);
+}
+
+static void on_writable(Device *d, void *userdata) {
+        Port *p = userdata;
+        netstack_output_ready(p->network->stack);
+}
+
+/* ---- on the network's thread: ports ---- */
+
+static void forget_guest(const MacAddr *mac, void *userdata) {
+        netstack_forget_guest(((Network *) userdata)->stack, mac);
+}
+
+static Port *find_port(Network *n, const Device *d) {
+        for (unsigned i = 0; i < PORTS_MAX; i++)
+                if (n->ports[i] && n->ports[i]->device == d)
+                        return n->ports[i];
+        return NULL;
+}
+
+static int detach_here(Network *n, Device *d) {
+        Port *p = find_port(n, d);
+        if (!p)
+                return -ENOENT;
+        device_stop(d);
+        n->ports[p->number - 1] = NULL;
+        n->n_ports--;
+        switch_forget_port(&n->table, p->number, forget_guest, n);
+        d->handler = NULL;
+        d->userdata = NULL;
+        free(p);
+        return 0;
+}
+
+typedef struct GoneFact {
+        Network *network;
+        Device *device;
+        int error;
+} GoneFact;
+
+static void tell_gone(void *arg) { /* on the control thread */
+        _cleanup_free_ GoneFact *g = arg;
+        if (g->network->handler)
+                g->network->handler->device_gone(g->network, g->device, g->error, g->network->userdata);
+}
+
+static void detach_gone(void *arg) {
+        GoneFact *g = arg;
+        if (detach_here(g->network, g->device) < 0 || loop_post(g->network->control, tell_gone, g) < 0)
+                free(g); /* somebody else detached it meanwhile */
+}
+
+/* Detaching waits for the end of the device's own call. */
+static void on_gone(Device *d, int error, void *userdata) {
+        Port *p = userdata;
+        if (p->gone)
+                return;
+        p->gone = true;
+        GoneFact *g = malloc(sizeof(*g));
+        if (!g)
+                return;
+        *g = (GoneFact){ p->network, d, error };
+        if (loop_post(p->network->loop, detach_gone, g) < 0)
+                free(g);
+}
+
+static const DeviceHandler device_handler = {
+        .receive = on_receive,
+        .writable = on_writable,
+        .gone = on_gone,
+};
+
+static int attach_here(Network *n, Device *d) {
+        unsigned i = 0;
+        while (i < PORTS_MAX && n->ports[i])
+                i++;
+        if (i == PORTS_MAX)
+                return -ENOSPC;
+        Port *p = calloc(1, sizeof(*p));
+        if (!p)
+                return -ENOMEM;
+        *p = (Port){
+                .network = n,
+                .device = d,
+                .number = (uint16_t) (i + 1),
+                .stack_port = { .id = i + 1, .mtu = d->mtu },
+        };
+        d->handler = &device_handler;
+        d->userdata = p;
+        n->ports[i] = p;
+        n->n_ports++;
+        int r = device_start(d, n->loop);
+        if (r < 0) {
+                n->ports[i] = NULL;
+                n->n_ports--;
+                d->handler = NULL;
+                free(p);
+        }
+        return r;
+}
+
+/* ---- facts for the control thread ---- */
+
+typedef struct LeaseFact {
+        Network *network;
+        Lease lease;
+        bool added;
+} LeaseFact;
+
+static void tell_lease(void *arg) { /* on the control thread */
+        _cleanup_free_ LeaseFact *l = arg;
+        if (l->network->handler)
+                l->network->handler->lease_changed(l->network, &l->lease, l->added, l->network->userdata);
+}
+
+static void on_lease_changed(void *userdata, const Lease *lease, bool added) {
+        Network *n = userdata;
+        LeaseFact *l = malloc(sizeof(*l));
+        if (!l)
+                return;
+        *l = (LeaseFact){ n, *lease, added };
+        if (loop_post(n->control, tell_lease, l) < 0)
+                free(l);
+}
+
+static const HostSocketsHandler sockets_handler = {
+        .event = on_host_event,
+        .output = on_stack_output,
+        .lease_changed = on_lease_changed,
+};
+
+/* ---- life ---- */
+
+/* The thread that reads what guests send needs no right at all: gives up every capability of this thread, and only of it. */
+static void drop_capabilities(void) {
+        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
+        (void) syscall(SYS_capset, &header, none);
+}
+
+static int begin_here(void *arg) {
+        Network *n = arg;
+        drop_capabilities();
+        timer_init(&n->stack_timer, on_stack_timer);
+        uint64_t seed;
+        if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+                return -errno;
+        switch_init(&n->table, seed);
+        int r = host_sockets_new(&n->sockets, n->loop, &sockets_handler, n, /* no_peek_offset= */ false);
+        if (r < 0)
+                return r;
+        return netstack_new(&n->stack, &n->config.stack, &host_sockets_ops, n->sockets);
+}
+
+static int end_here(void *arg) {
+        Network *n = arg;
+        for (unsigned i = 0; i < PORTS_MAX; i++)
+                if (n->ports[i])
+                        (void) detach_here(n, n->ports[i]->device);
+        n->stack = netstack_free(n->stack);
+        n->sockets = host_sockets_free(n->sockets);
+        timer_stop(loop_timers(n->loop), &n->stack_timer);
+        return 0;
+}
+
+int network_new(Network **ret, NetworkConfig *config, Loop *control, const NetworkHandler *handler, void *userdata) {
+        Network *n = calloc(1, sizeof(*n));
+        if (!n)
+                return -ENOMEM;
+        n->config = *config;
+        n->control = control;
+        n->handler = handler;
+        n->userdata = userdata;
+        int r = loop_new(&n->loop, n->config.name, after_wake, n);
+        if (r >= 0)
+                r = loop_call(n->loop, begin_here, n);
+        if (r < 0) {
+                n->config = (NetworkConfig){}; /* still the caller's */
+                network_free(n);
+                return r;
+        }
+        *config = (NetworkConfig){};
+        *ret = n;
+        return 0;
+}
+
+static void free_memory(void *arg) {
+        Network *n = arg;
+        network_config_deinit(&n->config);
+        free(n);
+}
+
+Network *network_free(Network *n) {
+        if (!n)
+                return NULL;
+        if (n->loop) {
+                (void) loop_call(n->loop, end_here, n);
+                n->loop = loop_free(n->loop);
+        }
+        n->handler = NULL;
+        if (loop_post(n->control, free_memory, n) < 0) /* behind every fact that names it */
+                free_memory(n);
+        return NULL;
+}
+
+const NetworkConfig *network_config(const Network *n) {
+        return &n->config;
+}
+const Counters *network_counters(const Network *n) {
+        return netstack_counters(n->stack);
+}
+usec_t network_now(const Network *n) {
+        return __atomic_load_n(&n->now_cached, __ATOMIC_RELAXED);
+}
+
+/* ---- calls from the control thread: each borrows the network's thread ---- */
+
+typedef struct Call {
+        Network *n;
+        Device *device;
+        const ForwardConfig *forward;
+        const Lease *lease;
+        int fd;
+        uint32_t id;
+        size_t max;
+        ForwardStats *forward_stats;
+        NetstackStats *stats;
+        Lease **leases;
+        FlowInfo **flows;
+        size_t *n_ret;
+        const Endpoint *resolvers;
+        const char *const *search;
+        size_t n_resolvers, n_search;
+} Call;
+
+static int do_attach(void *arg) {
+        Call *c = arg;
+        return attach_here(c->n, c->device);
+}
+int network_attach(Network *n, Device *d) {
+        return loop_call(n->loop, do_attach, &(Call){ .n = n, .device = d });
+}
+
+static int do_detach(void *arg) {
+        Call *c = arg;
+        return detach_here(c->n, c->device);
+}
+int network_detach(Network *n, Device *d) {
+        return loop_call(n->loop, do_detach, &(Call){ .n = n, .device = d });
+}
+
+static int do_forward_add(void *arg) {
+        Call *c = arg;
+        return netstack_forward_add(c->n->stack, c->forward, c->fd);
+}
+int network_forward_add(Network *n, const ForwardConfig *f, int fd) {
+        return loop_call(n->loop, do_forward_add, &(Call){ .n = n, .forward = f, .fd = fd });
+}
+
+static int do_forward_remove(void *arg) {
+        Call *c = arg;
+        return netstack_forward_remove(c->n->stack, c->id);
+}
+int network_forward_remove(Network *n, uint32_t id) {
+        return loop_call(n->loop, do_forward_remove, &(Call){ .n = n, .id = id });
+}
+
+static int do_forward_stats(void *arg) {
+        Call *c = arg;
+        return netstack_forward_stats(c->n->stack, c->id, c->forward_stats);
+}
+int network_forward_stats(Network *n, uint32_t id, ForwardStats *ret) {
+        return loop_call(n->loop, do_forward_stats, &(Call){ .n = n, .id = id, .forward_stats = ret });
+}
+
+static int do_list_leases(void *arg) {
+        Call *c = arg;
+        return netstack_list_leases(c->n->stack, c->leases, c->n_ret);
+}
+int network_list_leases(Network *n, Lease **ret, size_t *ret_n) {
+        return loop_call(n->loop, do_list_leases, &(Call){ .n = n, .leases = ret, .n_ret = ret_n });
+}
+
+static int do_add_lease(void *arg) {
+        Call *c = arg;
+        return netstack_add_lease(c->n->stack, c->lease);
+}
+int network_add_lease(Network *n, const Lease *l) {
+        return loop_call(n->loop, do_add_lease, &(Call){ .n = n, .lease = l });
+}
+
+static int do_list_flows(void *arg) {
+        Call *c = arg;
+        return netstack_list_flows(c->n->stack, c->max, c->flows, c->n_ret);
+}
+int network_list_flows(Network *n, size_t max, FlowInfo **ret, size_t *ret_n) {
+        return loop_call(n->loop, do_list_flows, &(Call){ .n = n, .max = max, .flows = ret, .n_ret = ret_n });
+}
+
+static int do_get_stats(void *arg) {
+        Call *c = arg;
+        netstack_get_stats(c->n->stack, c->stats);
+        return 0;
+}
+int network_get_stats(Network *n, NetstackStats *ret) {
+        return loop_call(n->loop, do_get_stats, &(Call){ .n = n, .stats = ret });
+}
+
+static int do_set_resolvers(void *arg) {
+        Call *c = arg;
+        netstack_set_resolvers(c->n->stack, c->resolvers, c->n_resolvers, c->search, c->n_search);
+        return 0;
+}
+int network_set_resolvers(Network *n, const Endpoint *resolvers, size_t n_resolvers, const char *const *search, size_t n_search) {
+        Call c = { .n = n, .resolvers = resolvers, .n_resolvers = n_resolvers, .search = search, .n_search = n_search };
+        if (n->config.n_dns_servers > 0) {
+                c.resolvers = n->config.dns_servers;
+                c.n_resolvers = n->config.n_dns_servers;
+        }
+        return loop_call(n->loop, do_set_resolvers, &c);
+}
