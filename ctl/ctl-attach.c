@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * `vnetctl attach`: plugs an existing namespace in. A child enters it, makes the TAP, hands it out, and configures it once the daemon
+ * drives it. Nobody stays behind: the daemon holds the descriptor until the namespace goes or the device is removed.
+ * The namespace's resolv.conf is its owner's: never touched.
+ */
+
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "ctl-attach.h"
+#include "ctl-client.h"
+#include "ctl-guest.h"
+
+/* The child. Returns what to exit with. */
+static int be_guest(const Ctl *c, int netns_fd, uint32_t mtu, int sock) {
+        _cleanup_close_ int tap_fd = -EBADF;
+        GuestReport report = {}, go;
+        DhcpLease lease = {};
+        int r;
+
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+        r = guest_join(netns_fd);
+        if (r == 0)
+                r = guest_make_tap(opt_value(c, OPT_IFNAME), mtu, &report.link, &tap_fd);
+        if (r != 0)
+                return r;
+        if (report_send(sock, &report, tap_fd) < 0 || report_receive(sock, &go, NULL) < 0)
+                return CTL_FAILED; /* the parent has said why */
+        if (!opt_set(c, OPT_NO_CONFIGURE)) {
+                r = guest_configure(&report.link, true, &lease);
+                if (r != 0)
+                        return r;
+                report.addr = lease.addr;
+        }
+        return report_send(sock, &report, -EBADF) < 0 ? CTL_FAILED : CTL_OK;
+}
+
+/* Waits for the child and says what to exit with. */
+static int join_child(pid_t pid) {
+        int status;
+
+        while (waitpid(pid, &status, 0) < 0)
+                if (errno != EINTR)
+                        return fail_errno(errno, "Failed to wait for a child process");
+        return WIFEXITED(status) ? WEXITSTATUS(status) : CTL_FAILED;
+}
+
+static int plug_in(Ctl *c, int sock, char **ret_device, GuestReport *ret) {
+        _cleanup_close_ int tap_fd = -EBADF;
+        int r;
+
+        if (report_receive(sock, ret, &tap_fd) < 0 || tap_fd < 0)
+                return CTL_FAILED; /* the child has said why */
+        r = guest_create_device(c, &ret->link, tap_fd, ret_device);
+        if (r != 0)
+                return r;
+        if (report_send(sock, ret, -EBADF) < 0 || report_receive(sock, ret, NULL) < 0)
+                return CTL_FAILED;
+        return 0;
+}
+
+int verb_attach(Ctl *c, int argc, char **argv) {
+        _cleanup_close_ int netns_fd = -EBADF, ours = -EBADF, theirs = -EBADF;
+        _cleanup_free_ char *network = NULL, *device = NULL;
+        GuestReport report = {};
+        uint32_t mtu;
+        int pair[2], r, child;
+        pid_t pid;
+
+        r = client_find_network(c, opt_value(c, OPT_NETWORK) ?: "default", &network);
+        if (r == 0)
+                r = guest_mtu(c, network, &mtu);
+        if (r == 0)
+                r = guest_open_netns(argv[0], &netns_fd);
+        if (r != 0)
+                return r;
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+                return fail_errno(errno, "Failed to make a socket pair");
+        ours = pair[0];
+        theirs = pair[1];
+
+        pid = fork();
+        if (pid < 0)
+                return fail_errno(errno, "Failed to start a process");
+        if (pid == 0) {
+                ours = safe_close(ours);
+                _exit(be_guest(c, netns_fd, mtu, theirs));
+        }
+        theirs = safe_close(theirs);
+        r = plug_in(c, ours, &device, &report);
+        ours = safe_close(ours);
+        child = join_child(pid);
+        r = child != 0 ? child : r;
+        if (r != 0) {
+                if (device)
+                        (void) client_call_value(c, device, VNETD_DEVICE, "Remove", "remove the device again", NULL, "");
+                return r;
+        }
+        if (ip_is_null(&report.addr))
+                printf("%s: not configured\n", report.link.ifname);
+        else
+                printf("%s: %s, MTU %u\n", report.link.ifname, IP_TO_TEXT(&report.addr), report.link.mtu);
+        return CTL_OK;
+}

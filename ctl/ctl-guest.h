@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * The guest's side of `run` and `attach`: entering a namespace, making its TAP, giving it what DHCP gave. Everything here changes the
+ * namespaces of the calling process: call it in a child of one thread. What fails has been printed; results are 0 or what to exit with.
+ */
+
+#include "ctl-dhcp.h"
+#include "ctl.h"
+
+typedef struct GuestLink {
+        char ifname[16];
+        int ifindex;
+        MacAddr mac;
+        uint32_t mtu;
+} GuestLink;
+
+/* What the child tells the parent, with the TAP's descriptor beside the first one. */
+typedef struct GuestReport {
+        GuestLink link;
+        IpAddr addr; /* null: not configured */
+} GuestReport;
+
+/* Opens the namespace of a process or at a path. CTL_NO_OBJECT when there is none. @ret owned by the caller. */
+int guest_open_netns(const char *pid_or_path, int *ret);
+
+/* New namespaces for the calling process: network, mounts and, without the rights of root, user (one's own uid and gid, nothing else). */
+int guest_unshare(void);
+
+/* Joins @netns_fd, by way of the user namespace that owns it where that gives the rights. */
+int guest_join(int netns_fd);
+
+/* Makes a TAP in the namespace the caller is in and sets it and `lo` up. @ifname NULL: the first free of eth0, eth1 ...
+ * @ret_fd: the TAP, owned by the caller; it does not keep the namespace alive: when that goes, the TAP goes. */
+int guest_make_tap(const char *ifname, uint32_t mtu, GuestLink *ret, int *ret_fd);
+
+/* Gets a lease and sets address, route and MTU by it. @forever: ask for a lease without end, as nobody stays to renew it. */
+int guest_configure(GuestLink *link, bool forever, DhcpLease *ret);
+
+/* Puts a resolv.conf by @lease in the place of the system's, in the caller's mount namespace only. */
+int guest_set_resolv_conf(const DhcpLease *lease);
+
+/* Lets the capabilities of the caller's user namespace survive execve() for other uids than 0. */
+int guest_keep_capabilities(void);
+
+int report_send(int sock, const GuestReport *report, int fd); /* @fd: -EBADF for none. 0 or negative errno */
+/* -EPIPE: the other side ended. @ret_fd (nullable): -EBADF when none came. */
+int report_receive(int sock, GuestReport *ret, int *ret_fd);
+
+/* Hands the TAP to the daemon. @ret_path: the device, owned by the caller. */
+int guest_create_device(Ctl *c, const GuestLink *link, int tap_fd, char **ret_path);
+
+/* The MTU asked for on the command line, else the network's own. */
+int guest_mtu(Ctl *c, const char *network_path, uint32_t *ret);

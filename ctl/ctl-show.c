@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The commands that only look at what there is. One GetManagedObjects() call feeds status and the lists, so that what is printed
+ * was true at one moment. Changes nothing.
+ */
+
+#include <stdio.h>
+#include <time.h>
+
+#include "basic/counters.h"
+#include "ctl-client.h"
+#include "ctl-show.h"
+#include "ctl-table.h"
+
+/* The properties of every object with one interface, in order of a property. */
+typedef struct Selection {
+        const Value **items; /* (owned) the dicts are (borrowed: of the objects) */
+        size_t n;
+} Selection;
+
+static void selection_deinit(Selection *s) {
+        free(s->items);
+}
+
+static int compare_by_key(const void *a, const void *b, void *key) {
+        const Value *x = value_get(*(const Value *const *) a, key), *y = value_get(*(const Value *const *) b, key);
+        int r = strcmp(value_string(x), value_string(y));
+
+        if (r != 0)
+                return r;
+        return (value_number(x) > value_number(y)) - (value_number(x) < value_number(y));
+}
+
+static int selection_init(Selection *s, const Value *objects, const char *interface, const char *sort_key) {
+        s->n = 0;
+        s->items = calloc(value_size(objects) + 1, sizeof(*s->items));
+        if (!s->items)
+                return fail_errno(ENOMEM, "Failed to sort a list");
+        for (size_t i = 0; i < value_size(objects); i++) {
+                const Value *properties = value_get(objects->items[i], interface);
+
+                if (properties)
+                        s->items[s->n++] = properties;
+        }
+        qsort_r(s->items, s->n, sizeof(*s->items), compare_by_key, (void *) sort_key);
+        return 0;
+}
+
+/* The name of the network at the path in property `Network`, "" when there is none. */
+static const char *network_name(const Value *objects, const Value *properties) {
+        return value_get_string(value_get(value_get(objects, value_get_string(properties, "Network")), VNETD_NETWORK), "Name");
+}
+
+static bool network_is_meant(const Ctl *c, const char *name) {
+        return !opt_set(c, OPT_NETWORK) || streq(opt_value(c, OPT_NETWORK), name);
+}
+
+/* Refuses a --network= that isn't there. */
+static int check_network(Ctl *c) {
+        _cleanup_free_ char *path = NULL;
+
+        return opt_set(c, OPT_NETWORK) ? client_find_network(c, opt_value(c, OPT_NETWORK), &path) : 0;
+}
+
+static int print_networks(const Ctl *c, const Value *objects) {
+        static const TableColumn columns[] = {
+                { "NAME" }, { "SUBNET" }, { "GATEWAY" }, { "HOST" }, { "MTU", true }, { "DEVICES", true }, { "FORWARDS", true },
+        };
+        _cleanup_(table_freep) Table *t = NULL;
+        _cleanup_(selection_deinit) Selection s = {};
+        int r;
+
+        r = table_new(&t, c, "networks", columns, ELEMENTSOF(columns));
+        if (r != 0)
+                return r;
+        r = selection_init(&s, objects, VNETD_NETWORK, "Name");
+        if (r != 0)
+                return r;
+        for (size_t i = 0; i < s.n; i++) {
+                const Value *p = s.items[i];
+
+                table_row(t);
+                table_text(t, value_get_string(p, "Name"));
+                table_text(t, value_get_string(p, "Subnet"));
+                table_text(t, value_get_string(p, "Gateway"));
+                table_text(t, value_get_string(p, "HostAddress"));
+                table_number(t, value_get_number(p, "Mtu"));
+                table_number(t, value_size(value_get(p, "Devices")));
+                table_number(t, value_size(value_get(p, "Forwards")));
+        }
+        return table_print(t);
+}
+
+static int print_devices(const Ctl *c, const Value *objects) {
+        static const TableColumn columns[] = {
+                { "NAME" },     { "KIND" },     { "NETWORK" },       { "STATE" }, { "MAC" }, { "MTU", true },
+                { "RX", true }, { "TX", true }, { "DROPPED", true }, { "PEER" },
+        };
+        _cleanup_(table_freep) Table *t = NULL;
+        _cleanup_(selection_deinit) Selection s = {};
+        int r;
+
+        r = table_new(&t, c, "devices", columns, ELEMENTSOF(columns));
+        if (r != 0)
+                return r;
+        r = selection_init(&s, objects, VNETD_DEVICE, "Name");
+        if (r != 0)
+                return r;
+        for (size_t i = 0; i < s.n; i++) {
+                const Value *p = s.items[i];
+
+                if (!network_is_meant(c, network_name(objects, p)))
+                        continue;
+                table_row(t);
+                table_text(t, value_get_string(p, "Name"));
+                table_text(t, value_get_string(p, "Kind"));
+                table_text(t, network_name(objects, p));
+                table_text(t, value_get_string(p, "State"));
+                table_text(t, value_get_string(p, "Mac"));
+                table_number(t, value_get_number(p, "Mtu"));
+                table_bytes(t, value_get_number(p, "RxBytes"));
+                table_bytes(t, value_get_number(p, "TxBytes"));
+                table_number(t, value_get_number(p, "RxDropped") + value_get_number(p, "TxDropped"));
+                table_text(t, value_get_string(p, "Peer"));
+        }
+        return table_print(t);
+}
+
+static int print_forwards(const Ctl *c, const Value *objects) {
+        static const TableColumn columns[] = {
+                { "PROTOCOL" },          { "LOCAL" },        { "REMOTE" },   { "NETWORK" },
+                { "CONNECTIONS", true }, { "ACTIVE", true }, { "RX", true }, { "TX", true },
+        };
+        _cleanup_(table_freep) Table *t = NULL;
+        _cleanup_(selection_deinit) Selection s = {};
+        int r;
+
+        r = table_new(&t, c, "forwards", columns, ELEMENTSOF(columns));
+        if (r != 0)
+                return r;
+        r = selection_init(&s, objects, VNETD_FORWARD, "Local");
+        if (r != 0)
+                return r;
+        for (size_t i = 0; i < s.n; i++) {
+                const Value *p = s.items[i];
+
+                if (!network_is_meant(c, network_name(objects, p)))
+                        continue;
+                table_row(t);
+                table_text(t, value_get_string(p, "Protocol"));
+                table_text(t, value_get_string(p, "Local"));
+                table_text(t, value_get_string(p, "Remote"));
+                table_text(t, network_name(objects, p));
+                table_number(t, value_get_number(p, "Connections"));
+                table_number(t, value_get_number(p, "Active"));
+                table_bytes(t, value_get_number(p, "RxBytes"));
+                table_bytes(t, value_get_number(p, "TxBytes"));
+        }
+        return table_print(t);
+}
+
+/* One list, of everything there is. */
+static int print_objects(Ctl *c, int (*print)(const Ctl *c, const Value *objects)) {
+        _cleanup_(value_freep) Value *objects = NULL;
+        int r;
+
+        r = check_network(c);
+        if (r != 0)
+                return r;
+        r = client_get_objects(c, &objects);
+        if (r != 0)
+                return r;
+        pager_open(c);
+        return print(c, objects);
+}
+
+int verb_network_list(Ctl *c, int argc, char **argv) {
+        return print_objects(c, print_networks);
+}
+
+int verb_device_list(Ctl *c, int argc, char **argv) {
+        return print_objects(c, print_devices);
+}
+
+int verb_forwards(Ctl *c, int argc, char **argv) {
+        return print_objects(c, print_forwards);
+}
+
+static int print_json_value(const Ctl *c, const Value *v) {
+        _cleanup_free_ char *text = NULL;
+        JsonWriter w;
+        int r;
+
+        json_writer_init(&w, false);
+        value_write_json(&w, v);
+        r = json_writer_finish(&w, &text);
+        json_writer_deinit(&w);
+        if (r < 0)
+                return fail_errno(r, "Failed to print");
+        json_print(text, c->json);
+        return CTL_OK;
+}
+
+/* The daemon's own JSON snapshot, laid out anew as asked. */
+static int print_description(Ctl *c) {
+        _cleanup_(value_freep) Value *text = NULL;
+        int r;
+
+        r = client_call_value(c, VNETD_ROOT, VNETD_MANAGER, "Describe", "ask vnetd what there is", &text, "");
+        if (r != 0)
+                return r;
+        json_print(value_string(text), c->json);
+        return CTL_OK;
+}
+
+int verb_status(Ctl *c, int argc, char **argv) {
+        _cleanup_(value_freep) Value *objects = NULL, *manager = NULL;
+        int r;
+
+        if (c->json != JSON_OFF)
+                return print_description(c);
+        r = client_get_properties(c, VNETD_ROOT, VNETD_MANAGER, "ask vnetd for its status", &manager);
+        if (r != 0)
+                return r;
+        r = client_get_objects(c, &objects);
+        if (r != 0)
+                return r;
+
+        pager_open(c);
+        printf("vnetd %s on %s\n\n", value_get_string(manager, "Version"), c->bus_label);
+        r = print_networks(c, objects);
+        if (r != 0)
+                return r;
+        putchar('\n');
+        r = print_devices(c, objects);
+        if (r != 0)
+                return r;
+        putchar('\n');
+        return print_forwards(c, objects);
+}
+
+/* "Key: value", the keys to the right of one column. */
+static int print_properties(const Ctl *c, const Value *properties) {
+        size_t width = 0;
+
+        if (c->json != JSON_OFF)
+                return print_json_value(c, properties);
+        for (size_t i = 0; i < properties->n; i++)
+                width = MAX(width, strlen(properties->keys[i]));
+        for (size_t i = 0; i < properties->n; i++) {
+                _cleanup_free_ char *text = value_to_text(properties->items[i]);
+
+                if (!text)
+                        return fail_errno(ENOMEM, "Failed to print");
+                printf("%*s: %s\n", (int) width, properties->keys[i], *text ? text : "-");
+        }
+        return CTL_OK;
+}
+
+static int show(Ctl *c, const char *path, const char *interface, const char *what) {
+        _cleanup_(value_freep) Value *properties = NULL;
+        int r;
+
+        r = client_get_properties(c, path, interface, what, &properties);
+        return r != 0 ? r : print_properties(c, properties);
+}
+
+int verb_network_show(Ctl *c, int argc, char **argv) {
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        r = client_find_network(c, argv[0], &path);
+        return r != 0 ? r : show(c, path, VNETD_NETWORK, "show a network");
+}
+
+int verb_device_show(Ctl *c, int argc, char **argv) {
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        r = client_find_device(c, argv[0], &path);
+        return r != 0 ? r : show(c, path, VNETD_DEVICE, "show a device");
+}
+
+/* ---- what each network is asked for ---- */
+
+typedef int (*NetworkFn)(Ctl *c, Table *t, const char *name, const char *path);
+
+/* Lets @fn add the rows of every network meant to @t, and prints it. */
+static int each_network(Ctl *c, const char *what, Table *t, NetworkFn fn) {
+        _cleanup_(value_freep) Value *networks = NULL;
+        int r;
+
+        r = check_network(c);
+        if (r == 0)
+                r = client_call_value(c, VNETD_ROOT, VNETD_MANAGER, "ListNetworks", what, &networks, "");
+        for (size_t i = 0; r == 0 && i < value_size(networks); i++) {
+                const Value *pair = value_item(networks, i);
+                const char *name = value_string(value_item(pair, 0));
+
+                if (network_is_meant(c, name))
+                        r = fn(c, t, name, value_string(value_item(pair, 1)));
+        }
+        if (r != 0)
+                return r;
+        pager_open(c);
+        return table_print(t);
+}
+
+static void lease_row(Table *t, const char *network, const Value *lease) {
+        uint64_t now = (uint64_t) time(NULL), expires = value_get_number(lease, "Expires") / USEC_PER_SEC;
+        bool forever = !value_get(lease, "Expires");
+
+        table_row(t);
+        table_text(t, value_get_string(lease, "Address"));
+        table_text(t, value_get_string(lease, "Mac"));
+        table_text(t, value_get_string(lease, "Hostname"));
+        table_text(t, value_get_number(lease, "Static") ? "static" : "dynamic");
+        table_seconds(t, forever ? UINT64_MAX : expires > now ? expires - now : 0);
+        table_text(t, network);
+}
+
+static int leases_of_network(Ctl *c, Table *t, const char *name, const char *path) {
+        _cleanup_(value_freep) Value *leases = NULL;
+        int r = client_call_value(c, path, VNETD_NETWORK, "ListLeases", "list leases", &leases, "");
+
+        for (size_t i = 0; i < value_size(leases); i++)
+                lease_row(t, name, leases->items[i]);
+        return r;
+}
+
+int verb_leases(Ctl *c, int argc, char **argv) {
+        static const TableColumn columns[] = { { "ADDRESS" }, { "MAC" }, { "HOSTNAME" }, { "KIND" }, { "EXPIRES", true }, { "NETWORK" } };
+        _cleanup_(table_freep) Table *t = NULL;
+        int r = table_new(&t, c, "leases", columns, ELEMENTSOF(columns));
+
+        return r != 0 ? r : each_network(c, "list leases", t, leases_of_network);
+}
+
+static void flow_row(Table *t, const char *network, const Value *flow) {
+        table_row(t);
+        table_text(t, value_get_string(flow, "Protocol"));
+        table_text(t, value_get_number(flow, "Inbound") ? "in" : "out");
+        table_text(t, value_get_string(flow, "Guest"));
+        table_text(t, value_get_string(flow, "Remote"));
+        table_text(t, value_get_string(flow, "State"));
+        table_bytes(t, value_get_number(flow, "RxBytes"));
+        table_bytes(t, value_get_number(flow, "TxBytes"));
+        table_number(t, value_get_number(flow, "Retransmits"));
+        table_seconds(t, value_get_number(flow, "IdleUSec") / USEC_PER_SEC);
+        table_text(t, network);
+}
+
+static int flows_of_network(Ctl *c, Table *t, const char *name, const char *path) {
+        _cleanup_(value_freep) Value *flows = NULL;
+        int r = client_call_value(c, path, VNETD_NETWORK, "ListFlows", "list flows", &flows, "a{sv}", 0);
+
+        for (size_t i = 0; i < value_size(flows); i++)
+                flow_row(t, name, flows->items[i]);
+        return r;
+}
+
+int verb_flows(Ctl *c, int argc, char **argv) {
+        static const TableColumn columns[] = {
+                { "PROTOCOL" }, { "WAY" },      { "GUEST" },            { "REMOTE" },     { "STATE" },
+                { "RX", true }, { "TX", true }, { "RETRANSMITS", true }, { "IDLE", true }, { "NETWORK" },
+        };
+        _cleanup_(table_freep) Table *t = NULL;
+        int r = table_new(&t, c, "flows", columns, ELEMENTSOF(columns));
+
+        return r != 0 ? r : each_network(c, "list flows", t, flows_of_network);
+}
+
+/* What a drop counter counts, "" for the others. */
+static const char *counter_meaning(const char *name) {
+        static const char prefix[] = "drop-";
+
+        if (strncmp(name, prefix, strlen(prefix)) == 0)
+                for (Drop d = 0; d < _DROP_MAX; d++)
+                        if (streq(drop_to_name(d), name + strlen(prefix)))
+                                return drop_to_text(d);
+        return "";
+}
+
+/* Every counter of one network; those at zero say nothing and are left out unless asked for. */
+static int stats_of_network(Ctl *c, Table *t, const char *name, const char *path) {
+        _cleanup_(value_freep) Value *stats = NULL;
+        int r;
+
+        r = client_call_value(c, path, VNETD_NETWORK, "GetStats", "read counters", &stats, "");
+        if (r != 0)
+                return r;
+        for (size_t i = 0; i < value_size(stats); i++) {
+                uint64_t n = value_number(stats->items[i]);
+
+                if (n == 0 && !opt_set(c, OPT_ZERO))
+                        continue;
+                table_row(t);
+                table_text(t, name);
+                table_text(t, stats->keys[i]);
+                table_number(t, n);
+                table_text(t, counter_meaning(stats->keys[i]));
+        }
+        return 0;
+}
+
+int verb_stats(Ctl *c, int argc, char **argv) {
+        static const TableColumn columns[] = { { "NETWORK" }, { "COUNTER" }, { "VALUE", true }, { "MEANING" } };
+        _cleanup_(table_freep) Table *t = NULL;
+        int r = table_new(&t, c, "counters", columns, ELEMENTSOF(columns));
+
+        return r != 0 ? r : each_network(c, "read counters", t, stats_of_network);
+}
