@@ -229,18 +229,21 @@ static void neighbour_ask(Arp *a, Neighbour *n, usec_t now) {
                  &unknown, &n->addr);
 }
 
+/* The question itself is the timer's, at once: whoever looks up may hold reserved room, which no other frame may be built in. */
 static void neighbour_probe(Arp *a, Neighbour *n, usec_t now) {
         n->state = NEIGHBOUR_PROBING;
         n->n_probes = 0;
-        neighbour_ask(a, n, now);
+        (void) timer_set(&a->stack->timers, &n->timer, now);
 }
 
 static void neighbour_timer(Timer *timer, usec_t now, void *userdata) {
         Neighbour *n = CONTAINER_OF(timer, Neighbour, timer);
 
-        if (n->state == NEIGHBOUR_KNOWN)
-                neighbour_probe(n->arp, n, now);
-        else if (n->n_probes < ARP_PROBES_MAX)
+        if (n->state == NEIGHBOUR_KNOWN) {
+                n->state = NEIGHBOUR_PROBING;
+                n->n_probes = 0;
+        }
+        if (n->n_probes < ARP_PROBES_MAX)
                 neighbour_ask(n->arp, n, now);
         else
                 neighbour_remove(n->arp, n);

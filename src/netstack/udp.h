@@ -10,6 +10,8 @@
 #define UDP_TIMEOUT_ONESHOT_USEC (60 * USEC_PER_SEC) /* never answered */
 #define UDP_PEERS_MAX 64                            /* destination addresses remembered per mapping, oldest forgotten */
 #define UDP_RECV_BATCH 32
+#define UDP_SEGMENTS_MAX 64                         /* datagrams in one HostMsg: what UDP_SEGMENT takes */
+#define UDP_SHARES 256                              /* guests are told apart by a hash of their MAC address; one has 7/8 of the table at most */
 
 typedef struct Flow Flow;
 typedef struct Forward Forward;
@@ -19,6 +21,22 @@ Udp *udp_free(Udp *u);
 void udp_host_event(Netstack *s, Flow *f, uint32_t events);
 void udp_forward_event(Netstack *s, Forward *fw, uint32_t events); /* datagrams at a forward's socket */
 void udp_flow_close(Netstack *s, Flow *f); /* called by flow_close(): frees what hangs on it, not the flow itself */
+
+/* The datagram at @l4 (in reserved room, UDP header yet to be written, payload of @len bytes behind it) on its way to a guest, as one frame:
+ * @gso_size 0 or smaller than @len. @mac nullable. */
+void udp_emit(Netstack *s, const Endpoint *src, const Endpoint *dst, const MacAddr *mac, uint32_t mtu, uint8_t *l4, size_t len,
+              const HostMsg *m);
+
+/* The inbound flow of a forward's client, made when @create; NULL (counted) at the limits or when there is no such guest. */
+Flow *udp_inbound_flow(Netstack *s, Forward *fw, const Endpoint *client, bool create);
+bool udp_peer_is_known(const Flow *f, const IpAddr *addr);
+void udp_timer(Timer *timer, usec_t now, void *userdata); /* of every UDP flow */
+
+/* udp-receive.c: what comes from host sockets */
+typedef struct UdpReceive UdpReceive;
+int udp_receive_new(UdpReceive **ret, Netstack *s);
+UdpReceive *udp_receive_free(UdpReceive *r);
+UdpReceive *udp_receiver(Udp *u);
 
 /* Sends one UDP datagram to a guest from one of the gateway's own services; payload copied. @mac nullable. */
 void udp_send(Netstack *s, const Endpoint *src, const Endpoint *dst, const MacAddr *mac, const void *payload, size_t len);

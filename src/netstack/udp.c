@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * UDP from guests: to the gateway's services, to the outside through one host socket per guest address and port (RFC 4787
+ * endpoint-independent mapping), back to a forward's clients through the forward's socket. Datagrams of one input batch that leave
+ * by one socket leave in one call. Keeps no payload: what a socket does not take is dropped, and what the host says about it is told.
+ *
+ * What comes from host sockets is in udp-receive.c.
+ *
+ *   a flow lives until it was quiet for     when
+ *   UDP_TIMEOUT_DNS_USEC                    it only ever spoke to port 53
+ *   UDP_TIMEOUT_ONESHOT_USEC                nobody ever answered
+ *   UDP_TIMEOUT_USEC                        otherwise
+ */
+
+#include "netstack/udp.h"
+
+#include <errno.h>
+#include <netinet/ip.h>
+#include <netinet/ip_icmp.h>
+#include <netinet/udp.h>
+#include <xxhash.h>
+
+#include "basic/checksum.h"
+#include "netstack/arp.h"
+#include "netstack/dhcp.h"
+#include "netstack/dns.h"
+#include "netstack/flow.h"
+#include "netstack/forward.h"
+#include "netstack/icmp.h"
+#include "netstack/ip.h"
+
+#define UDP_PORT_DNS 53
+#define UDP_PORT_DHCP 67
+#define UDP_OUT_MAX FRAME_BATCH_MAX
+#define UDP_OUT_IOV_MAX (4 * FRAME_IOV_MAX)
+#define UDP_EVICT_USEC (100 * USEC_PER_MSEC) /* between two: finding the oldest is a walk over the table */
+#define UDP_INBOUND_PORTS 16                 /* source ports tried when two clients would look the same to the guest */
+
+typedef struct UdpOut {
+        Flow *flow;      /* (borrowed: until the batch ends) */
+        int fd;          /* (borrowed) of the flow or of its forward */
+        Endpoint remote; /* as the guest sees it */
+        HostMsg msg;
+} UdpOut;
+
+struct Udp {
+        Netstack *stack;      /* (borrowed) */
+        UdpReceive *receive;  /* (owned) */
+        uint64_t seed;
+        usec_t evicted;
+        uint32_t n_inbound;   /* flows that came from outside */
+        uint32_t shares[UDP_SHARES];
+
+        /* what the batch under way sends */
+        unsigned n_out, n_iov;
+        UdpOut out[UDP_OUT_MAX];
+        struct iovec iov[UDP_OUT_IOV_MAX];
+        HostMsg msgs[UDP_OUT_MAX]; /* those of one socket, side by side */
+};
+
+int udp_new(Udp **ret, Netstack *s) {
+        Udp *u = calloc(1, sizeof(*u));
+        if (!u)
+                return -ENOMEM;
+
+        int r = udp_receive_new(&u->receive, s);
+        if (r < 0) {
+                free(u);
+                return r;
+        }
+        u->stack = s;
+        s->ops->random(s->userdata, &u->seed, sizeof(u->seed));
+        *ret = u;
+        return 0;
+}
+
+Udp *udp_free(Udp *u) {
+        if (!u)
+                return NULL;
+
+        udp_receive_free(u->receive);
+        free(u);
+        return NULL;
+}
+
+UdpReceive *udp_receiver(Udp *u) {
+        return u->receive;
+}
+
+/* ---- flows ---- */
+
+static usec_t udp_timeout(const Flow *f) {
+        if (f->udp.dns_only)
+                return UDP_TIMEOUT_DNS_USEC;
+        return f->udp.answered ? UDP_TIMEOUT_USEC : UDP_TIMEOUT_ONESHOT_USEC;
+}
+
+void udp_timer(Timer *timer, usec_t now, void *userdata) {
+        Netstack *s = userdata;
+        Flow *f = CONTAINER_OF(timer, Flow, timer);
+
+        if (f->udp.readable) /* others had their turn */
+                udp_host_event(s, f, HOST_EVENT_IN);
+
+        usec_t end = f->last_used + udp_timeout(f);
+        if (end <= now)
+                flow_close(s, f, /* reset= */ false);
+        else if (!timer_is_set(timer))
+                (void) timer_set(&s->timers, timer, end);
+}
+
+void udp_flow_close(Netstack *s, Flow *f) {
+        Forward *fw = f->udp.forward != 0 ? forward_by_id(s->forwards, f->udp.forward) : NULL;
+
+        free(TAKE_PTR(f->udp.peers));
+        s->udp->shares[f->udp.share]--;
+        if (f->inbound)
+                s->udp->n_inbound--;
+        if (fw)
+                fw->stats.active--;
+}
+
+/* At a limit the flow that has been quiet for longest makes room, now and then: any, or one of share @share. */
+static bool udp_make_room(Udp *u, bool own_only, uint8_t share) {
+        Netstack *s = u->stack;
+        usec_t now = netstack_now(s);
+        Flow *oldest = NULL;
+
+        if (now - u->evicted < UDP_EVICT_USEC)
+                return false;
+        u->evicted = now;
+
+        if (!own_only)
+                oldest = flow_oldest_idle(s->flows, FLOW_UDP);
+        else
+                for (Flow *f = flow_next(s->flows, NULL); f; f = flow_next(s->flows, f))
+                        if (f->key.kind == FLOW_UDP && f->udp.share == share && (!oldest || f->last_used < oldest->last_used))
+                                oldest = f;
+        if (!oldest)
+                return false;
+        flow_close(s, oldest, /* reset= */ false);
+        return true;
+}
+
+/* A new flow within the guest's share of the table, so that one guest never has it all. NULL (counted) at the limit. */
+static Flow *udp_flow_new(Netstack *s, const FlowKey *key, const MacAddr *mac) {
+        Udp *u = s->udp;
+        uint8_t share = (uint8_t) (XXH3_64bits_withSeed(mac, sizeof(*mac), u->seed) % UDP_SHARES);
+        uint32_t limit = s->config.limits.udp_flows, share_max = MAX(limit - limit / 8, UINT32_C(1));
+        bool at_share = u->shares[share] >= share_max;
+        Flow *f = at_share ? NULL : flow_new(s->flows, key, udp_timer);
+
+        if (!f && udp_make_room(u, at_share, share))
+                f = flow_new(s->flows, key, udp_timer);
+        if (!f) {
+                netstack_drop(s, DROP_UDP_FLOW_LIMIT);
+                return NULL;
+        }
+        f->udp.share = share;
+        u->shares[share]++;
+        f->guest_mac = *mac;
+        (void) timer_set(&s->timers, &f->timer, f->created + UDP_TIMEOUT_DNS_USEC); /* the shortest: looked at anew then */
+        return f;
+}
+
+bool udp_peer_is_known(const Flow *f, const IpAddr *addr) {
+        for (unsigned i = 0; i < f->udp.n_peers; i++)
+                if (ip_equal(&f->udp.peers[i], addr))
+                        return true;
+        return false;
+}
+
+/* Remembers whom the guest has sent to. Room doubles with need; without memory the answer will be filtered, no more. */
+static void udp_peer_add(Flow *f, const IpAddr *addr) {
+        UdpFlow *uf = &f->udp;
+
+        if (udp_peer_is_known(f, addr))
+                return;
+        if (uf->n_peers == UDP_PEERS_MAX) {
+                uf->peers[uf->next_peer] = *addr;
+                uf->next_peer = (uf->next_peer + 1) % UDP_PEERS_MAX;
+                return;
+        }
+        if ((uf->n_peers & (uf->n_peers - 1)) == 0) { /* 0 and the powers of two: full */
+                IpAddr *peers = reallocarray(uf->peers, MAX(2u * uf->n_peers, 1u), sizeof(*peers));
+                if (!peers)
+                        return;
+                uf->peers = peers;
+        }
+        uf->peers[uf->n_peers++] = *addr;
+}
+
+/* The mapping of the guest's endpoint, made when there is none. */
+static Flow *udp_outbound_flow(Netstack *s, const Packet *p, uint16_t sport, uint16_t dport) {
+        FlowKey key = { .guest = p->src, .guest_port = sport, .kind = FLOW_UDP };
+        Flow *f = flow_find(s->flows, &key);
+
+        if (f) {
+                f->udp.dns_only = f->udp.dns_only && dport == UDP_PORT_DNS;
+                return f;
+        }
+
+        f = udp_flow_new(s, &key, &p->src_mac);
+        if (!f)
+                return NULL;
+        f->udp.dns_only = dport == UDP_PORT_DNS;
+
+        int r = s->ops->dgram_open(s->userdata, HOST_SOCKET_UDP, AF_INET, /* local= */ NULL, flow_cookie(f), &f->fd);
+        if (r < 0) {
+                f->fd = -EBADF;
+                flow_close(s, f, /* reset= */ false);
+                netstack_drop(s, DROP_UDP_NO_SOCKET);
+                return NULL;
+        }
+        s->stats.udp_opened++;
+        return f;
+}
+
+Flow *udp_inbound_flow(Netstack *s, Forward *fw, const Endpoint *client, bool create) {
+        Endpoint guest, source = forward_source(s, fw, client);
+        FlowKey key = { .kind = FLOW_UDP }, free_key = {};
+        bool have_free = false;
+
+        if (forward_target(s, fw, &guest) < 0) {
+                netstack_drop(s, DROP_UDP_FILTERED);
+                return NULL;
+        }
+        key.guest = guest.addr;
+        key.guest_port = guest.port;
+        key.remote = source.addr;
+
+        /* Two clients may look the same from inside (both behind the gateway's address): the later one gets another port. */
+        for (unsigned i = 0; i < UDP_INBOUND_PORTS; i++) {
+                key.remote_port = (uint16_t) (source.port + i * 4099u);
+                if (key.remote_port == 0)
+                        continue;
+
+                Flow *f = flow_find(s->flows, &key);
+                if (f && f->udp.forward == fw->config.id && endpoint_equal(&f->udp.client, client))
+                        return f;
+                if (!f && !have_free) {
+                        free_key = key;
+                        have_free = true;
+                        if (create && i == 0)
+                                break;
+                }
+        }
+        if (!create)
+                return NULL;
+        if (!have_free) {
+                netstack_drop(s, DROP_UDP_FLOW_LIMIT);
+                return NULL;
+        }
+
+        MacAddr mac = {};
+        uint32_t mtu;
+        (void) arp_lookup(s->arp, &guest.addr, &mac, &mtu);
+        Flow *f = udp_flow_new(s, &free_key, &mac);
+        if (!f)
+                return NULL;
+        f->inbound = true;
+        f->forward_id = f->udp.forward = fw->config.id;
+        f->udp.client = *client;
+        s->udp->n_inbound++;
+        s->stats.udp_opened++;
+        fw->stats.connections++;
+        fw->stats.active++;
+        return f;
+}
+
+/* ---- sending what the batch collected ---- */
+
+/* One message could not be sent: counted, and told as the host's stack would tell it. */
+static void udp_send_failed(Netstack *s, const UdpOut *o, int error) {
+        HostError e = { .peer = o->msg.peer, .error = error };
+        IovCur bytes = iovcur_make(o->msg.iov, o->msg.n_iov, sizeof(e.payload));
+
+        netstack_drop(s, DROP_UDP_SEND);
+        e.payload_len = iovcur_left(&bytes);
+        (void) iovcur_copy(&bytes, e.payload, e.payload_len);
+        (void) icmp_relay_error(s, &(Endpoint){ o->flow->key.guest, o->flow->key.guest_port }, &o->remote, IPPROTO_UDP, &e);
+}
+
+/* Sends @n messages (udp->msgs, of udp->out[which[]]) by one socket. The first error of a socket may be an older one that was waiting
+ * to be told, and says nothing about the message at hand: so each message has two tries. */
+static void udp_send_group(Udp *u, int fd, const uint8_t *which, unsigned n) {
+        Netstack *s = u->stack;
+        unsigned sent = 0, tries = 0;
+
+        while (sent < n) {
+                int r = s->ops->dgram_send(s->userdata, fd, u->msgs + sent, n - sent);
+
+                if (r > 0) {
+                        sent += MIN((unsigned) r, n - sent);
+                        tries = 0;
+                } else if (r == 0 || r == -EAGAIN || r == -ENOBUFS || r == -ENOMEM) {
+                        counter_add(&s->counters.drops[DROP_UDP_SEND], n - sent);
+                        return;
+                } else if (++tries == 2) {
+                        udp_send_failed(s, &u->out[which[sent]], -r);
+                        sent++;
+                        tries = 0;
+                }
+        }
+}
+
+void udp_input_done(Netstack *s) {
+        Udp *u = s->udp;
+        uint8_t which[UDP_OUT_MAX];
+
+        for (unsigned i = 0; i < u->n_out; i++) {
+                int fd = u->out[i].fd;
+                unsigned n = 0;
+
+                if (fd < 0) /* has gone with an earlier one's */
+                        continue;
+                for (unsigned j = i; j < u->n_out; j++) {
+                        if (u->out[j].fd != fd)
+                                continue;
+                        u->out[j].fd = -EBADF;
+                        if (u->out[j].flow->closing) { /* made room for another in this very batch: its socket is closed */
+                                netstack_drop(s, DROP_UDP_FLOW_LIMIT);
+                                continue;
+                        }
+                        u->msgs[n] = u->out[j].msg;
+                        which[n++] = (uint8_t) j;
+                }
+                if (n > 0)
+                        udp_send_group(u, fd, which, n);
+        }
+        u->n_out = u->n_iov = 0;
+}
+
+/* Notes one message for the end of the batch; @bytes are its payload. */
+static void udp_collect(Netstack *s, Flow *f, int fd, const Endpoint *remote, const Endpoint *peer, const Packet *p, IovCur *bytes,
+                        size_t len) {
+        Udp *u = s->udp;
+
+        if (u->n_out == UDP_OUT_MAX || u->n_iov + FRAME_IOV_MAX > UDP_OUT_IOV_MAX)
+                udp_input_done(s);
+
+        struct iovec *iov = &u->iov[u->n_iov];
+        unsigned n = iovcur_slice(bytes, len, iov, FRAME_IOV_MAX);
+        if (n == 0 && len > 0)
+                return netstack_drop(s, DROP_UDP_MALFORMED);
+
+        u->n_iov += n;
+        u->out[u->n_out++] = (UdpOut){
+                .flow = f,
+                .fd = fd,
+                .remote = *remote,
+                .msg = {
+                        .peer = *peer,
+                        .iov = iov,
+                        .n_iov = n,
+                        .len = len,
+                        .gso_size = p->gso_type == VIRTIO_NET_HDR_GSO_UDP_L4 && len > p->gso_size ? p->gso_size : 0,
+                        .tos = p->tos,
+                        .ttl = ip_ttl_out(s, p),
+                },
+        };
+}
+
+/* The payload of one packet: one message, or a run of datagrams in as many messages as the kernel's limit asks for. */
+static void udp_collect_packet(Netstack *s, Flow *f, int fd, uint16_t dport, const Endpoint *peer, const Packet *p, IovCur *payload) {
+        Endpoint remote = { p->dst, dport };
+        size_t left = iovcur_left(payload), step = left;
+
+        f->last_used = netstack_now(s);
+        f->rx_bytes += left;
+        f->guest_mac = p->src_mac;
+        f->guest_mtu = s->port ? s->port->mtu : 0;
+        if (p->gso_type == VIRTIO_NET_HDR_GSO_UDP_L4 && p->gso_size > 0)
+                step = (size_t) p->gso_size * UDP_SEGMENTS_MAX;
+        do {
+                size_t len = MIN(left, step);
+
+                udp_collect(s, f, fd, &remote, peer, p, payload, len);
+                left -= len;
+        } while (left > 0);
+}
+
+/* ---- input ---- */
+
+/* A guest's answer to a client of a forward. True when it is one. */
+static bool udp_input_inbound(Netstack *s, const Packet *p, uint16_t sport, uint16_t dport, IovCur *payload) {
+        FlowKey key = { .guest = p->src, .remote = p->dst, .guest_port = sport, .remote_port = dport, .kind = FLOW_UDP };
+        Flow *f = s->udp->n_inbound > 0 ? flow_find(s->flows, &key) : NULL;
+        if (!f)
+                return false;
+
+        Forward *fw = forward_by_id(s->forwards, f->udp.forward);
+        if (!fw) { /* the port the client spoke to is closed */
+                flow_close(s, f, /* reset= */ false);
+                netstack_drop(s, DROP_UDP_FILTERED);
+                icmp_send_error(s, p, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, 0, &p->dst);
+                return true;
+        }
+        f->udp.answered = true;
+        fw->stats.rx_bytes += iovcur_left(payload);
+        udp_collect_packet(s, f, fw->fd, dport, &f->udp.client, p, payload);
+        return true;
+}
+
+static void udp_input_gateway(Netstack *s, const Packet *p, uint16_t sport, uint16_t dport, IovCur *payload) {
+        switch (dport) {
+        case UDP_PORT_DHCP:
+                return dhcp_input(s->dhcp, &p->src_mac, &p->src, payload);
+        case UDP_PORT_DNS:
+                return dns_input(s->dns, &(Endpoint){ p->src, sport }, &(Endpoint){ p->dst, dport }, payload);
+        default:
+                netstack_drop(s, DROP_UDP_PORT_UNSERVED);
+                icmp_send_error(s, p, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, 0, &p->dst);
+        }
+}
+
+static void udp_input_outside(Netstack *s, const Packet *p, uint16_t sport, uint16_t dport, IovCur *payload) {
+        Endpoint peer;
+        if (!ip_route_or_refuse(s, p, dport, &peer))
+                return;
+
+        Flow *f = udp_outbound_flow(s, p, sport, dport);
+        if (!f)
+                return;
+        udp_peer_add(f, &p->dst);
+        udp_collect_packet(s, f, f->fd, dport, &peer, p, payload);
+}
+
+/* Reads the header at p->l4 and trims to what it says. False (counted) when it lies. */
+static bool udp_parse(Netstack *s, Packet *p, uint16_t *ret_sport, uint16_t *ret_dport) {
+        struct udphdr store;
+        const struct udphdr *h = iovcur_peek(&p->l4, &store, sizeof(store));
+        /* A run of datagrams has one header, and what its length says is the sender's affair. */
+        size_t len = !h ? 0 : p->gso_type == VIRTIO_NET_HDR_GSO_UDP_L4 ? iovcur_left(&p->l4) : ntohs(h->uh_ulen);
+
+        if (len < sizeof(*h) || !iovcur_trim(&p->l4, len) || h->uh_dport == 0) {
+                netstack_drop(s, DROP_UDP_MALFORMED);
+                return false;
+        }
+        if (!p->csum_ok && h->uh_sum != 0) {
+                uint32_t sum = checksum_pseudo(&p->src, &p->dst, IPPROTO_UDP, (uint32_t) len);
+
+                if (checksum_fold(checksum_add_iov(p->l4.iov, p->l4.n_iov, p->l4.off, len, sum)) != 0xffff) {
+                        netstack_drop(s, DROP_CHECKSUM);
+                        return false;
+                }
+        }
+        *ret_sport = ntohs(h->uh_sport);
+        *ret_dport = ntohs(h->uh_dport);
+        return true;
+}
+
+void udp_input(Netstack *s, Packet *p) {
+        uint16_t sport, dport;
+
+        if (!udp_parse(s, p, &sport, &dport))
+                return;
+
+        IovCur payload = p->l4;
+        (void) iovcur_skip(&payload, sizeof(struct udphdr));
+
+        if (ip_is_group(s, &p->dst)) { /* a broadcast: only DHCP has use for one */
+                if (dport != UDP_PORT_DHCP || ip_classify(&p->dst) == IP_CLASS_MULTICAST)
+                        return netstack_drop(s, DROP_IP_DESTINATION);
+                return dhcp_input(s->dhcp, &p->src_mac, &p->src, &payload);
+        }
+        if (ip_v4(&p->src) == INADDR_ANY && !netstack_is_gateway(s, &p->dst))
+                return netstack_drop(s, DROP_IP_SOURCE);
+
+        if (udp_input_inbound(s, p, sport, dport, &payload))
+                return;
+        if (netstack_is_gateway(s, &p->dst))
+                return udp_input_gateway(s, p, sport, dport, &payload);
+        udp_input_outside(s, p, sport, dport, &payload);
+}
+
+/* ---- towards guests ---- */
+
+void udp_emit(Netstack *s, const Endpoint *src, const Endpoint *dst, const MacAddr *mac, uint32_t mtu, uint8_t *l4, size_t len,
+              const HostMsg *m) {
+        struct udphdr h = {
+                .uh_sport = htons(src->port),
+                .uh_dport = htons(dst->port),
+                .uh_ulen = htons((uint16_t) (sizeof(h) + len)),
+        };
+        IpSend how = {
+                .src = src->addr,
+                .dst = dst->addr,
+                .proto = IPPROTO_UDP,
+                .mac = mac,
+                .mtu = mtu,
+                .csum_start = offsetof(struct udphdr, uh_sum) + 1,
+        };
+
+        if (m) {
+                how.tos = m->tos;
+                how.ttl = m->ttl > 1 ? m->ttl - 1 : 0;
+                if (m->gso_size > 0 && len > m->gso_size) {
+                        how.gso_type = VIRTIO_NET_HDR_GSO_UDP_L4;
+                        how.gso_size = m->gso_size;
+                        how.l4_header_len = sizeof(h);
+                }
+        }
+        memcpy(l4, &h, sizeof(h));
+        ip_send(s, &how, l4, sizeof(h) + len);
+}
+
+void udp_send(Netstack *s, const Endpoint *src, const Endpoint *dst, const MacAddr *mac, const void *payload, size_t len) {
+        if (len > UINT16_MAX - sizeof(struct iphdr) - sizeof(struct udphdr))
+                return netstack_drop(s, DROP_IP_TOO_BIG);
+
+        uint8_t *l4 = netstack_tx_reserve(s, sizeof(struct udphdr) + len);
+        if (len > 0)
+                memcpy(l4 + sizeof(struct udphdr), payload, len);
+        udp_emit(s, src, dst, mac, mac && s->port ? s->port->mtu : 0, l4, len, /* m= */ NULL);
+}
