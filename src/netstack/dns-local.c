@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Answers about this network: the gateway, the host, guests by the names their leases have, reverse names of the subnet. ldns reads the
+ * query and builds the answer. Never asks anybody, never falls back to asking: a name that would be ours and is not is NXDOMAIN.
+ *
+ *     name                                     A                  other types
+ *     DOMAIN                                   none               SOA, NS
+ *     gateway.DOMAIN, host.DOMAIN, the host's  address            none
+ *     GUEST.DOMAIN, GUEST                      its lease's        none
+ *     gateway|host.containers.internal         address            none
+ *     any other under DOMAIN                   NXDOMAIN
+ *     d.c.b.a.in-addr.arpa of the subnet       none               PTR; NXDOMAIN for addresses without a name
+ */
+
+#include <errno.h>
+#include <ldns/ldns.h>
+
+#include "netstack/dhcp-message.h"
+#include "netstack/dhcp.h"
+#include "netstack/dns-local.h"
+
+#define SOA_SERIAL 1 /* nobody transfers the zone */
+#define SOA_REFRESH_SEC 3600
+#define SOA_RETRY_SEC 600
+#define SOA_EXPIRE_SEC 86400
+#define LABELS_MAX 128
+
+/* What is known of a name. */
+typedef struct Known {
+        bool exists;
+        bool apex;           /* of DOMAIN: has SOA and NS */
+        IpAddr addr;         /* null: none */
+        uint8_t ptr[DNS_NAME_MAX]; /* wire format */
+        size_t ptr_len;      /* 0: none */
+        size_t zone;         /* where in the question's name its zone begins */
+} Known;
+
+/* Where each label of a name begins, the root not counted. */
+typedef struct Labels {
+        const DnsQuestion *q;
+        unsigned n;
+        uint8_t at[LABELS_MAX];
+} Labels;
+
+static void labels_make(Labels *l, const DnsQuestion *q) {
+        *l = (Labels){ .q = q };
+        for (size_t i = 0; q->name[i] != 0 && l->n < LABELS_MAX; i += 1 + q->name[i])
+                l->at[l->n++] = i;
+}
+
+/* Does the name end in @text, which has @n labels? */
+static bool labels_end_in(const Labels *l, const char *text, unsigned *ret_n) {
+        uint8_t wire[DNS_NAME_MAX];
+        size_t len = dhcp_name_to_wire(text, wire, sizeof(wire));
+        unsigned n = 0;
+
+        if (len == 0)
+                return false;
+        for (size_t i = 0; wire[i] != 0; i += 1 + wire[i])
+                n++;
+        if (n > l->n)
+                return false;
+
+        size_t at = l->at[l->n - n];
+        *ret_n = n;
+        return dns_name_equal(l->q->name + at, l->q->name_len - at, wire, len);
+}
+
+/* The @i-th label as text; false when it holds a NUL, which no name of ours does. */
+static bool label_text(const Labels *l, unsigned i, char ret[static DHCP_LABEL_MAX + 1]) {
+        size_t len = l->q->name[l->at[i]];
+
+        memcpy(ret, l->q->name + l->at[i] + 1, len);
+        ret[len] = 0;
+        return strlen(ret) == len;
+}
+
+/* gateway, host and what else has a fixed name here. Null when it is none of them. */
+static IpAddr fixed_address(const Netstack *s, const char *label) {
+        if (strcasecmp(label, "gateway") == 0)
+                return s->config.gateway;
+        if (strcasecmp(label, "host") == 0 || (s->config.hostname && strcasecmp(label, s->config.hostname) == 0))
+                return s->config.host;
+        return (IpAddr){};
+}
+
+static IpAddr guest_address(const Netstack *s, const char *label) {
+        const Lease *lease = dhcp_lease_by_hostname(s->dhcp, label);
+
+        return lease ? lease->addr : (IpAddr){};
+}
+
+/* Names under the network's domain: all of them are ours. */
+static bool know_domain(const Netstack *s, const Labels *l, Known *ret) {
+        char label[DHCP_LABEL_MAX + 1];
+        unsigned n;
+
+        if (!s->config.domain || !labels_end_in(l, s->config.domain, &n))
+                return false;
+
+        ret->zone = l->at[l->n - n];
+        if (l->n == n)
+                ret->exists = ret->apex = true;
+        else if (l->n == n + 1 && label_text(l, 0, label)) {
+                ret->addr = fixed_address(s, label);
+                if (ip_is_null(&ret->addr))
+                        ret->addr = guest_address(s, label);
+                ret->exists = !ip_is_null(&ret->addr);
+        }
+        return true;
+}
+
+/* Names we only claim where they exist: a bare guest's, and two that gvproxy's guests expect. */
+static bool know_single(const Netstack *s, const Labels *l, Known *ret) {
+        char label[DHCP_LABEL_MAX + 1];
+        unsigned n;
+
+        if (l->n == 0 || !label_text(l, 0, label))
+                return false;
+
+        if (l->n == 1)
+                ret->addr = guest_address(s, label);
+        else if (l->n == 3 && labels_end_in(l, "containers.internal", &n) && n == 2 &&
+                 (strcasecmp(label, "gateway") == 0 || strcasecmp(label, "host") == 0))
+                ret->addr = fixed_address(s, label);
+
+        ret->exists = !ip_is_null(&ret->addr);
+        return ret->exists;
+}
+
+/* One octet of a reverse name, in its only decimal form. */
+static bool label_octet(const Labels *l, unsigned i, uint8_t *ret) {
+        char label[DHCP_LABEL_MAX + 1];
+        unsigned v = 0;
+
+        if (!label_text(l, i, label) || strlen(label) > 3 || (label[0] == '0' && label[1]))
+                return false;
+        for (const char *p = label; *p; p++) {
+                if (*p < '0' || *p > '9')
+                        return false;
+                v = v * 10 + (*p - '0');
+        }
+        *ret = v;
+        return v <= 255;
+}
+
+/* LABEL.DOMAIN on the wire. */
+static void known_set_ptr(const Netstack *s, Known *k, const char *label) {
+        size_t len = strlen(label), domain_len;
+
+        if (!s->config.domain || len == 0 || len > DHCP_LABEL_MAX)
+                return;
+
+        k->ptr[0] = len;
+        memcpy(k->ptr + 1, label, len);
+        domain_len = dhcp_name_to_wire(s->config.domain, k->ptr + 1 + len, sizeof(k->ptr) - 1 - len);
+        k->ptr_len = domain_len > 0 ? 1 + len + domain_len : 0;
+}
+
+static void know_address(const Netstack *s, const IpAddr *a, Known *ret) {
+        const Lease *lease = dhcp_lease_by_addr(s->dhcp, a);
+
+        if (ip_equal(a, &s->config.gateway))
+                known_set_ptr(s, ret, "gateway");
+        else if (ip_equal(a, &s->config.host))
+                known_set_ptr(s, ret, "host");
+        else if (lease)
+                known_set_ptr(s, ret, lease->hostname);
+        ret->exists = ret->ptr_len > 0;
+}
+
+/* Reverse names whose whole range lies in the subnet. */
+static bool know_reverse(const Netstack *s, const Labels *l, Known *ret) {
+        uint8_t octets[4] = {};
+        unsigned n, n_octets = 0, n_zone = DIV_ROUND_UP(s->config.subnet.len, 8);
+        uint32_t be;
+        IpAddr a;
+
+        if (!labels_end_in(l, "in-addr.arpa", &n))
+                return false;
+        while (n_octets < 4 && n_octets + n < l->n && label_octet(l, l->n - n - 1 - n_octets, &octets[n_octets]))
+                n_octets++;
+
+        memcpy(&be, octets, sizeof(be));
+        a = ip_from_v4(be);
+        if (n_octets < MAX(n_zone, 1u) || !prefix_contains(&s->config.subnet, &a))
+                return false;
+
+        ret->zone = l->at[l->n - n - n_zone];
+        if (l->n != n + n_octets) /* something else before the octets */
+                return true;
+        if (n_octets == 4)
+                know_address(s, &a, ret);
+        else
+                ret->exists = true; /* there are names below it */
+        return true;
+}
+
+/* ---- the answer ---- */
+
+DEFINE_CLEANUP(ldns_pkt *, ldns_pkt_free);
+DEFINE_CLEANUP(ldns_rr *, ldns_rr_free);
+
+static ldns_rdf *rdf_name(const uint8_t *wire, size_t len) {
+        return ldns_rdf_new_frm_data(LDNS_RDF_TYPE_DNAME, len, wire);
+}
+
+/* Adds @rdf to @rr; false without memory, also where @rdf could not be made. */
+static bool rr_push(ldns_rr *rr, ldns_rdf *rdf) {
+        if (!rdf)
+                return false;
+        if (!ldns_rr_push_rdf(rr, rdf)) {
+                ldns_rdf_deep_free(rdf);
+                return false;
+        }
+        return true;
+}
+
+/* A record of ours, without data; @owner on the wire. */
+static ldns_rr *rr_make(ldns_rr_type type, const uint8_t *owner, size_t owner_len) {
+        ldns_rr *rr = ldns_rr_new();
+        ldns_rdf *name = rdf_name(owner, owner_len);
+
+        if (!rr || !name) {
+                ldns_rr_free(rr);
+                ldns_rdf_deep_free(name);
+                return NULL;
+        }
+        ldns_rr_set_owner(rr, name);
+        ldns_rr_set_type(rr, type);
+        ldns_rr_set_class(rr, LDNS_RR_CLASS_IN);
+        ldns_rr_set_ttl(rr, DNS_LOCAL_TTL_SEC);
+        return rr;
+}
+
+static int pkt_push(ldns_pkt *pkt, ldns_pkt_section section, ldns_rr **rr) {
+        if (!ldns_pkt_push_rr(pkt, section, *rr))
+                return -ENOMEM;
+        *rr = NULL;
+        return 0;
+}
+
+/* LABEL.ZONE, or ZONE itself where that would be too long. */
+static ldns_rdf *rdf_in_zone(const char *label, const uint8_t *zone, size_t zone_len) {
+        uint8_t wire[DNS_NAME_MAX];
+        size_t len = strlen(label);
+
+        if (1 + len + zone_len > sizeof(wire))
+                return rdf_name(zone, zone_len);
+        wire[0] = len;
+        memcpy(wire + 1, label, len);
+        memcpy(wire + 1 + len, zone, zone_len);
+        return rdf_name(wire, 1 + len + zone_len);
+}
+
+static int pkt_push_soa(ldns_pkt *pkt, ldns_pkt_section section, const DnsQuestion *q, const Known *k) {
+        const uint8_t *zone = q->name + k->zone;
+        size_t zone_len = q->name_len - k->zone;
+        _cleanup_(ldns_rr_freep) ldns_rr *rr = rr_make(LDNS_RR_TYPE_SOA, zone, zone_len);
+
+        if (!rr || !rr_push(rr, rdf_in_zone("gateway", zone, zone_len)) || !rr_push(rr, rdf_in_zone("hostmaster", zone, zone_len)) ||
+            !rr_push(rr, ldns_native2rdf_int32(LDNS_RDF_TYPE_INT32, SOA_SERIAL)) ||
+            !rr_push(rr, ldns_native2rdf_int32(LDNS_RDF_TYPE_PERIOD, SOA_REFRESH_SEC)) ||
+            !rr_push(rr, ldns_native2rdf_int32(LDNS_RDF_TYPE_PERIOD, SOA_RETRY_SEC)) ||
+            !rr_push(rr, ldns_native2rdf_int32(LDNS_RDF_TYPE_PERIOD, SOA_EXPIRE_SEC)) ||
+            !rr_push(rr, ldns_native2rdf_int32(LDNS_RDF_TYPE_PERIOD, DNS_LOCAL_TTL_SEC))) /* of negative answers */
+                return -ENOMEM;
+        return pkt_push(pkt, section, &rr);
+}
+
+/* One record with one field. */
+static int pkt_push_simple(ldns_pkt *pkt, ldns_rr_type type, const DnsQuestion *q, ldns_rdf *rdf) {
+        _cleanup_(ldns_rr_freep) ldns_rr *rr = rr_make(type, q->name, q->name_len);
+
+        if (!rr) {
+                ldns_rdf_deep_free(rdf);
+                return -ENOMEM;
+        }
+        if (!rr_push(rr, rdf))
+                return -ENOMEM;
+        return pkt_push(pkt, LDNS_SECTION_ANSWER, &rr);
+}
+
+static bool asks_for(const DnsQuestion *q, ldns_rr_type type) {
+        return q->type == type || q->type == LDNS_RR_TYPE_ANY;
+}
+
+static int pkt_fill(ldns_pkt *pkt, const DnsQuestion *q, const Known *k) {
+        int r = 0;
+
+        if (asks_for(q, LDNS_RR_TYPE_A) && !ip_is_null(&k->addr))
+                r = pkt_push_simple(pkt, LDNS_RR_TYPE_A, q, ldns_rdf_new_frm_data(LDNS_RDF_TYPE_A, 4, k->addr.b + 12));
+        if (r == 0 && asks_for(q, LDNS_RR_TYPE_PTR) && k->ptr_len > 0)
+                r = pkt_push_simple(pkt, LDNS_RR_TYPE_PTR, q, rdf_name(k->ptr, k->ptr_len));
+        if (r == 0 && asks_for(q, LDNS_RR_TYPE_SOA) && k->apex)
+                r = pkt_push_soa(pkt, LDNS_SECTION_ANSWER, q, k);
+        if (r == 0 && asks_for(q, LDNS_RR_TYPE_NS) && k->apex)
+                r = pkt_push_simple(pkt, LDNS_RR_TYPE_NS, q, rdf_in_zone("gateway", q->name, q->name_len));
+        if (r < 0)
+                return r;
+
+        if (!k->exists)
+                ldns_pkt_set_rcode(pkt, LDNS_RCODE_NXDOMAIN);
+        /* RFC 2308: an answer that says no carries the SOA that says how long it holds. */
+        if (ldns_pkt_ancount(pkt) == 0)
+                return pkt_push_soa(pkt, LDNS_SECTION_AUTHORITY, q, k);
+        return 0;
+}
+
+/* An answer without records: header, question, EDNS. */
+static ldns_pkt *pkt_make(const ldns_pkt *query, const DnsQuestion *q) {
+        _cleanup_(ldns_pkt_freep) ldns_pkt *pkt = ldns_pkt_new();
+        _cleanup_(ldns_rr_freep) ldns_rr *question = rr_make(q->type, q->name, q->name_len);
+
+        if (!pkt || !question)
+                return NULL;
+
+        ldns_rr_set_question(question, true);
+        ldns_rr_set_class(question, q->class);
+        ldns_pkt_set_id(pkt, ldns_pkt_id(query));
+        ldns_pkt_set_qr(pkt, true);
+        ldns_pkt_set_aa(pkt, true);
+        ldns_pkt_set_rd(pkt, ldns_pkt_rd(query));
+        ldns_pkt_set_cd(pkt, ldns_pkt_cd(query));
+        ldns_pkt_set_ra(pkt, true);
+        if (ldns_pkt_edns(query)) {
+                ldns_pkt_set_edns_udp_size(pkt, DNS_UDP_ROOM_MAX);
+                ldns_pkt_set_edns_do(pkt, ldns_pkt_edns_do(query));
+        }
+        if (pkt_push(pkt, LDNS_SECTION_QUESTION, &question) < 0)
+                return NULL;
+        return TAKE_PTR(pkt);
+}
+
+static int pkt_to_wire(ldns_pkt *pkt, DnsAnswer *ret) {
+        return ldns_pkt2wire(&ret->data, pkt, &ret->len) == LDNS_STATUS_OK ? 1 : -ENOMEM;
+}
+
+/* Everything but the records, and TC: the client asks again over TCP. */
+static int answer_truncated(const ldns_pkt *query, const DnsQuestion *q, ldns_pkt_rcode rcode, DnsAnswer *ret) {
+        _cleanup_(ldns_pkt_freep) ldns_pkt *pkt = pkt_make(query, q);
+
+        if (!pkt)
+                return -ENOMEM;
+        ldns_pkt_set_tc(pkt, true);
+        ldns_pkt_set_rcode(pkt, rcode);
+        return pkt_to_wire(pkt, ret);
+}
+
+static int answer_build(const ldns_pkt *query, const DnsQuestion *q, const Known *k, bool udp, DnsAnswer *ret) {
+        _cleanup_(ldns_pkt_freep) ldns_pkt *pkt = pkt_make(query, q);
+        size_t room = DNS_MESSAGE_MAX;
+        int r;
+
+        if (!pkt)
+                return -ENOMEM;
+
+        if (udp)
+                room = CLAMP((size_t) ldns_pkt_edns_udp_size(query), (size_t) DNS_UDP_ROOM_MIN, (size_t) DNS_UDP_ROOM_MAX);
+
+        if (ldns_pkt_edns_version(query) > 0)
+                ldns_pkt_set_edns_extended_rcode(pkt, 1); /* BADVERS is 16: 1 in the upper bits, 0 in the header (RFC 6891 6.1.3) */
+        else if (q->class != DNS_CLASS_IN && q->class != DNS_CLASS_ANY)
+                ldns_pkt_set_rcode(pkt, LDNS_RCODE_REFUSED);
+        else {
+                r = pkt_fill(pkt, q, k);
+                if (r < 0)
+                        return r;
+        }
+
+        r = pkt_to_wire(pkt, ret);
+        if (r > 0 && ret->len > room) {
+                free(ret->data);
+                *ret = (DnsAnswer){};
+                r = answer_truncated(query, q, ldns_pkt_get_rcode(pkt), ret);
+        }
+        return r;
+}
+
+int dns_local_answer(const Netstack *s, const uint8_t *msg, size_t len, const DnsQuestion *q, bool udp, DnsAnswer *ret) {
+        _cleanup_(ldns_pkt_freep) ldns_pkt *query = NULL;
+        Known known = {};
+        Labels labels;
+
+        labels_make(&labels, q);
+        if (!know_domain(s, &labels, &known) && !know_single(s, &labels, &known) && !know_reverse(s, &labels, &known))
+                return 0;
+
+        if (ldns_wire2pkt(&query, msg, len) != LDNS_STATUS_OK)
+                return -EBADMSG;
+        return answer_build(query, q, &known, udp, ret);
+}

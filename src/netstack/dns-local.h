@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/* What the gateway itself knows of DNS: its own names, its guests' and the subnet's reverse names. */
+
+#include "netstack/dns-private.h"
+
+#define DNS_LOCAL_TTL_SEC 10   /* names of guests come and go */
+#define DNS_UDP_ROOM_MIN 512   /* RFC 1035 2.3.4 */
+#define DNS_UDP_ROOM_MAX 1232  /* what we say and use as EDNS size: never fragmented */
+
+/**
+ * dns_local_answer() - answer a query from what is known here
+ * @msg:        the whole query (for EDNS), whose question is @q
+ * @udp:        the answer must fit what the client takes by UDP, else it is truncated (TC)
+ * @ret:        the answer, to be freed by the caller
+ *
+ * Return: 1 and @ret; 0 when the name is not ours; -EBADMSG when the query cannot be read; -ENOMEM.
+ */
+int dns_local_answer(const Netstack *s, const uint8_t *msg, size_t len, const DnsQuestion *q, bool udp, DnsAnswer *ret);

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * DNS queries by UDP: answered here where the name is ours, else relayed with nothing changed but the id. The answer goes back with the
+ * client's id put in again. Keeps no cache: the host's resolver does that, and knows when names change.
+ *
+ * Each query gets a socket, thus a random port, and a random id of its own for each resolver asked. That is two system calls more than one
+ * socket for all, a few microseconds on something that happens a few times a second; in return somebody who wants to slip in a
+ * false answer must guess both numbers (RFC 5452), answers need no table to find their query, and a resolver's late answer can only meet
+ * a closed socket. Answers count only from the address and port that was asked, with id and question right.
+ *
+ *     pending     asked -> answered (relayed, over)
+ *                       -> DNS_TIMEOUT_USEC passed, or the resolver's port is closed -> the next one asked, DNS_TRIES_MAX in all
+ *                       -> no more tries -> SERVFAIL
+ */
+
+#include <errno.h>
+#include <xxhash.h>
+
+#include "netstack/dns-local.h"
+#include "netstack/rate.h"
+#include "netstack/udp.h"
+
+#define RECV_ERRORS_MAX 4
+
+/* ---- for both transports ---- */
+
+DnsAnswer dns_error_answer(const DnsHeader *query, const DnsQuestion *question, DnsRcode rcode) {
+        uint8_t *data = malloc(DNS_ERROR_LEN_MAX);
+
+        if (!data)
+                return (DnsAnswer){};
+        return (DnsAnswer){ .data = data, .len = dns_error_build(data, query, question, rcode) };
+}
+
+DnsAnswer dns_servfail(const uint8_t *query, size_t len, uint16_t client_id, const DnsQuestion *question) {
+        DnsHeader h;
+        DnsQuestion q;
+
+        (void) dns_query_read(query, len, &h, &q); /* it was read before, so it can be read again */
+        h.id = client_id;
+        return dns_error_answer(&h, question, DNS_RCODE_SERVFAIL);
+}
+
+/* The bucket of a guest. Two that share a place share its bucket while it is in use. */
+static bool dns_rate_ok(Dns *d, const IpAddr *guest, usec_t now) {
+        size_t i = XXH3_64bits_withSeed(guest, sizeof(*guest), d->seed) % DNS_GUESTS_MAX;
+
+        if (!ip_equal(&d->guests[i].addr, guest) && d->guests[i].rate <= now)
+                d->guests[i].addr = *guest;
+        return rate_take(&d->guests[i].rate, now, DNS_GUEST_PER_SEC, DNS_GUEST_BURST);
+}
+
+DnsAction dns_consider(Dns *d, const Endpoint *client, bool udp, const uint8_t *msg, size_t len, DnsQuestion *ret_question,
+                       DnsAnswer *ret_answer) {
+        Netstack *s = d->stack;
+        DnsHeader h;
+        int r;
+
+        if (!dns_rate_ok(d, &client->addr, netstack_now(s))) {
+                netstack_drop(s, DROP_DNS_RATE);
+                return DNS_ACTION_DROP;
+        }
+
+        r = dns_query_read(msg, len, &h, ret_question);
+        if (r == -EBADMSG || r == DNS_RCODE_FORMERR)
+                netstack_drop(s, DROP_DNS_MALFORMED);
+        if (r < 0)
+                return DNS_ACTION_DROP;
+
+        if (r == DNS_RCODE_OK) {
+                r = dns_local_answer(s, msg, len, ret_question, udp, ret_answer);
+                if (r == 0)
+                        return DNS_ACTION_RELAY;
+                if (r > 0)
+                        return DNS_ACTION_ANSWER;
+                r = r == -EBADMSG ? DNS_RCODE_FORMERR : DNS_RCODE_SERVFAIL;
+                if (r == DNS_RCODE_FORMERR)
+                        netstack_drop(s, DROP_DNS_MALFORMED);
+        }
+
+        *ret_answer = dns_error_answer(&h, ret_question, r);
+        return ret_answer->data ? DNS_ACTION_ANSWER : DNS_ACTION_DROP;
+}
+
+uint16_t dns_random_id(Dns *d) {
+        uint16_t id;
+
+        d->stack->ops->random(d->stack->userdata, &id, sizeof(id));
+        return id;
+}
+
+/* Where a new query begins. After a while the first of the list is trusted again: it is first for a reason. */
+uint8_t dns_first_resolver(Dns *d) {
+        if (netstack_now(d->stack) >= d->preferred_until)
+                d->preferred = 0;
+        return d->preferred;
+}
+
+const Endpoint *dns_resolver(const Dns *d, uint8_t first, uint8_t nth) {
+        const Netstack *s = d->stack;
+
+        return s->n_resolvers == 0 ? NULL : &s->resolvers[(first + nth) % s->n_resolvers];
+}
+
+void dns_resolver_answered(Dns *d, const Endpoint *resolver) {
+        const Netstack *s = d->stack;
+
+        for (size_t i = 0; i < s->n_resolvers; i++)
+                if (endpoint_equal(&s->resolvers[i], resolver)) {
+                        if (i != d->preferred) {
+                                d->preferred = i;
+                                d->preferred_until = netstack_now(s) + DNS_PREFER_USEC;
+                        }
+                        return;
+                }
+}
+
+/* ---- queries under way ---- */
+
+static void pending_close_socket(Dns *d, DnsPending *p) {
+        if (p->fd >= 0)
+                d->stack->ops->close(d->stack->userdata, p->fd, false);
+        p->fd = -EBADF;
+        p->generation++; /* events still on their way are for nobody */
+}
+
+static void pending_free(Dns *d, DnsPending *p) {
+        pending_close_socket(d, p);
+        timer_stop(&d->stack->timers, &p->timer);
+        free(TAKE_PTR(p->query));
+        p->used = false;
+        d->n_pending--;
+}
+
+/* Nobody could be asked: the client is told. */
+static void pending_fail(Dns *d, DnsPending *p) {
+        DnsAnswer answer = dns_servfail(p->query, p->len, p->client_id, &p->question);
+
+        if (answer.data)
+                udp_send(d->stack, &p->server, &p->client, NULL, answer.data, answer.len);
+        free(answer.data);
+        pending_free(d, p);
+}
+
+/* Sends the query to one resolver from a new socket. 0, or why it could not go there. */
+static int pending_ask(Dns *d, DnsPending *p, const Endpoint *resolver) {
+        Netstack *s = d->stack;
+        struct iovec iov = { .iov_base = p->query, .iov_len = p->len };
+        HostMsg msg = { .peer = *resolver, .iov = &iov, .n_iov = 1, .len = p->len };
+        int r;
+
+        pending_close_socket(d, p);
+        r = s->ops->dgram_open(s->userdata, HOST_SOCKET_UDP, ip_family(&resolver->addr), NULL,
+                               host_cookie(HOST_KIND_DNS, p->generation, p - d->pending), &p->fd);
+        if (r < 0) {
+                p->fd = -EBADF;
+                return r;
+        }
+
+        p->resolver = *resolver;
+        p->id = dns_random_id(d);
+        dns_id_set(p->query, p->id);
+        r = s->ops->dgram_send(s->userdata, p->fd, &msg, 1);
+        if (r < 0 && r != -EAGAIN) /* a full socket is a lost datagram: time will tell */
+                return r;
+        return timer_set(&s->timers, &p->timer, netstack_now(s) + DNS_TIMEOUT_USEC);
+}
+
+/* Asks the next resolver that can be asked; SERVFAIL and over when there is none. */
+static void pending_ask_next(Dns *d, DnsPending *p) {
+        while (p->tries < DNS_TRIES_MAX) {
+                const Endpoint *resolver = dns_resolver(d, p->first, p->tries);
+
+                if (!resolver)
+                        break;
+                p->tries++;
+                if (pending_ask(d, p, resolver) >= 0)
+                        return;
+        }
+        pending_fail(d, p);
+}
+
+static void pending_on_timer(Timer *timer, usec_t now, void *userdata) {
+        Netstack *s = userdata;
+
+        pending_ask_next(s->dns, CONTAINER_OF(timer, DnsPending, timer));
+}
+
+/* A free place for one more of this client's queries; NULL at the limits. */
+static DnsPending *pending_find_free(Dns *d, const IpAddr *guest) {
+        DnsPending *free_one = NULL;
+        unsigned n_guest = 0;
+
+        if (d->n_pending >= DNS_PENDING_MAX)
+                return NULL;
+
+        /* Few are under way, as a rule, and the places are found in turn: the walk is for the limit of one guest. */
+        for (uint32_t i = 0, seen = 0; i < DNS_PENDING_MAX && (seen < d->n_pending || !free_one); i++) {
+                DnsPending *p = &d->pending[(d->next_pending + i) % DNS_PENDING_MAX];
+
+                if (p->used) {
+                        seen++;
+                        n_guest += ip_equal(&p->client.addr, guest);
+                } else if (!free_one)
+                        free_one = p;
+        }
+        if (n_guest >= DNS_PENDING_GUEST_MAX)
+                return NULL;
+
+        d->next_pending = (free_one - d->pending + 1) % DNS_PENDING_MAX;
+        return free_one;
+}
+
+static int pending_new(Dns *d, const Endpoint *client, const Endpoint *server, const uint8_t *msg, size_t len,
+                       const DnsQuestion *question) {
+        DnsPending *p;
+        uint8_t *query;
+
+        if (len > DNS_QUERY_MAX)
+                return -EMSGSIZE;
+        p = pending_find_free(d, &client->addr);
+        if (!p)
+                return -ENOBUFS;
+        query = malloc(len);
+        if (!query)
+                return -ENOMEM;
+
+        memcpy(query, msg, len);
+        *p = (DnsPending){
+                .used = true,
+                .generation = p->generation,
+                .fd = -EBADF,
+                .client_id = dns_id_get(msg),
+                .first = dns_first_resolver(d),
+                .client = *client,
+                .server = *server,
+                .question = *question,
+                .query = query,
+                .len = len,
+        };
+        timer_init(&p->timer, pending_on_timer);
+        d->n_pending++;
+        pending_ask_next(d, p);
+        return 0;
+}
+
+void dns_input(Dns *d, const Endpoint *client, const Endpoint *server, IovCur *payload) {
+        Netstack *s = d->stack;
+        DnsAnswer answer = {};
+        DnsQuestion question;
+        size_t len = iovcur_left(payload);
+
+        if (len > DNS_MESSAGE_MAX || !iovcur_copy(payload, d->buf, len)) {
+                netstack_drop(s, DROP_DNS_MALFORMED);
+                return;
+        }
+
+        switch (dns_consider(d, client, true, d->buf, len, &question, &answer)) {
+        case DNS_ACTION_DROP:
+                return;
+        case DNS_ACTION_RELAY:
+                if (pending_new(d, client, server, d->buf, len, &question) >= 0)
+                        return;
+                netstack_drop(s, DROP_DNS_LIMIT);
+                answer = dns_servfail(d->buf, len, dns_id_get(d->buf), &question);
+                break;
+        case DNS_ACTION_ANSWER:
+                break;
+        }
+
+        if (answer.data)
+                udp_send(s, server, client, NULL, answer.data, answer.len);
+        free(answer.data);
+}
+
+/* One datagram at a query's socket. True when it was the answer; @p is then free. */
+static bool pending_take_reply(Dns *d, DnsPending *p, const HostMsg *msg) {
+        if (msg->truncated || !endpoint_equal(&msg->peer, &p->resolver) ||
+            !dns_reply_matches(d->buf, msg->len, p->id, &p->question)) {
+                netstack_drop(d->stack, DROP_DNS_UPSTREAM);
+                return false;
+        }
+
+        dns_resolver_answered(d, &p->resolver);
+        dns_id_set(d->buf, p->client_id);
+        udp_send(d->stack, &p->server, &p->client, NULL, d->buf, msg->len);
+        pending_free(d, p);
+        return true;
+}
+
+static void pending_event(Dns *d, DnsPending *p, uint32_t events) {
+        Netstack *s = d->stack;
+        HostError error;
+        unsigned n_errors = 0;
+
+        for (;;) {
+                struct iovec iov = { .iov_base = d->buf, .iov_len = DNS_MESSAGE_MAX };
+                HostMsg msg = { .iov = &iov, .n_iov = 1 };
+
+                int r = s->ops->dgram_recv(s->userdata, p->fd, &msg, 1);
+
+                if (r > 0 && pending_take_reply(d, p, &msg))
+                        return;
+                /* An error of an earlier datagram may stand in front of an answer: reading it takes it away. */
+                if (r == 0 || r == -EAGAIN || (r < 0 && ++n_errors > RECV_ERRORS_MAX))
+                        break;
+        }
+
+        /* "Port unreachable" and the like: no need to wait for the time-out. */
+        if (events & HOST_EVENT_ERROR)
+                while (s->ops->dgram_error(s->userdata, p->fd, &error) == 0)
+                        if (endpoint_equal(&error.peer, &p->resolver)) {
+                                pending_ask_next(d, p);
+                                return;
+                        }
+}
+
+void dns_host_event(Dns *d, uint64_t cookie, uint32_t events) {
+        uint32_t i = host_cookie_index(cookie), generation = host_cookie_generation(cookie);
+
+        if (i < DNS_INDEX_STREAM) {
+                DnsPending *p = &d->pending[i];
+
+                if (p->used && (p->generation & 0xffffff) == generation)
+                        pending_event(d, p, events);
+        } else if (i < DNS_INDEX_UPSTREAM) {
+                if ((d->stream_generation[i - DNS_INDEX_STREAM] & 0xffffff) == generation)
+                        dns_stream_event(d, i - DNS_INDEX_STREAM, false, events);
+        } else if (i < DNS_INDEX_UPSTREAM + DNS_STREAMS_MAX) {
+                if ((d->upstream_generation[i - DNS_INDEX_UPSTREAM] & 0xffffff) == generation)
+                        dns_stream_event(d, i - DNS_INDEX_UPSTREAM, true, events);
+        }
+}
+
+int dns_new(Dns **ret, Netstack *s) {
+        Dns *d = calloc(1, sizeof(*d));
+
+        if (!d)
+                return -ENOMEM;
+
+        d->stack = s;
+        d->pending = calloc(DNS_PENDING_MAX, sizeof(*d->pending));
+        d->buf = malloc(DNS_MESSAGE_MAX);
+        if (!d->pending || !d->buf) {
+                (void) dns_free(d);
+                return -ENOMEM;
+        }
+        s->ops->random(s->userdata, &d->seed, sizeof(d->seed));
+
+        *ret = d;
+        return 0;
+}
+
+Dns *dns_free(Dns *d) {
+        if (!d)
+                return NULL;
+
+        dns_streams_free(d);
+        for (size_t i = 0; d->pending && i < DNS_PENDING_MAX; i++)
+                if (d->pending[i].used)
+                        pending_free(d, &d->pending[i]);
+        assert(d->n_pending == 0);
+        free(d->pending);
+        free(d->buf);
+        free(d);
+        return NULL;
+}
