@@ -1,0 +1,687 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * TCP, engine against engine: the inbound half of one gateway talks to the outbound half of another over a wire in memory that loses,
+ * doubles and reorders frames, with host sockets at both far ends whose buffers come and go. Every byte is checked; at the end no
+ * flow, no parked byte and no socket may be left. Then single cases, with segments made by hand.
+ */
+
+#include <netinet/in.h>
+
+#include "fake-host.h"
+#include "packet.h"
+
+#define PORT 8080
+#define STEP (200 * (usec_t) 1)     /* of the clock, per turn of the wire */
+#define TURNS_MAX 2000000
+
+/* ---- two gateways and a wire ---- */
+
+typedef struct Wire {
+        FakeHost *a, *b;   /* a: a client comes in by a forward; b: its guest goes out to a server */
+        FakeSocket *client, *server;
+        GRand *rand;
+        unsigned loss, dup, reorder; /* per mille */
+        GQueue a_to_b, b_to_a;       /* FakeFrame */
+        unsigned lost;
+} Wire;
+
+#define A_MAC FAKE_GATEWAY_MAC
+#define B_MAC ((MacAddr){ { 0x52, 0x54, 0x00, 0x00, 0x0b, 0x01 } })
+
+/* b's guest is a's gateway (192.168.127.1); a's guest 192.168.127.130 is somewhere in b's outside */
+static void change_b(NetstackConfig *c) {
+        c->mac = B_MAC;
+        c->subnet = (IpPrefix){ fake_ip("192.168.127.0"), 25 };
+        c->gateway = fake_ip("192.168.127.126");
+        c->host = fake_ip("192.168.127.125");
+}
+
+static uint16_t wire_mtu;
+static void change_mtu_a(NetstackConfig *c) {
+        c->mtu = wire_mtu;
+}
+static void change_mtu_b(NetstackConfig *c) {
+        change_b(c);
+        c->mtu = wire_mtu;
+}
+
+static void wire_collect(Wire *w, FakeHost *from, GQueue *to) {
+        FakeFrame *f;
+        while ((f = fake_take_frame(from))) {
+                if (f->data[12] == 0x08 && f->data[13] == 0x06) { /* ARP is answered by hand below */
+                        fake_frame_free(f);
+                        continue;
+                }
+                unsigned dice = g_rand_int_range(w->rand, 0, 1000);
+                if (dice < w->loss) {
+                        w->lost++;
+                        fake_frame_free(f);
+                        continue;
+                }
+                if ((unsigned) g_rand_int_range(w->rand, 0, 1000) < w->dup) {
+                        FakeFrame *twin = g_new0(FakeFrame, 1);
+                        twin->hdr = f->hdr;
+                        twin->len = f->len;
+                        twin->data = g_memdup2(f->data, f->len);
+                        g_queue_push_tail(to, twin);
+                }
+                if ((unsigned) g_rand_int_range(w->rand, 0, 1000) < w->reorder && to->length > 0)
+                        g_queue_push_nth(to, f, (int) to->length - 1);
+                else
+                        g_queue_push_tail(to, f);
+        }
+}
+
+static void wire_carry(GQueue *q, FakeHost *to) {
+        Frame frames[FRAME_BATCH_MAX];
+        struct iovec iov[FRAME_BATCH_MAX];
+        FakeFrame *held[FRAME_BATCH_MAX];
+        unsigned n = 0;
+        while (n < 16 && (held[n] = g_queue_pop_head(q))) {
+                iov[n] = (struct iovec){ held[n]->data, held[n]->len };
+                frames[n] = (Frame){ .hdr = held[n]->hdr, .iov = &iov[n], .n_iov = 1, .len = (uint32_t) held[n]->len };
+                n++;
+        }
+        if (n > 0)
+                fake_input_batch(to, frames, n);
+        for (unsigned i = 0; i < n; i++)
+                fake_frame_free(held[i]);
+}
+
+static void wire_turn(Wire *w) {
+        fake_run(w->a);
+        fake_run(w->b);
+        wire_collect(w, w->a, &w->a_to_b);
+        wire_collect(w, w->b, &w->b_to_a);
+        wire_carry(&w->a_to_b, w->b);
+        wire_carry(&w->b_to_a, w->a);
+        fake_advance(w->a, STEP);
+        fake_advance(w->b, STEP);
+}
+
+static uint32_t flows(const FakeHost *h) {
+        NetstackStats st;
+        netstack_get_stats(h->stack, &st);
+        return st.tcp_flows;
+}
+
+static uint64_t parked(const FakeHost *h) {
+        NetstackStats st;
+        netstack_get_stats(h->stack, &st);
+        return st.parked_bytes;
+}
+
+static NetstackStats stats(const FakeHost *h) {
+        NetstackStats st;
+        netstack_get_stats(h->stack, &st);
+        return st;
+}
+
+static void wire_open(Wire *w, uint32_t seed, uint16_t mtu) {
+        *w = (Wire){ .rand = g_rand_new_with_seed(seed) };
+        wire_mtu = mtu;
+        w->a = fake_host_new(change_mtu_a);
+        w->b = fake_host_new(change_mtu_b);
+        w->a->port.mtu = w->b->port.mtu = mtu;
+        g_queue_init(&w->a_to_b);
+        g_queue_init(&w->b_to_a);
+
+        IpAddr guest = fake_ip("192.168.127.130"), gateway = fake_ip("192.168.127.1");
+        GByteArray *arp = packet_arp(&B_MAC, 2, &B_MAC, &guest, &A_MAC, &gateway);
+        packet_send(w->a, arp);
+
+        Endpoint local = fake_endpoint("127.0.0.1:6443"), peer = fake_endpoint("127.0.0.1:5555");
+        int fd = fake_listener(w->a, &local);
+        ForwardConfig fc = { .id = 1, .proto = IPPROTO_TCP, .local = local, .remote = { guest, PORT } };
+        g_assert_cmpint(netstack_forward_add(w->a->stack, &fc, fd), ==, 0);
+        w->client = fake_client(w->a, fd, &peer);
+        for (unsigned i = 0; i < 200000 && !(w->server = fake_last_socket(w->b, FAKE_TCP)); i++)
+                wire_turn(w);
+        g_assert_nonnull(w->server);
+}
+
+static void wire_close(Wire *w) {
+        g_queue_clear_full(&w->a_to_b, (GDestroyNotify) fake_frame_free);
+        g_queue_clear_full(&w->b_to_a, (GDestroyNotify) fake_frame_free);
+        fake_host_free(w->a);
+        fake_host_free(w->b);
+        g_rand_free(w->rand);
+}
+
+/* ---- streams through it ---- */
+
+typedef struct Stream {
+        uint32_t seed;
+        size_t total, pushed;
+        FakeSocket *from, *to;
+        FakeHost *from_host, *to_host;
+        bool eof_sent;
+} Stream;
+
+static uint8_t pattern(uint32_t seed, size_t i) { /* a ramp whose period is no multiple of anything here */
+        return (uint8_t) (seed + i % 251 + i / 65521);
+}
+
+static void stream_push(Stream *s, GRand *r) {
+        if (s->pushed < s->total && s->from->in->len < 300000) {
+                size_t n = MIN(s->total - s->pushed, (size_t) g_rand_int_range(r, 1, 100000));
+                uint8_t *buf = g_malloc(n);
+                for (size_t i = 0; i < n; i++)
+                        buf[i] = pattern(s->seed, s->pushed + i);
+                fake_stream_push(s->from_host, s->from, buf, n);
+                g_free(buf);
+                s->pushed += n;
+        }
+        if (s->pushed == s->total && !s->eof_sent) {
+                fake_stream_eof(s->from_host, s->from);
+                s->eof_sent = true;
+        }
+}
+
+static void stream_check(const Stream *s) {
+        g_assert_cmpuint(s->to->out->len, ==, s->total);
+        for (size_t i = 0; i < s->total; i++)
+                if (s->to->out->data[i] != pattern(s->seed, i))
+                        g_error("byte %zu of %zu is 0x%02x, not 0x%02x", i, s->total, s->to->out->data[i], pattern(s->seed, i));
+        g_assert_true(s->to->shut || !s->to->open);
+}
+
+/* Both directions at once through a bad wire into sockets that take little at a time. */
+static void pipe_case(uint32_t seed, uint16_t mtu, size_t up, size_t down, unsigned loss, unsigned dup, unsigned reorder, size_t room) {
+        Wire w;
+        wire_open(&w, seed, mtu);
+        w.loss = loss;
+        w.dup = dup;
+        w.reorder = reorder;
+        if (room > 0)
+                w.client->send_room = w.server->send_room = room;
+        Stream streams[2] = {
+                { seed, up, 0, w.client, w.server, w.a, w.b, false },
+                { seed + 99, down, 0, w.server, w.client, w.b, w.a, false },
+        };
+        unsigned turn = 0;
+        for (; turn < TURNS_MAX && (flows(w.a) || flows(w.b)); turn++) {
+                stream_push(&streams[0], w.rand);
+                stream_push(&streams[1], w.rand);
+                wire_turn(&w);
+                if (room > 0 && turn % 3 == 0) {
+                        fake_stream_room(w.b, w.server, (size_t) g_rand_int_range(w.rand, 0, (int) room));
+                        fake_stream_room(w.a, w.client, (size_t) g_rand_int_range(w.rand, 0, (int) room));
+                }
+        }
+        if (flows(w.a) || flows(w.b))
+                g_error("seed %u: flows left: a %u, b %u; up %u of %zu, down %u of %zu", seed, flows(w.a), flows(w.b), w.server->out->len, up,
+                        w.client->out->len, down);
+        stream_check(&streams[0]);
+        stream_check(&streams[1]);
+        g_assert_false(w.client->was_reset);
+        g_assert_false(w.server->was_reset);
+        g_assert_cmpuint(parked(w.a), ==, 0);
+        g_assert_cmpuint(parked(w.b), ==, 0);
+        if (loss == 0 && dup == 0 && reorder == 0) { /* a clean wire needs no repair */
+                g_assert_cmpuint(stats(w.a).retransmits, ==, 0);
+                g_assert_cmpuint(stats(w.b).retransmits, ==, 0);
+        }
+        wire_close(&w);
+}
+
+static void test_clean(void) {
+        pipe_case(1, 65520, 5000000, 3000000, 0, 0, 0, 0);
+        pipe_case(2, 1500, 3000000, 5000000, 0, 0, 0, 0);
+        pipe_case(3, 1500, 0, 0, 0, 0, 0, 0);
+        pipe_case(4, 1500, 1, 0, 0, 0, 0, 0);
+        pipe_case(5, 576, 0, 700000, 0, 0, 0, 0);
+}
+
+static void test_tiny_buffers(void) {
+        pipe_case(11, 1500, 400000, 400000, 0, 0, 0, 1000);
+        pipe_case(12, 65520, 2000000, 2000000, 0, 0, 0, 30000);
+        pipe_case(13, 1500, 20000, 20000, 0, 0, 0, 3);
+}
+
+static void test_bad_wire(void) {
+        for (uint32_t seed = 100; seed < 112; seed++)
+                pipe_case(seed, seed & 1 ? 1500 : 65520, 1000000, 1000000, 10, 10, 50, 0);
+        for (uint32_t seed = 200; seed < 206; seed++)
+                pipe_case(seed, 1500, 300000, 300000, 100, 50, 200, 0);
+        for (uint32_t seed = 300; seed < 306; seed++)
+                pipe_case(seed, 1500, 300000, 300000, 20, 20, 100, 20000);
+}
+
+/* ---- a guest by hand ---- */
+
+enum { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16 };
+
+typedef struct Guest {
+        FakeHost *h;
+        Packet4 p;
+        uint32_t seq, ack;
+        FakeSocket *socket;
+} Guest;
+
+static void guest_send(Guest *g, uint8_t flags, uint16_t window, const void *payload, size_t len) {
+        packet_send(g->h, packet_tcp(&g->p, g->seq, g->ack, flags, window, NULL, 0, payload, len));
+        fake_run(g->h);
+}
+
+static Parsed guest_take(Guest *g) {
+        g_autoptr(FakeFrame) f = NULL;
+        return packet_take(g->h, &f);
+}
+
+/* SYN, SYN|ACK, ACK. No options: MSS 536, no scaling. */
+static Guest guest_connect(FakeHost *h, const char *dst, uint16_t port) {
+        Guest g = { .h = h, .p = packet4(dst, port), .seq = 1000 };
+        guest_send(&g, SYN, 8000, NULL, 0);
+        Parsed r = guest_take(&g);
+        g_assert_cmpuint(r.tcp_flags, ==, SYN | ACK);
+        g_assert_cmpuint(r.ack, ==, 1001);
+        g.seq = 1001;
+        g.ack = r.seq + 1;
+        guest_send(&g, ACK, 8000, NULL, 0);
+        g.socket = fake_last_socket(h, FAKE_TCP);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+        return g;
+}
+
+static void test_refused(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        h->connect_result = -ECONNREFUSED;
+        Guest g = { .h = h, .p = packet4("10.1.2.3", 80), .seq = 77 };
+        guest_send(&g, SYN, 8000, NULL, 0);
+        Parsed r = guest_take(&g);
+        g_assert_cmpuint(r.tcp_flags, ==, RST | ACK);
+        g_assert_cmpuint(r.ack, ==, 78);
+        g_assert_cmpuint(flows(h), ==, 0);
+}
+
+static void test_unreachable(void) {
+        static const struct {
+                int error;
+                uint8_t code;
+        } cases[] = { { -EHOSTUNREACH, 1 }, { -ENETUNREACH, 0 }, { -EACCES, 13 } };
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                g_autoptr(FakeHost) h = fake_host_new(NULL);
+                h->connect_result = cases[i].error;
+                Guest g = { .h = h, .p = packet4("10.1.2.3", 80), .seq = 77 };
+                guest_send(&g, SYN, 8000, NULL, 0);
+                packet_expect_icmp(h, 3, cases[i].code, "192.168.127.1", "10.1.2.3", IPPROTO_TCP);
+                g_assert_cmpuint(flows(h), ==, 0);
+        }
+}
+
+static void test_black_hole(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        h->connect_result = FAKE_CONNECT_NEVER;
+        Guest g = { .h = h, .p = packet4("10.1.2.3", 80), .seq = 77 };
+        guest_send(&g, SYN, 8000, NULL, 0);
+        guest_send(&g, SYN, 8000, NULL, 0);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0); /* silence is silence */
+        g_assert_cmpuint(flows(h), ==, 1);
+        fake_advance(h, 140 * USEC_PER_SEC);
+        g_assert_cmpuint(flows(h), ==, 0);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+}
+
+static void few_half_open(NetstackConfig *c) {
+        c->limits.half_open = 8;
+}
+
+static void test_half_open_limit(void) {
+        g_autoptr(FakeHost) h = fake_host_new(few_half_open);
+        h->connect_result = FAKE_CONNECT_NEVER;
+        for (uint16_t i = 0; i < 1000; i++) {
+                Guest g = { .h = h, .p = packet4("10.1.2.3", 80), .seq = 77 };
+                g.p.sport = (uint16_t) (20000 + i);
+                guest_send(&g, SYN, 8000, NULL, 0);
+        }
+        g_assert_cmpuint(stats(h).half_open, ==, 8);
+        g_assert_cmpuint(flows(h), ==, 8);
+        g_assert_cmpuint(fake_drops(h, DROP_TCP_SYN_LIMIT), ==, 992);
+        h->connect_result = 0; /* and the next one that can be served is */
+        Guest g = guest_connect(h, "10.9.9.9", 443);
+        g_assert_cmpuint(stats(h).half_open, ==, 7);
+        guest_send(&g, RST, 0, NULL, 0);
+        g_assert_true(g.socket->was_reset);
+}
+
+static void few_flows(NetstackConfig *c) {
+        c->limits.tcp_flows = 3;
+}
+
+static void test_flow_limit(void) {
+        g_autoptr(FakeHost) h = fake_host_new(few_flows);
+        for (uint16_t i = 0; i < 3; i++) {
+                Guest g = { .h = h, .p = packet4("10.1.2.3", 80), .seq = 77 };
+                g.p.sport = (uint16_t) (20000 + i);
+                guest_send(&g, SYN, 8000, NULL, 0);
+                g_assert_cmpuint(guest_take(&g).tcp_flags, ==, SYN | ACK);
+        }
+        Guest g = { .h = h, .p = packet4("10.1.2.3", 80), .seq = 77 };
+        guest_send(&g, SYN, 8000, NULL, 0);
+        g_assert_cmpuint(fake_drops(h, DROP_TCP_FLOW_LIMIT), ==, 1);
+        g_assert_cmpuint(flows(h), ==, 3);
+}
+
+/* Addresses no socket may ever be opened for. */
+static void test_forbidden(void) {
+        static const char *const addresses[] = { "0.0.0.0", "0.1.2.3", "127.0.0.1", "127.9.9.9", "224.0.0.1", "240.0.0.1", "255.255.255.255",
+                                                 "192.168.127.77" };
+        for (size_t i = 0; i < G_N_ELEMENTS(addresses); i++) {
+                g_autoptr(FakeHost) h = fake_host_new(NULL);
+                Guest g = { .h = h, .p = packet4(addresses[i], 80), .seq = 77 };
+                guest_send(&g, SYN, 8000, NULL, 0);
+                g_assert_cmpuint(h->n_opened[FAKE_TCP], ==, 0);
+                g_assert_cmpuint(flows(h), ==, 0);
+        }
+}
+
+static void no_loopback(NetstackConfig *c) {
+        c->host_loopback = false;
+}
+
+static void test_host_loopback(void) {
+        g_autoptr(FakeHost) off = fake_host_new(no_loopback);
+        Guest g = { .h = off, .p = packet4("192.168.127.254", 80), .seq = 77 };
+        guest_send(&g, SYN, 8000, NULL, 0);
+        g_assert_cmpuint(guest_take(&g).tcp_flags, ==, RST | ACK);
+        g_assert_cmpuint(off->n_opened[FAKE_TCP], ==, 0);
+
+        g_autoptr(FakeHost) on = fake_host_new(NULL);
+        g = guest_connect(on, "192.168.127.254", 80);
+        Endpoint loopback = fake_endpoint("127.0.0.1:80");
+        g_assert_true(endpoint_equal(&g.socket->peer, &loopback));
+        guest_send(&g, RST, 0, NULL, 0);
+
+        guest_send(&(Guest){ .h = on, .p = packet4("192.168.127.1", 80), .seq = 5 }, SYN, 8000, NULL, 0);
+        g_assert_cmpuint(guest_take(&g).tcp_flags, ==, RST | ACK); /* the gateway itself serves no web pages */
+        g_assert_cmpuint(on->n_opened[FAKE_TCP], ==, 1);
+}
+
+/* What a short send leaves is acknowledged, parked, and shrinks the window; nothing is lost. */
+static void test_parking(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        g.socket->send_room = 100;
+        uint8_t data[500];
+        for (size_t i = 0; i < sizeof(data); i++)
+                data[i] = (uint8_t) i;
+        guest_send(&g, ACK | PSH, 8000, data, sizeof(data));
+        g.seq += sizeof(data);
+        Parsed r = guest_take(&g);
+        g_assert_cmpuint(r.ack, ==, g.seq);
+        g_assert_cmpuint(g.socket->out->len, ==, 100);
+        g_assert_cmpuint(parked(h), ==, 400);
+        uint32_t edge = r.ack + r.tcp_window;
+        guest_send(&g, ACK | PSH, 8000, data, sizeof(data));
+        g.seq += sizeof(data);
+        r = guest_take(&g);
+        g_assert_cmpuint(r.ack, ==, g.seq);
+        g_assert_cmpuint(r.ack + r.tcp_window, ==, edge); /* the edge stays while nothing is taken */
+        g_assert_cmpuint(parked(h), ==, 900);
+        fake_stream_room(h, g.socket, 10000);
+        fake_run(h);
+        g_assert_cmpuint(parked(h), ==, 0);
+        g_assert_cmpuint(g.socket->out->len, ==, 1000);
+        g_assert_cmpmem(g.socket->out->data + 500, 500, data, 500);
+        guest_send(&g, RST, 0, NULL, 0);
+}
+
+static void small_park(NetstackConfig *c) {
+        c->limits.park_bytes = 700;
+}
+
+/* Beyond the park's limit bytes are not acknowledged: the guest still has them. */
+static void test_park_limit(void) {
+        g_autoptr(FakeHost) h = fake_host_new(small_park);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        g.socket->send_room = 0;
+        uint8_t data[500] = {};
+        guest_send(&g, ACK, 8000, data, sizeof(data));
+        g.seq += sizeof(data);
+        g_assert_cmpuint(guest_take(&g).ack, ==, g.seq);
+        guest_send(&g, ACK, 8000, data, sizeof(data));
+        g_assert_cmpuint(guest_take(&g).ack, ==, g.seq);
+        g_assert_cmpuint(fake_drops(h, DROP_TCP_PARK_LIMIT), ==, 1);
+        g_assert_cmpuint(parked(h), ==, 500);
+        fake_stream_room(h, g.socket, 10000);
+        fake_run(h);
+        fake_clear_frames(h);
+        guest_send(&g, ACK, 8000, data, sizeof(data));
+        g.seq += sizeof(data);
+        g_assert_cmpuint(guest_take(&g).ack, ==, g.seq);
+        g_assert_cmpuint(g.socket->out->len, ==, 1000);
+        guest_send(&g, RST, 0, NULL, 0);
+        g_assert_cmpuint(parked(h), ==, 0);
+}
+
+/* Each segment out of order is answered at once; closing the hole delivers all. */
+static void test_out_of_order(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        uint8_t data[300];
+        memset(data, 'x', 300);
+        uint32_t base = g.seq;
+        for (unsigned i = 1; i <= 3; i++) {
+                g.seq = base + i * 100;
+                guest_send(&g, ACK, 8000, data, 100);
+                Parsed r = guest_take(&g);
+                g_assert_cmpuint(r.ack, ==, base);
+        }
+        g_assert_cmpuint(g.socket->out->len, ==, 0);
+        g.seq = base;
+        guest_send(&g, ACK, 8000, data, 100);
+        g_assert_cmpuint(guest_take(&g).ack, ==, base + 400);
+        g_assert_cmpuint(g.socket->out->len, ==, 400);
+        g_assert_cmpuint(parked(h), ==, 0);
+        g.seq = base + 400;
+        guest_send(&g, RST, 0, NULL, 0);
+}
+
+/* A closed window is probed, and what waits goes out when it opens. */
+static void test_zero_window(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        guest_send(&g, ACK, 0, NULL, 0);
+        fake_stream_push(h, g.socket, "hello", 5);
+        fake_run(h);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+        fake_advance(h, 3 * USEC_PER_SEC);
+        g_assert_cmpuint(fake_n_frames(h), >=, 1);
+        Parsed r = guest_take(&g);
+        g_assert_cmpuint(r.payload_len, ==, 0);
+        g_assert_cmpuint(r.seq, ==, g.ack - 1);
+        fake_clear_frames(h);
+        for (unsigned i = 0; i < 10; i++) { /* patient for as long as the guest answers */
+                fake_advance(h, 60 * USEC_PER_SEC);
+                g_assert_cmpuint(fake_n_frames(h), >=, 1);
+                fake_clear_frames(h);
+                guest_send(&g, ACK, 0, NULL, 0);
+                fake_clear_frames(h);
+        }
+        guest_send(&g, ACK, 8000, NULL, 0);
+        r = guest_take(&g);
+        g_assert_cmpuint(r.payload_len, ==, 5);
+        g.ack += 5;
+        guest_send(&g, ACK, 8000, NULL, 0);
+        guest_send(&g, RST, 8000, NULL, 0);
+        g_assert_cmpuint(flows(h), ==, 0);
+}
+
+/* A guest that vanished is given up, and the far end sees a reset. */
+static void test_vanished(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        fake_stream_push(h, g.socket, "hello", 5);
+        fake_run(h);
+        fake_advance(h, 5 * USEC_PER_MINUTE);
+        g_assert_cmpuint(flows(h), ==, 0);
+        g_assert_true(g.socket->was_reset);
+        fake_clear_frames(h);
+}
+
+/* An idle connection lives as long as the guest answers keepalives, and no longer. */
+static void test_keepalive(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        for (unsigned i = 0; i < 6; i++) {
+                fake_advance(h, 15 * USEC_PER_MINUTE + USEC_PER_SEC);
+                Parsed r = guest_take(&g);
+                g_assert_cmpuint(r.seq, ==, g.ack - 1);
+                fake_clear_frames(h);
+                guest_send(&g, ACK, 8000, NULL, 0);
+                g_assert_cmpuint(flows(h), ==, 1);
+        }
+        fake_advance(h, USEC_PER_MINUTE * 25);
+        g_assert_cmpuint(flows(h), ==, 0);
+        fake_clear_frames(h);
+}
+
+static void test_reset_from_host(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        fake_stream_reset(h, g.socket);
+        fake_run(h);
+        Parsed r = guest_take(&g);
+        g_assert_cmpuint(r.tcp_flags & RST, ==, RST);
+        g_assert_cmpuint(r.seq, ==, g.ack);
+        g_assert_cmpuint(flows(h), ==, 0);
+}
+
+/* Half close, each way, with data after it. */
+static void test_half_close(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        guest_send(&g, FIN | ACK, 8000, "bye", 3);
+        g.seq += 4;
+        g_assert_cmpuint(guest_take(&g).ack, ==, g.seq);
+        g_assert_true(g.socket->shut);
+        fake_stream_push(h, g.socket, "still here", 10);
+        fake_run(h);
+        Parsed r = guest_take(&g);
+        g_assert_cmpuint(r.payload_len, ==, 10);
+        g.ack += 10;
+        guest_send(&g, ACK, 8000, NULL, 0);
+        fake_stream_eof(h, g.socket);
+        fake_run(h);
+        r = guest_take(&g);
+        g_assert_cmpuint(r.tcp_flags & FIN, ==, FIN);
+        g.ack++;
+        guest_send(&g, ACK, 8000, NULL, 0);
+        g_assert_cmpuint(flows(h), ==, 0);
+        g_assert_false(g.socket->was_reset);
+        g_assert_false(g.socket->open);
+
+        g = guest_connect(h, "10.1.2.3", 81);
+        fake_stream_eof(h, g.socket);
+        fake_run(h);
+        r = guest_take(&g);
+        g_assert_cmpuint(r.tcp_flags & FIN, ==, FIN);
+        g.ack++;
+        guest_send(&g, ACK | PSH, 8000, "more", 4);
+        g.seq += 4;
+        g_assert_cmpuint(guest_take(&g).ack, ==, g.seq);
+        g_assert_cmpmem(g.socket->out->data, g.socket->out->len, "more", 4);
+        guest_send(&g, FIN | ACK, 8000, NULL, 0);
+        g_assert_cmpuint(flows(h), ==, 0);
+        fake_clear_frames(h);
+}
+
+/* Headers that lie, and segments nobody asked for. */
+static void test_hostile(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = { .h = h, .p = packet4("10.1.2.3", 80), .seq = 77 };
+        guest_send(&g, ACK, 100, "data", 4); /* of no flow */
+        Parsed r = guest_take(&g);
+        g_assert_cmpuint(r.tcp_flags, ==, RST);
+        g_assert_cmpuint(fake_drops(h, DROP_TCP_NO_FLOW), ==, 1);
+        guest_send(&g, RST, 100, NULL, 0);
+        guest_send(&g, RST | ACK, 100, NULL, 0);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+
+        g = guest_connect(h, "10.1.2.3", 80);
+        uint32_t good_ack = g.ack, good_seq = g.seq;
+        g.ack = good_ack + 1000; /* acknowledges what was never sent */
+        guest_send(&g, ACK, 8000, "x", 1);
+        g_assert_cmpuint(fake_drops(h, DROP_TCP_BAD_ACK), ==, 1);
+        g_assert_cmpuint(g.socket->out->len, ==, 0);
+        g.ack = good_ack;
+        g.seq = good_seq + 10000000; /* far beyond the window */
+        guest_send(&g, ACK, 8000, "x", 1);
+        g_assert_cmpuint(fake_drops(h, DROP_TCP_WINDOW), ==, 1);
+        guest_send(&g, RST, 8000, NULL, 0); /* a blind reset is not believed */
+        g_assert_cmpuint(flows(h), ==, 1);
+        g.seq = good_seq + 5; /* in the window, not exact: challenged (RFC 5961) */
+        guest_send(&g, RST, 8000, NULL, 0);
+        g_assert_cmpuint(flows(h), ==, 1);
+        guest_send(&g, SYN, 8000, NULL, 0);
+        g_assert_cmpuint(flows(h), ==, 1);
+        fake_clear_frames(h);
+
+        for (unsigned offset = 0; offset < 16; offset++) { /* the data offset says anything */
+                GByteArray *f = packet_tcp(&g.p, good_seq, good_ack, ACK, 8000, NULL, 0, "x", 1);
+                f->data[14 + 20 + 12] = (uint8_t) (offset << 4);
+                packet_fix(f->data, f->len);
+                packet_send(h, f);
+        }
+        static const uint8_t bad_options[][4] = { { 2, 0, 0, 0 }, { 2, 1, 0, 0 }, { 2, 40, 0, 0 }, { 1, 1, 1, 5 }, { 8, 3, 0, 0 } };
+        for (size_t i = 0; i < G_N_ELEMENTS(bad_options); i++)
+                packet_send(h, packet_tcp(&g.p, good_seq, good_ack, ACK, 8000, bad_options[i], 4, "y", 1));
+        g_assert_cmpuint(fake_drops(h, DROP_TCP_MALFORMED), >=, 4);
+        g_assert_cmpuint(flows(h), ==, 1);
+        fake_clear_frames(h);
+        netstack_forget_guest(h->stack, &g.p.src_mac);
+        g_assert_cmpuint(flows(h), ==, 0);
+        g_assert_true(g.socket->was_reset);
+}
+
+/* A device that is full: the flow takes its bytes back and goes on when there is room. */
+static void test_device_full(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        uint8_t data[3000];
+        for (size_t i = 0; i < sizeof(data); i++)
+                data[i] = (uint8_t) (i % 251);
+        h->output_room = 0;
+        fake_stream_push(h, g.socket, data, sizeof(data));
+        fake_run(h);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+        h->output_room = UINT_MAX;
+        netstack_output_ready(h->stack);
+        size_t got = 0;
+        FakeFrame *f;
+        while ((f = fake_take_frame(h))) {
+                Parsed r = packet_parse(f);
+                g_assert_cmpuint(r.seq, ==, g.ack + got);
+                g_assert_cmpmem(r.payload, r.payload_len, data + got, r.payload_len);
+                got += r.payload_len;
+                fake_frame_free(f);
+        }
+        g_assert_cmpuint(got, ==, sizeof(data));
+        guest_send(&g, RST, 0, NULL, 0);
+}
+
+int main(int argc, char *argv[]) {
+        g_test_init(&argc, &argv, NULL);
+        g_test_add_func("/tcp/clean", test_clean);
+        g_test_add_func("/tcp/tiny-buffers", test_tiny_buffers);
+        g_test_add_func("/tcp/bad-wire", test_bad_wire);
+        g_test_add_func("/tcp/refused", test_refused);
+        g_test_add_func("/tcp/unreachable", test_unreachable);
+        g_test_add_func("/tcp/black-hole", test_black_hole);
+        g_test_add_func("/tcp/half-open-limit", test_half_open_limit);
+        g_test_add_func("/tcp/flow-limit", test_flow_limit);
+        g_test_add_func("/tcp/forbidden", test_forbidden);
+        g_test_add_func("/tcp/host-loopback", test_host_loopback);
+        g_test_add_func("/tcp/parking", test_parking);
+        g_test_add_func("/tcp/park-limit", test_park_limit);
+        g_test_add_func("/tcp/out-of-order", test_out_of_order);
+        g_test_add_func("/tcp/zero-window", test_zero_window);
+        g_test_add_func("/tcp/vanished", test_vanished);
+        g_test_add_func("/tcp/keepalive", test_keepalive);
+        g_test_add_func("/tcp/reset-from-host", test_reset_from_host);
+        g_test_add_func("/tcp/half-close", test_half_close);
+        g_test_add_func("/tcp/hostile", test_hostile);
+        g_test_add_func("/tcp/device-full", test_device_full);
+        return g_test_run();
+}
