@@ -16,6 +16,7 @@
 #define MANAGER_NETWORKS_MAX 256
 #define MANAGER_DEVICES_MAX 1024
 #define MANAGER_FORWARDS_MAX 4096
+#define MANAGER_FORWARD_LISTENERS 2 /* of one forward: IPv4 and IPv6 */
 #define MANAGER_PER_USER_NETWORKS_MAX 16   /* for callers other than root and the daemon's own uid */
 #define MANAGER_PER_USER_DEVICES_MAX 64
 #define MANAGER_PER_USER_FORWARDS_MAX 256
@@ -33,7 +34,7 @@ struct ManagedDevice {
 struct ManagedForward {
         uint32_t id;
         Network *network;   /* (borrowed) */
-        ForwardConfig config;
+        ForwardConfig config; /* local: of the first listener */
         char *local;        /* (owned) as asked: "127.0.0.1:6443" */
         char *remote;       /* (owned) as asked: "192.168.127.2:6443", or ":6443" for the only guest */
         uint32_t owner;
@@ -41,8 +42,11 @@ struct ManagedForward {
 
 typedef struct ManagerConfig {
         bool user;             /* --user or private bus: this is somebody's own instance */
-        bool host_loopback;    /* default for networks made here */
-        const char *config_dir; /* (nullable) instead of /etc/vnetd and the vendor directory */
+        bool host_loopback;    /* default for networks made here; vnetd.json goes before it */
+        bool keep_log_level;   /* the command line has set it: vnetd.json does not */
+        const char *config_dir; /* (nullable) instead of /etc/vnetd and the vendor directory, or the user's own */
+        const char *runtime_dir; /* (nullable) where networks and forwards made at run time wait out a restart */
+        const char *state_dir;   /* (nullable: runtime_dir) where leases do */
 } ManagerConfig;
 
 typedef enum ManagerChange { MANAGER_ADDED, MANAGER_CHANGED, MANAGER_REMOVED } ManagerChange;
@@ -112,6 +116,10 @@ int manager_expose(Manager *m, Network *n, uint32_t uid, const char *protocol, c
 int manager_unexpose(Manager *m, Network *n, const char *protocol, const char *local, Error *e);
 int manager_remove_forward(Manager *m, ManagedForward *f, Error *e);
 int manager_forward_stats(Manager *m, const ManagedForward *f, ForwardStats *ret);
+/* In the netstack a forward has an id for each of its listeners: FlowInfo.forward_id to ManagedForward.id, 0 to 0. */
+static inline uint32_t manager_forward_id_of_flow(uint32_t flow_forward_id) {
+        return flow_forward_id / MANAGER_FORWARD_LISTENERS;
+}
 ManagedForward *manager_forward(Manager *m, uint32_t id);
 ManagedForward *manager_next_forward(Manager *m, ManagedForward *after);
 bool manager_local_is_privileged(Manager *m, const char *local); /* would it need the expose-privileged-port right? */

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Describe(): the model as JSON. Reads only; a network that cannot be asked appears with what is known without asking. */
+
+#include "daemon/manager-private.h"
+
+static void put_text(JsonWriter *w, const char *key, const char *value) {
+        json_key(w, key);
+        json_string(w, value);
+}
+
+static void put_u64(JsonWriter *w, const char *key, uint64_t value) {
+        json_key(w, key);
+        json_u64(w, value);
+}
+
+static void put_counters(JsonWriter *w, const Counters *c) {
+        json_key(w, "counters");
+        json_object_open(w);
+        put_u64(w, "rxFrames", counter_read(&c->rx_frames));
+        put_u64(w, "rxBytes", counter_read(&c->rx_bytes));
+        put_u64(w, "rxDropped", counter_read(&c->rx_dropped));
+        put_u64(w, "txFrames", counter_read(&c->tx_frames));
+        put_u64(w, "txBytes", counter_read(&c->tx_bytes));
+        put_u64(w, "txDropped", counter_read(&c->tx_dropped));
+        json_key(w, "drops");
+        json_object_open(w);
+        for (Drop reason = 0; reason < _DROP_MAX; reason++) {
+                uint64_t n = counter_read(&c->drops[reason]);
+                if (n > 0)
+                        put_u64(w, drop_to_name(reason), n);
+        }
+        json_object_close(w);
+        json_object_close(w);
+}
+
+static void put_forward(JsonWriter *w, Manager *m, const ManagedForward *f) {
+        const ForwardEntry *entry = CONTAINER_OF(f, ForwardEntry, pub);
+        ForwardStats stats;
+
+        json_object_open(w);
+        put_u64(w, "id", f->id);
+        put_text(w, "network", network_config(f->network)->name);
+        put_u64(w, "owner", f->owner);
+        put_text(w, "protocol", f->config.proto == IPPROTO_UDP ? "udp" : "tcp");
+        put_text(w, "local", f->local);
+        put_text(w, "remote", f->remote);
+        put_text(w, "sourceAddress", f->config.source == FORWARD_SOURCE_GATEWAY ? "gateway" : "client");
+        json_key(w, "listeners");
+        json_array_open(w);
+        for (size_t i = 0; i < entry->n_locals; i++)
+                json_string(w, ENDPOINT_TO_TEXT(&entry->locals[i]));
+        json_array_close(w);
+        if (manager_forward_stats(m, f, &stats) >= 0) {
+                put_u64(w, "connections", stats.connections);
+                put_u64(w, "active", stats.active);
+                put_u64(w, "rxBytes", stats.rx_bytes);
+                put_u64(w, "txBytes", stats.tx_bytes);
+        }
+        json_object_close(w);
+}
+
+static void put_lease(JsonWriter *w, const Lease *l, usec_t now) {
+        json_object_open(w);
+        put_text(w, "address", IP_TO_TEXT(&l->addr));
+        put_text(w, "mac", MAC_TO_TEXT(&l->mac));
+        put_text(w, "hostname", l->hostname[0] != 0 ? l->hostname : NULL);
+        json_key(w, "static");
+        json_bool(w, l->is_static);
+        json_key(w, "expiresInSec");
+        if (l->expires == USEC_INFINITY)
+                json_null(w);
+        else
+                json_u64(w, l->expires > now ? (l->expires - now) / USEC_PER_SEC : 0);
+        json_object_close(w);
+}
+
+static void put_leases(JsonWriter *w, Network *n) {
+        _cleanup_free_ Lease *leases = NULL;
+        size_t n_leases = 0;
+
+        json_key(w, "leases");
+        json_array_open(w);
+        if (network_list_leases(n, &leases, &n_leases) >= 0)
+                for (size_t i = 0; i < n_leases; i++)
+                        put_lease(w, &leases[i], network_now(n));
+        json_array_close(w);
+}
+
+static void put_stats(JsonWriter *w, Network *n) {
+        NetstackStats s;
+
+        if (network_get_stats(n, &s) < 0)
+                return;
+        json_key(w, "stats");
+        json_object_open(w);
+        put_u64(w, "tcpFlows", s.tcp_flows);
+        put_u64(w, "udpFlows", s.udp_flows);
+        put_u64(w, "pingFlows", s.ping_flows);
+        put_u64(w, "halfOpen", s.half_open);
+        put_u64(w, "neighbours", s.neighbours);
+        put_u64(w, "leases", s.leases);
+        put_u64(w, "fragmentsHeld", s.fragments_held);
+        put_u64(w, "parkedBytes", s.parked_bytes);
+        put_u64(w, "parkedPeak", s.parked_peak);
+        put_u64(w, "partialSends", s.partial_sends);
+        put_u64(w, "retransmits", s.retransmits);
+        put_u64(w, "rtoFired", s.rto_fired);
+        put_u64(w, "fastRetransmits", s.fast_retransmits);
+        put_u64(w, "dupAcksSent", s.dup_acks_sent);
+        put_u64(w, "zeroWindowProbes", s.zero_window_probes);
+        put_u64(w, "framesIn", s.frames_in);
+        put_u64(w, "batchesIn", s.batches_in);
+        put_u64(w, "framesOut", s.frames_out);
+        put_u64(w, "batchesOut", s.batches_out);
+        put_u64(w, "hostEvents", s.host_events);
+        put_u64(w, "tcpOpened", s.tcp_opened);
+        put_u64(w, "tcpRefused", s.tcp_refused);
+        put_u64(w, "udpOpened", s.udp_opened);
+        json_object_close(w);
+}
+
+static void put_dns_servers(JsonWriter *w, Manager *m, const NetworkConfig *c) {
+        const Resolv *host = m->resolv ? resolv_watch_current(m->resolv) : NULL;
+        const Endpoint *servers = c->n_dns_servers > 0 ? c->dns_servers : host ? host->servers : NULL;
+        size_t n = c->n_dns_servers > 0 ? c->n_dns_servers : host ? host->n_servers : 0;
+
+        json_key(w, "dnsServers");
+        json_array_open(w);
+        for (size_t i = 0; i < n; i++)
+                json_string(w, ENDPOINT_TO_TEXT(&servers[i]));
+        json_array_close(w);
+}
+
+static void put_network(JsonWriter *w, Manager *m, Network *n) {
+        const NetworkConfig *c = network_config(n);
+        const NetstackConfig *s = &c->stack;
+
+        json_object_open(w);
+        put_text(w, "name", c->name);
+        put_u64(w, "owner", c->owner);
+        put_text(w, "subnet", PREFIX_TO_TEXT(&s->subnet));
+        put_text(w, "gateway", IP_TO_TEXT(&s->gateway));
+        put_text(w, "hostAddress", IP_TO_TEXT(&s->host));
+        if (!ip_is_null(&s->subnet6.addr)) {
+                put_text(w, "subnet6", PREFIX_TO_TEXT(&s->subnet6));
+                put_text(w, "gateway6", IP_TO_TEXT(&s->gateway6));
+                put_text(w, "hostAddress6", IP_TO_TEXT(&s->host6));
+        }
+        put_u64(w, "mtu", s->mtu);
+        put_text(w, "domain", s->domain);
+        put_dns_servers(w, m, c);
+        json_key(w, "hostLoopback");
+        json_bool(w, s->host_loopback);
+        put_u64(w, "leaseTimeSec", s->lease_sec);
+
+        json_key(w, "devices");
+        json_array_open(w);
+        for (ManagedDevice *d = NULL; (d = manager_next_device(m, d));)
+                if (d->network == n)
+                        json_string(w, d->device->name);
+        json_array_close(w);
+        json_key(w, "forwards");
+        json_array_open(w);
+        for (ManagedForward *f = NULL; (f = manager_next_forward(m, f));)
+                if (f->network == n)
+                        put_forward(w, m, f);
+        json_array_close(w);
+        put_leases(w, n);
+        put_stats(w, n);
+        put_counters(w, network_counters(n));
+        json_object_close(w);
+}
+
+static void put_device(JsonWriter *w, const ManagedDevice *managed) {
+        const Device *d = managed->device;
+
+        json_object_open(w);
+        put_text(w, "name", d->name);
+        put_text(w, "kind", d->ops->kind);
+        put_text(w, "network", managed->network ? network_config(managed->network)->name : NULL);
+        put_text(w, "state", managed->state);
+        put_u64(w, "owner", d->owner);
+        put_text(w, "mac", mac_is_zero(&d->mac) ? NULL : MAC_TO_TEXT(&d->mac));
+        put_u64(w, "mtu", d->mtu);
+        json_key(w, "offloads");
+        json_array_open(w);
+        for (uint32_t bit = 1; bit < _DEVICE_OFFLOAD_ALL; bit <<= 1)
+                if (d->offloads & bit)
+                        json_string(w, device_offload_to_name((DeviceOffload) bit));
+        json_array_close(w);
+        put_u64(w, "queues", d->n_queues);
+        put_u64(w, "ifindex", (uint64_t) d->ifindex);
+        put_text(w, "ifname", d->ifname[0] != 0 ? d->ifname : NULL);
+        put_text(w, "peer", d->peer);
+        put_counters(w, &d->counters);
+        json_object_close(w);
+}
+
+int manager_describe(Manager *m, Network *only, char **ret) {
+        JsonWriter w;
+
+        json_writer_init(&w, true);
+        if (only)
+                put_network(&w, m, only);
+        else {
+                json_object_open(&w);
+                json_key(&w, "networks");
+                json_array_open(&w);
+                for (Network *n = NULL; (n = manager_next_network(m, n));)
+                        put_network(&w, m, n);
+                json_array_close(&w);
+                json_key(&w, "devices");
+                json_array_open(&w);
+                for (ManagedDevice *d = NULL; (d = manager_next_device(m, d));)
+                        put_device(&w, d);
+                json_array_close(&w);
+                json_object_close(&w);
+        }
+        return json_writer_finish(&w, ret);
+}

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Devices of the manager: making them by kind, plugging them into networks and out again, and what happens when their far end goes.
+ */
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "basic/log.h"
+#include "basic/parse.h"
+#include "daemon/manager-private.h"
+
+static const DeviceKind kinds[] = {
+        { "tap", manager_create_tap },
+};
+
+static const char *const kind_names[ELEMENTSOF(kinds) + 1] = { "tap", NULL };
+
+const char *const *manager_device_kinds(void) {
+        return kind_names;
+}
+
+static const DeviceKind *find_kind(const char *kind) {
+        for (size_t i = 0; i < ELEMENTSOF(kinds); i++)
+                if (streq(kinds[i].kind, kind))
+                        return &kinds[i];
+        return NULL;
+}
+
+static int unknown_kind(const char *kind, Error *e) {
+        char list[256] = "";
+        size_t len = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(kinds) && len < sizeof(list); i++)
+                len += (size_t) snprintf(list + len, sizeof(list) - len, "%s%s", i > 0 ? ", " : "", kinds[i].kind);
+        return error_set(e, ERROR_NOT_SUPPORTED, "There is no kind of device '%s'; there are: %s", ERROR_QUOTE(kind), list);
+}
+
+/* The lowest free "KIND0", "KIND1" ... */
+static void choose_name(Manager *m, const char *kind, char *buf, size_t size) {
+        for (unsigned i = 0; i <= MANAGER_DEVICES_MAX; i++) {
+                (void) snprintf(buf, size, "%s%u", kind, i);
+                if (!manager_device(m, buf))
+                        return;
+        }
+}
+
+static int check_new(Manager *m, const char *name, uint32_t uid, Error *e) {
+        unsigned mine = 0;
+
+        if (!name_is_valid(name))
+                return error_set(e, ERROR_INVALID_ARGS,
+                                 "'%s' cannot be the name of a device: 1 to %d letters, digits, '_', '.' and '-', beginning with none of '.-'",
+                                 ERROR_QUOTE(name), NAME_MAX_LEN);
+        if (manager_device(m, name))
+                return error_set(e, ERROR_DEVICE_EXISTS, "Device '%s' exists", name);
+        if (HASH_COUNT(m->devices) >= MANAGER_DEVICES_MAX)
+                return error_set(e, ERROR_QUOTA_EXCEEDED, "Device '%s': there are %d already, no more can be made", name,
+                                 MANAGER_DEVICES_MAX);
+
+        for (ManagedDevice *d = NULL; (d = manager_next_device(m, d));)
+                mine += d->device->owner == uid;
+        if (manager_uid_is_limited(uid) && mine >= MANAGER_PER_USER_DEVICES_MAX)
+                return error_set(e, ERROR_QUOTA_EXCEEDED, "Device '%s': user %u has %u already, as many as a user may have", name, uid,
+                                 mine);
+        return 0;
+}
+
+static int find_network(Manager *m, const char *name, Network **ret, Error *e) {
+        *ret = NULL;
+        if (name && name[0] == 0)
+                return 0;
+        *ret = manager_network(m, name ?: MANAGER_NAME_DEFAULT);
+        if (!*ret)
+                return error_set(e, ERROR_NO_SUCH_NETWORK, "There is no network '%s'", ERROR_QUOTE(name ?: MANAGER_NAME_DEFAULT));
+        return 0;
+}
+
+static int attach(DeviceEntry *entry, Network *n, Error *e) {
+        int r;
+
+        r = network_attach(n, entry->pub.device);
+        if (r < 0)
+                return error_set_errno(e, r, "Cannot attach device '%s' to network '%s'", entry->name, network_config(n)->name);
+        entry->pub.network = n;
+        entry->pub.state = "attached";
+        return 0;
+}
+
+int manager_create_device(Manager *m, const char *kind, uint32_t uid, const DeviceOptions *o, ManagedDevice **ret, Error *e) {
+        _cleanup_(device_freep) Device *device = NULL;
+        _cleanup_free_ DeviceEntry *entry = NULL;
+        const DeviceKind *k = find_kind(kind);
+        char chosen[NAME_MAX_LEN + 1];
+        const char *name = o->name;
+        Network *n;
+        int r;
+
+        if (!k)
+                return unknown_kind(kind, e);
+        if (!name) {
+                choose_name(m, kind, chosen, sizeof(chosen));
+                name = chosen;
+        }
+        r = check_new(m, name, uid, e);
+        if (r >= 0)
+                r = find_network(m, o->network, &n, e);
+        if (r < 0)
+                return r;
+
+        entry = calloc(1, sizeof(*entry));
+        if (!entry)
+                return error_set(e, ERROR_NO_MEMORY, "Out of memory");
+        r = k->create(name, uid, o, &device, e);
+        if (r < 0)
+                return r;
+
+        memcpy(entry->name, name, strlen(name) + 1);
+        entry->pub = (ManagedDevice){ .device = device, .state = "detached" };
+        if (n) {
+                r = attach(entry, n, e);
+                if (r < 0)
+                        return r;
+        }
+        device = NULL; /* the entry's now, and that the hash's */
+        HASH_ADD_STR(m->devices, name, entry);
+        *ret = &TAKE_PTR(entry)->pub;
+        log_info("Device '%s' (%s%s%s) is made%s%s", name, kind, (*ret)->device->peer ? ", " : "", (*ret)->device->peer ?: "",
+                 n ? ", in network " : "", n ? network_config(n)->name : "");
+        manager_tell_device(m, *ret, MANAGER_ADDED);
+        if (n)
+                manager_tell_network(m, n, MANAGER_CHANGED);
+        return 0;
+}
+
+static void free_entry(DeviceEntry *entry) {
+        device_free(entry->pub.device);
+        free(entry);
+}
+
+void manager_drop_device(Manager *m, ManagedDevice *d) {
+        DeviceEntry *entry = CONTAINER_OF(d, DeviceEntry, pub);
+        Network *n = d->network;
+        int r = 0;
+
+        manager_tell_device(m, d, MANAGER_REMOVED);
+        HASH_DEL(m->devices, entry);
+        if (n)
+                r = network_detach(n, d->device);
+        log_info("Device '%s' is removed", entry->name);
+        if (r == -ENOENT) {
+                /* It has just gone on its own, and the fact is on its way with a pointer to it. Kept until then, so that
+                 * no new device can stand at its address and be taken for it. */
+                entry->next_going = m->going;
+                m->going = entry;
+        } else
+                free_entry(entry);
+        if (n)
+                manager_tell_network(m, n, MANAGER_CHANGED);
+}
+
+void manager_free_going(Manager *m, const Device *only) {
+        for (DeviceEntry **at = &m->going; *at;) {
+                DeviceEntry *entry = *at;
+
+                if (only && entry->pub.device != only) {
+                        at = &entry->next_going;
+                        continue;
+                }
+                *at = entry->next_going;
+                free_entry(entry);
+        }
+}
+
+int manager_remove_device(Manager *m, ManagedDevice *d, Error *e) {
+        manager_drop_device(m, d);
+        return 0;
+}
+
+int manager_attach_device(Manager *m, ManagedDevice *d, Network *n, Error *e) {
+        DeviceEntry *entry = CONTAINER_OF(d, DeviceEntry, pub);
+        int r;
+
+        if (d->network)
+                return error_set(e, ERROR_DEVICE_BUSY, "Device '%s' is in network '%s': detach it first", entry->name,
+                                 network_config(d->network)->name);
+        r = attach(entry, n, e);
+        if (r < 0)
+                return r;
+        log_info("Device '%s' is attached to network '%s'", entry->name, network_config(n)->name);
+        manager_tell_device(m, d, MANAGER_CHANGED);
+        manager_tell_network(m, n, MANAGER_CHANGED);
+        return 0;
+}
+
+int manager_detach_device(Manager *m, ManagedDevice *d, Error *e) {
+        DeviceEntry *entry = CONTAINER_OF(d, DeviceEntry, pub);
+        Network *n = d->network;
+        int r;
+
+        if (!n)
+                return error_set(e, ERROR_NOT_ATTACHED, "Device '%s' is in no network", entry->name);
+        r = network_detach(n, d->device);
+        if (r < 0 && r != -ENOENT) /* it has gone on its own just now: manager_device_gone() is on its way */
+                return error_set_errno(e, r, "Cannot detach device '%s' from network '%s'", entry->name, network_config(n)->name);
+        d->network = NULL;
+        d->state = "detached";
+        log_info("Device '%s' is detached from network '%s'", entry->name, network_config(n)->name);
+        manager_tell_device(m, d, MANAGER_CHANGED);
+        manager_tell_network(m, n, MANAGER_CHANGED);
+        return 0;
+}
+
+/* The network has let go of it already. @d may have been removed since the fact was posted. */
+void manager_device_gone(Manager *m, Device *d, int error) {
+        ManagedDevice *managed = manager_device_of(m, d);
+        Network *n;
+
+        if (!managed) {
+                manager_free_going(m, d);
+                return;
+        }
+        (void) log_warning_errno(error, "Device '%s' has gone: %m", d->name);
+        n = managed->network;
+        managed->network = NULL;
+        managed->state = "gone";
+        manager_tell_device(m, managed, MANAGER_CHANGED);
+        manager_drop_device(m, managed);
+        if (n)
+                manager_tell_network(m, n, MANAGER_CHANGED);
+}
+
+/* ---- finding ---- */
+
+ManagedDevice *manager_device(Manager *m, const char *name) {
+        DeviceEntry *entry;
+
+        HASH_FIND_STR(m->devices, name, entry);
+        return entry ? &entry->pub : NULL;
+}
+
+ManagedDevice *manager_device_of(Manager *m, const Device *d) {
+        for (DeviceEntry *entry = m->devices; entry; entry = entry->hh.next)
+                if (entry->pub.device == d)
+                        return &entry->pub;
+        return NULL;
+}
+
+ManagedDevice *manager_next_device(Manager *m, ManagedDevice *after) {
+        DeviceEntry *entry = after ? CONTAINER_OF(after, DeviceEntry, pub)->hh.next : m->devices;
+
+        return entry ? &entry->pub : NULL;
+}

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Forwards of the manager: opens the listening sockets, here, where the privileges are, and hands them to the network. One forward has one
+ * or two of them (both families of loopback, or of all addresses); the netstack knows each as a forward of its own, with id
+ * MANAGER_FORWARD_LISTENERS * ManagedForward.id and the ids up to the next.
+ */
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "basic/log.h"
+#include "basic/parse.h"
+#include "daemon/manager-private.h"
+
+#define LISTEN_BACKLOG 4096
+#define FORWARD_ID_MAX (UINT32_MAX / MANAGER_FORWARD_LISTENERS)
+
+static uint32_t listener_id(const ManagedForward *f, size_t i) {
+        return f->id * MANAGER_FORWARD_LISTENERS + (uint32_t) i;
+}
+
+static const char *proto_name(uint8_t proto) {
+        return proto == IPPROTO_UDP ? "udp" : "tcp";
+}
+
+static int parse_protocol(const char *text, uint8_t *ret, Error *e) {
+        if (streq(text, "tcp"))
+                *ret = IPPROTO_TCP;
+        else if (streq(text, "udp"))
+                *ret = IPPROTO_UDP;
+        else if (streq(text, "unix"))
+                return error_set(e, ERROR_NOT_SUPPORTED, "Protocol 'unix' is not supported yet: tcp and udp are");
+        else
+                return error_set(e, ERROR_INVALID_ARGS, "There is no protocol '%s'; there are: tcp, udp", ERROR_QUOTE(text));
+        return 0;
+}
+
+static int parse_source(const char *text, ForwardSource *ret, Error *e) {
+        if (!text || streq(text, "client"))
+                *ret = FORWARD_SOURCE_CLIENT;
+        else if (streq(text, "gateway"))
+                *ret = FORWARD_SOURCE_GATEWAY;
+        else
+                return error_set(e, ERROR_INVALID_ARGS, "Source address '%s' is neither 'client' nor 'gateway'", ERROR_QUOTE(text));
+        return 0;
+}
+
+/* The first port anybody may bind. */
+static uint16_t unprivileged_port_start(void) {
+        _cleanup_fclose_ FILE *f = fopen("/proc/sys/net/ipv4/ip_unprivileged_port_start", "re");
+        unsigned port;
+
+        return f && fscanf(f, "%u", &port) == 1 && port <= UINT16_MAX ? (uint16_t) port : 1024;
+}
+
+bool manager_local_is_privileged(Manager *m, const char *local) {
+        LocalSpec s;
+
+        return local_spec_parse(local, &s, NULL) >= 0 && s.endpoints[0].port < unprivileged_port_start();
+}
+
+/* ---- sockets ---- */
+
+static int listener_error(int error, uint8_t proto, const Endpoint *at, Error *e) {
+        switch (error) {
+        case EADDRINUSE:
+                return error_set(e, ERROR_ADDRESS_IN_USE, "Another program listens on %s (%s): choose another port", ENDPOINT_TO_TEXT(at),
+                                 proto_name(proto));
+        case EADDRNOTAVAIL:
+                return error_set(e, ERROR_ADDRESS_NOT_AVAILABLE, "The host does not have the address %s", IP_TO_TEXT(&at->addr));
+        case EACCES:
+                return error_set(e, ERROR_ACCESS_DENIED,
+                                 "Port %u is privileged, and vnetd may not listen on it: choose one from %u on, or grant vnetd "
+                                 "CAP_NET_BIND_SERVICE",
+                                 at->port, unprivileged_port_start());
+        default: /* of the system's errnos */
+                return error_set_errno(e, error, "Cannot listen on %s (%s)", ENDPOINT_TO_TEXT(at), proto_name(proto));
+        }
+}
+
+/* Returns the socket, or a negative errno of the system. */
+static int open_listener(uint8_t proto, const Endpoint *at) {
+        int family = ip_family(&at->addr), type = proto == IPPROTO_UDP ? SOCK_DGRAM : SOCK_STREAM, one = 1;
+        struct sockaddr_storage sa;
+        socklen_t len = endpoint_to_sockaddr(at, &sa);
+        _cleanup_close_ int fd = -EBADF;
+
+        fd = socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, proto);
+        if (fd < 0)
+                return -errno;
+        if (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0)
+                return -errno;
+        /* For TCP: connections of before, in TIME-WAIT, do not hold the port. For UDP it would let two share one port. */
+        if (type == SOCK_STREAM && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0)
+                return -errno;
+        if (bind(fd, (struct sockaddr *) &sa, len) < 0)
+                return -errno;
+        if (type == SOCK_STREAM && listen(fd, LISTEN_BACKLOG) < 0)
+                return -errno;
+        return TAKE_FD(fd);
+}
+
+static void close_listeners(ForwardEntry *entry) {
+        while (entry->n_locals > 0)
+                (void) network_forward_remove(entry->pub.network, listener_id(&entry->pub, --entry->n_locals));
+}
+
+/* Opens one listener and hands it over. Returns 1; 0 when the host lacks an address it need not have. */
+static int add_listener(ForwardEntry *entry, const Endpoint *at, bool optional, Error *e) {
+        ForwardConfig c = entry->pub.config;
+        _cleanup_close_ int fd = -EBADF;
+        int r;
+
+        fd = open_listener(c.proto, at);
+        if (optional && (fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL))
+                return 0;
+        if (fd < 0)
+                return listener_error(-fd, c.proto, at, e);
+
+        c.id = listener_id(&entry->pub, entry->n_locals);
+        c.local = *at;
+        r = network_forward_add(entry->pub.network, &c, fd);
+        if (r == -ENOBUFS)
+                return error_set(e, ERROR_QUOTA_EXCEEDED, "Network '%s' has no room for another forward",
+                                 network_config(entry->pub.network)->name);
+        if (r < 0)
+                return error_set_errno(e, r, "Cannot forward %s", ENDPOINT_TO_TEXT(at));
+        (void) TAKE_FD(fd);
+        entry->locals[entry->n_locals++] = *at;
+        return 1;
+}
+
+static int open_listeners(ForwardEntry *entry, const LocalSpec *spec, Error *e) {
+        int r = 0;
+
+        for (size_t i = 0; i < spec->n && r >= 0; i++)
+                r = add_listener(entry, &spec->endpoints[i], spec->pair && i > 0, e);
+        if (r < 0)
+                close_listeners(entry);
+        return r;
+}
+
+/* ---- finding ---- */
+
+static bool endpoints_meet(const Endpoint *a, const Endpoint *b) {
+        return a->port == b->port && ip_family(&a->addr) == ip_family(&b->addr) &&
+               (ip_equal(&a->addr, &b->addr) || ip_classify(&a->addr) == IP_CLASS_UNSPECIFIED ||
+                ip_classify(&b->addr) == IP_CLASS_UNSPECIFIED);
+}
+
+static ManagedForward *find_meeting(Manager *m, uint8_t proto, const LocalSpec *spec) {
+        for (ForwardEntry *entry = m->forwards; entry; entry = entry->hh.next)
+                for (size_t i = 0; i < entry->n_locals && entry->pub.config.proto == proto; i++)
+                        for (size_t k = 0; k < spec->n; k++)
+                                if (endpoints_meet(&entry->locals[i], &spec->endpoints[k]))
+                                        return &entry->pub;
+        return NULL;
+}
+
+ManagedForward *manager_forward(Manager *m, uint32_t id) {
+        ForwardEntry *entry;
+
+        HASH_FIND(hh, m->forwards, &id, sizeof(id), entry);
+        return entry ? &entry->pub : NULL;
+}
+
+ManagedForward *manager_next_forward(Manager *m, ManagedForward *after) {
+        ForwardEntry *entry = after ? CONTAINER_OF(after, ForwardEntry, pub)->hh.next : m->forwards;
+
+        return entry ? &entry->pub : NULL;
+}
+
+static uint32_t next_id(Manager *m) {
+        do
+                m->last_forward_id = m->last_forward_id < FORWARD_ID_MAX ? m->last_forward_id + 1 : 1;
+        while (manager_forward(m, m->last_forward_id));
+        return m->last_forward_id;
+}
+
+/* ---- making and removing ---- */
+
+static int check_new(Manager *m, uint32_t uid, uint8_t proto, const char *local, const LocalSpec *spec, Error *e) {
+        ManagedForward *other = find_meeting(m, proto, spec);
+        unsigned mine = 0;
+
+        if (other)
+                return error_set(e, ERROR_FORWARD_EXISTS, "%s '%s' is forwarded already: '%s' leads to '%s' of network '%s'",
+                                 proto_name(proto), ERROR_QUOTE(local), other->local, other->remote[0] != 0 ? other->remote : "the only guest",
+                                 network_config(other->network)->name);
+        if (HASH_COUNT(m->forwards) >= MANAGER_FORWARDS_MAX)
+                return error_set(e, ERROR_QUOTA_EXCEEDED, "'%s': there are %d forwards already, no more can be made", ERROR_QUOTE(local),
+                                 MANAGER_FORWARDS_MAX);
+        for (ManagedForward *f = NULL; (f = manager_next_forward(m, f));)
+                mine += f->owner == uid;
+        if (manager_uid_is_limited(uid) && mine >= MANAGER_PER_USER_FORWARDS_MAX)
+                return error_set(e, ERROR_QUOTA_EXCEEDED, "'%s': user %u has %u forwards already, as many as a user may have",
+                                 ERROR_QUOTE(local), uid, mine);
+        return 0;
+}
+
+static ForwardEntry *entry_free(ForwardEntry *entry) {
+        if (!entry)
+                return NULL;
+        free(entry->pub.local);
+        free(entry->pub.remote);
+        free(entry);
+        return NULL;
+}
+DEFINE_CLEANUP(ForwardEntry *, entry_free);
+
+int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, const char *protocol, const char *local,
+                        const char *remote, const char *source, ManagedForward **ret, Error *e) {
+        _cleanup_(entry_freep) ForwardEntry *entry = NULL;
+        ManagedForward *f;
+        LocalSpec spec;
+        int r;
+
+        entry = calloc(1, sizeof(*entry));
+        if (!entry)
+                return error_set(e, ERROR_NO_MEMORY, "Out of memory");
+        f = &entry->pub;
+        r = parse_protocol(protocol, &f->config.proto, e);
+        if (r >= 0)
+                r = local_spec_parse(local, &spec, e);
+        if (r >= 0)
+                r = parse_source(source, &f->config.source, e);
+        if (r >= 0)
+                r = remote_spec_parse(n, remote, spec.endpoints[0].port, origin == ORIGIN_CALL, &f->config.remote, e);
+        if (r >= 0)
+                r = check_new(m, uid, f->config.proto, local, &spec, e);
+        if (r < 0)
+                return r;
+
+        f->id = next_id(m);
+        f->network = n;
+        f->owner = uid;
+        f->local = strdup(local);
+        f->remote = strdup(remote);
+        if (!f->local || !f->remote)
+                return error_set(e, ERROR_NO_MEMORY, "Out of memory");
+        entry->origin = origin;
+        r = open_listeners(entry, &spec, e);
+        if (r < 0)
+                return r;
+
+        f->config.id = f->id;
+        f->config.local = entry->locals[0];
+        HASH_ADD(hh, m->forwards, pub.id, sizeof(f->id), entry);
+        entry = NULL; /* the hash's now */
+        log_info("Forward %u: %s %s to %s of network '%s'", f->id, proto_name(f->config.proto), f->local,
+                 f->remote[0] != 0 ? f->remote : "the only guest", network_config(n)->name);
+        manager_tell_forward(m, f, MANAGER_ADDED);
+        manager_tell_network(m, n, MANAGER_CHANGED);
+        state_changed(m);
+        if (ret)
+                *ret = f;
+        return 0;
+}
+
+int manager_expose(Manager *m, Network *n, uint32_t uid, const char *protocol, const char *local, const char *remote, const char *source,
+                   ManagedForward **ret, Error *e) {
+        return manager_add_forward(m, n, uid, ORIGIN_CALL, protocol, local, remote, source, ret, e);
+}
+
+void manager_drop_forward(Manager *m, ManagedForward *f) {
+        ForwardEntry *entry = CONTAINER_OF(f, ForwardEntry, pub);
+        Network *n = f->network;
+
+        manager_tell_forward(m, f, MANAGER_REMOVED);
+        log_info("Forward %u: %s %s is removed", f->id, proto_name(f->config.proto), f->local);
+        HASH_DEL(m->forwards, entry);
+        close_listeners(entry);
+        entry_free(entry);
+        manager_tell_network(m, n, MANAGER_CHANGED);
+        state_changed(m);
+}
+
+int manager_remove_forward(Manager *m, ManagedForward *f, Error *e) {
+        manager_drop_forward(m, f);
+        return 0;
+}
+
+/* Does @f listen just where @spec says? Of a pair the host may have lacked the second. */
+static bool listens_at(const ForwardEntry *entry, const LocalSpec *spec) {
+        LocalSpec own;
+
+        return local_spec_parse(entry->pub.local, &own, NULL) >= 0 && own.n == spec->n &&
+               endpoint_equal(&own.endpoints[0], &spec->endpoints[0]);
+}
+
+int manager_unexpose(Manager *m, Network *n, const char *protocol, const char *local, Error *e) {
+        LocalSpec spec;
+        uint8_t proto;
+        int r;
+
+        r = parse_protocol(protocol, &proto, e);
+        if (r >= 0)
+                r = local_spec_parse(local, &spec, e);
+        if (r < 0)
+                return r;
+
+        for (ForwardEntry *entry = m->forwards; entry; entry = entry->hh.next)
+                if (entry->pub.network == n && entry->pub.config.proto == proto && listens_at(entry, &spec)) {
+                        manager_drop_forward(m, &entry->pub);
+                        return 0;
+                }
+        return error_set(e, ERROR_NO_SUCH_FORWARD, "Network '%s' has no forward of %s '%s'", network_config(n)->name, protocol,
+                         ERROR_QUOTE(local));
+}
+
+int manager_forward_stats(Manager *m, const ManagedForward *f, ForwardStats *ret) {
+        const ForwardEntry *entry = CONTAINER_OF(f, ForwardEntry, pub);
+        ForwardStats sum = {}, one;
+        int r;
+
+        for (size_t i = 0; i < entry->n_locals; i++) {
+                r = network_forward_stats(f->network, listener_id(f, i), &one);
+                if (r < 0)
+                        return r;
+                sum.connections += one.connections;
+                sum.active += one.active;
+                sum.rx_bytes += one.rx_bytes;
+                sum.tx_bytes += one.tx_bytes;
+        }
+        *ret = sum;
+        return 0;
+}

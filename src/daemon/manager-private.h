@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/* What the files of the manager share. Included by manager*.c and state.c alone. */
+
+#include <uthash.h>
+
+#include "basic/json.h"
+#include "basic/parse.h"
+#include "daemon/config.h"
+#include "daemon/manager.h"
+#include "daemon/resolv.h"
+
+#define MANAGER_NAME_DEFAULT "default"
+
+/* Where an object comes from: what a reload may remove, and what a restart must restore. */
+typedef enum Origin {
+        ORIGIN_CALL,     /* made at run time */
+        ORIGIN_RESTORED, /* made at run time, before the last restart */
+        ORIGIN_FILE,     /* a file says so */
+        ORIGIN_BUILTIN,  /* the network `default` where no file names any */
+} Origin;
+
+typedef struct NetworkEntry {
+        Network *network; /* (owned) */
+        char name[NAME_MAX_LEN + 1];
+        Origin origin;
+        UT_hash_handle hh; /* Manager.networks, by name */
+} NetworkEntry;
+
+typedef struct DeviceEntry DeviceEntry;
+struct DeviceEntry {
+        ManagedDevice pub;
+        DeviceEntry *next_going; /* (owned) of Manager.going */
+        char name[NAME_MAX_LEN + 1];
+        UT_hash_handle hh; /* Manager.devices, by name */
+};
+
+typedef struct ForwardEntry {
+        ManagedForward pub;
+        Endpoint locals[MANAGER_FORWARD_LISTENERS]; /* what is listened on */
+        size_t n_locals;
+        Origin origin;
+        UT_hash_handle hh; /* Manager.forwards, by id */
+} ForwardEntry;
+
+struct Manager {
+        ManagerConfig config;
+        char *config_dir, *runtime_dir, *state_dir; /* (owned, nullable) of config */
+        sd_event *event;                            /* (ref) */
+        Loop *control;                              /* (owned) the queue networks post to */
+        const ManagerHandler *handler;              /* (borrowed, nullable) */
+        void *userdata;                             /* (borrowed) of handler */
+
+        NetworkEntry *networks; /* (owned) these three: hashes, in order of creation */
+        DeviceEntry *devices;
+        ForwardEntry *forwards;
+        DeviceEntry *going; /* (owned, list) removed, but the fact that they have gone is still on its way */
+        uint32_t last_forward_id;
+
+        Config *loaded;       /* (owned, nullable) the files as read last */
+        ResolvWatch *resolv;  /* (owned, nullable) */
+        sd_event_source *save_timer; /* (owned, nullable) state.c */
+        bool host_loopback;   /* the default in force */
+        bool restored;        /* state_restore() was here: state may be saved */
+};
+
+/* ---- manager.c ---- */
+void manager_tell_network(Manager *m, Network *n, ManagerChange change);
+void manager_tell_device(Manager *m, ManagedDevice *d, ManagerChange change);
+void manager_tell_forward(Manager *m, ManagedForward *f, ManagerChange change);
+bool manager_uid_is_limited(uint32_t uid); /* do the MANAGER_PER_USER limits hold for @uid? */
+
+/* ---- manager-network.c ---- */
+int manager_add_network(Manager *m, const char *name, uint32_t uid, Origin origin, const NetworkOptions *o, Network **ret, Error *e);
+bool manager_may_open_loopback(const Manager *m, uint32_t uid); /* may @uid have a network with host_loopback? */
+NetworkEntry *manager_network_entry(Manager *m, const Network *n); /* NULL when it is not, or no longer, one of ours */
+
+/* ---- manager-device.c ---- */
+ManagedDevice *manager_device_of(Manager *m, const Device *d); /* NULL when it is not, or no longer, one of ours */
+void manager_device_gone(Manager *m, Device *d, int error);
+void manager_drop_device(Manager *m, ManagedDevice *d); /* tells, detaches, frees */
+void manager_free_going(Manager *m, const Device *only); /* of Manager.going; NULL: all */
+
+/* One kind of device: how CreateDevice() makes it. @create fills @e on failure. */
+typedef struct DeviceKind {
+        const char *kind;
+        int (*create)(const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e);
+} DeviceKind;
+int manager_create_tap(const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e); /* manager-tap.c */
+
+/* ---- manager-forward.c ---- */
+/* As manager_expose(), but only with ORIGIN_CALL the guest has to be there. */
+int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, const char *protocol, const char *local,
+                        const char *remote, const char *source, ManagedForward **ret, Error *e);
+void manager_drop_forward(Manager *m, ManagedForward *f); /* tells, closes, frees */
+
+/* ---- forward-spec.c: the texts of forwards ---- */
+typedef struct LocalSpec {
+        Endpoint endpoints[MANAGER_FORWARD_LISTENERS];
+        size_t n;
+        bool pair; /* both families were meant: the second may be one the host does not have */
+} LocalSpec;
+int local_spec_parse(const char *text, LocalSpec *ret, Error *e);
+/* The guest endpoint @text means in @n, with @port where it names none. A null address: the only guest, whoever it is.
+ * @must_exist: an only guest or a guest by name has to be there now. */
+int remote_spec_parse(Network *n, const char *text, uint16_t port, bool must_exist, Endpoint *ret, Error *e);
+
+/* ---- state.c ---- */
+void state_changed(Manager *m); /* saves soon */
+void state_save(Manager *m);    /* saves now; failures are logged */
+void state_restore(Manager *m); /* what was saved and is not there already; failures are logged */
