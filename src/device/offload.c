@@ -12,33 +12,31 @@
 #include "device/offload-private.h"
 
 static bool layout_ipv4(IovCur *c, OffloadLayout *l, uint32_t *ret_ip_len) {
-        struct iphdr store;
-        const struct iphdr *ip = IOVCUR_PULL(c, &store);
+        struct iphdr ip; /* a copy: the frame's bytes have no alignment */
 
-        if (!ip || ip->version != 4 || ip->ihl < 5 || !iovcur_skip(c, ip->ihl * 4 - sizeof(*ip)))
+        if (!iovcur_copy(c, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl < 5 || !iovcur_skip(c, ip.ihl * 4 - sizeof(ip)))
                 return false;
-        if (ip->frag_off & htobe16(IP_MF | IP_OFFMASK))
+        if (ip.frag_off & htobe16(IP_MF | IP_OFFMASK))
                 return false;
 
         l->v6 = false;
-        l->proto = ip->protocol;
-        l->l4 = l->l3 + ip->ihl * 4;
-        *ret_ip_len = be16toh(ip->tot_len);
+        l->proto = ip.protocol;
+        l->l4 = l->l3 + ip.ihl * 4;
+        *ret_ip_len = be16toh(ip.tot_len);
         return true;
 }
 
 /* Steps over the extension headers that leave the packet whole (RFC 8200 4): a fragment is nothing to cut or join. */
 static bool layout_ipv6(IovCur *c, OffloadLayout *l, uint32_t *ret_ip_len) {
-        struct ip6_hdr store;
-        const struct ip6_hdr *ip = IOVCUR_PULL(c, &store);
+        struct ip6_hdr ip;
 
-        if (!ip || ip->ip6_vfc >> 4 != 6)
+        if (!iovcur_copy(c, &ip, sizeof(ip)) || ip.ip6_vfc >> 4 != 6)
                 return false;
 
         l->v6 = true;
-        l->proto = ip->ip6_nxt;
-        l->l4 = l->l3 + sizeof(*ip);
-        *ret_ip_len = sizeof(*ip) + be16toh(ip->ip6_plen);
+        l->proto = ip.ip6_nxt;
+        l->l4 = l->l3 + sizeof(ip);
+        *ret_ip_len = sizeof(ip) + be16toh(ip.ip6_plen);
 
         for (unsigned i = 0; i < OFFLOAD_EXT_HEADERS_MAX; i++) {
                 uint8_t next, units;
