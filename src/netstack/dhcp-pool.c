@@ -89,15 +89,16 @@ bool dhcp_address_conflicts(const Dhcp *d, const IpAddr *a, const MacAddr *clien
         return arp_lookup(d->stack->arp, a, &mac, &mtu) && !mac_equal(&mac, client);
 }
 
-/* The lowest address that nobody has, had or was offered. */
-static bool address_unused(const Dhcp *d, const MacAddr *client, IpAddr *ret) {
+/* The lowest address that nobody has, had or was offered; unless @any nor took for itself. */
+static bool address_unused(const Dhcp *d, const MacAddr *client, bool any, IpAddr *ret) {
         uint64_t n = UINT64_C(1) << (32 - d->table.subnet.len);
 
         n = MIN(n - 1, (uint64_t) 2 * DHCP_LEASES_MAX);
         for (uint64_t i = 1; i < n; i++) {
                 IpAddr a = prefix_nth(&d->table.subnet, i);
 
-                if (!lease_table_valid(&d->table, &a) || lease_by_addr(&d->table, &a) || dhcp_address_conflicts(d, &a, client))
+                if (!lease_table_valid(&d->table, &a) || lease_by_addr(&d->table, &a) ||
+                    (!any && dhcp_address_conflicts(d, &a, client)))
                         continue;
                 *ret = a;
                 return true;
@@ -128,17 +129,20 @@ LeaseEntry *dhcp_allocate(Dhcp *d, const IpAddr *wanted, const uint8_t *id, size
         if (!ip_is_null(wanted) && lease_table_valid(&d->table, wanted) && !lease_by_addr(&d->table, wanted) &&
             !dhcp_address_conflicts(d, wanted, mac))
                 e = lease_take(&d->table, wanted, id, id_len, mac);
-        else if (address_unused(d, mac, &a))
+        else if (address_unused(d, mac, /* any= */ false, &a))
                 e = lease_take(&d->table, &a, id, id_len, mac);
         if (e)
                 return e;
 
         e = entry_to_recycle(d, now);
-        if (!e)
-                return NULL;
-        a = e->lease.addr;
-        lease_drop(&d->table, e);
-        return lease_take(&d->table, &a, id, id_len, mac);
+        if (e) {
+                a = e->lease.addr;
+                lease_drop(&d->table, e);
+                return lease_take(&d->table, &a, id, id_len, mac);
+        }
+
+        /* A neighbour may be an old memory, or made up to starve others: the client finds out by ARP and declines (RFC 2131 4.4.1). */
+        return address_unused(d, mac, /* any= */ true, &a) ? lease_take(&d->table, &a, id, id_len, mac) : NULL;
 }
 
 /* At the limit the address that has been in quarantine longest is let out. */

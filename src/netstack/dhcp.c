@@ -276,6 +276,7 @@ static void exchange_release(Exchange *x) {
                 return;
         }
         dhcp_end_lease(x->d, x->entry, x->now);
+        arp_forget(x->d->stack->arp, &x->q->chaddr);
 }
 
 static void exchange_decline(Exchange *x) {
@@ -290,6 +291,7 @@ static void exchange_decline(Exchange *x) {
         dhcp_make_room_in_quarantine(d, x->now);
         if (e->state == LEASE_BOUND)
                 dhcp_report(d, e, false);
+        arp_forget(d->stack->arp, &x->q->chaddr);
         lease_forget_client(&d->table, e);
         e->state = LEASE_DECLINED;
         e->lease.expires = x->now + DHCP_DECLINE_USEC;
