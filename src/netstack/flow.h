@@ -52,6 +52,7 @@ typedef struct TcpFlow {
         bool ts_ok : 1, sack_ok : 1, wscale_ok : 1; /* options both ends have */
         bool host_readable : 1; /* an IN event not yet drained to -EAGAIN */
         bool host_blocked : 1;  /* a short send: wait for OUT */
+        bool host_rdhup : 1;    /* the host's far end has closed: an end of stream stands behind what is readable */
         bool host_eof : 1;      /* the host's end of stream is the byte after the last one peeked */
         bool fin_sent : 1;      /* our FIN has a sequence number: snd_max - 1 */
         bool fin_received : 1;  /* the guest's FIN came in order: rcv_nxt is behind it */
@@ -63,7 +64,6 @@ typedef struct TcpFlow {
         bool in_ready : 1;      /* queued for another turn of output */
         bool interactive : 1;   /* the host answers quickly: ACKs wait for its answer */
         bool delayed_ack : 1;   /* an ACK waits for that answer until ack_at */
-        bool host_drained : 1;  /* the last peek took all there was */
         uint16_t mss;           /* payload bytes of a full segment to the guest, options deducted */
         uint32_t iss, irs;
         uint32_t snd_una, snd_nxt, snd_max, snd_wnd, snd_wl1, snd_wl2, max_snd_wnd;

@@ -232,6 +232,8 @@ static void duplicate_ack(Netstack *s, Flow *f) {
 
 static void measure_rtt(Netstack *s, Flow *f, const Segment *g) {
         TcpFlow *t = &f->tcp;
+        if (t->retries > 0) /* Karn: a timestamp echoed from before the retransmission measures the patience, not the link */
+                return;
         if (t->ts_ok && g->has_ts && g->tsecr != 0) {
                 uint32_t ms = tcp_timestamp(s, f) - g->tsecr;
                 if (ms < 600000)
@@ -354,15 +356,14 @@ static void take_payload(Netstack *s, Flow *f, Segment *g) {
                 t->ack_now = true;
 
         if ((g->flags & TCP_FIN) && g->seq + g->len == t->rcv_nxt && !t->fin_received) {
-                t->fin_received = true;
                 tcp_deliver(s, f);
                 if (f->closing)
                         return;
                 if (g->seq + g->len == t->rcv_nxt) { /* nothing before it was refused */
+                        t->fin_received = true;
                         t->rcv_nxt++;
                         pass_fin(s, f);
-                } else
-                        t->fin_received = false;
+                }
                 t->ack_now = true;
         } else if (g->flags & TCP_FIN)
                 t->ack_now = true;
@@ -399,8 +400,8 @@ static void segment_synchronized(Netstack *s, Flow *f, Segment *g) {
         TcpFlow *t = &f->tcp;
 
         if (g->flags & TCP_RST) {
-                if (g->seq == t->rcv_nxt)
-                        flow_close(s, f, /* reset= */ true);
+                if (g->seq == t->rcv_nxt) /* when all was said both ways it is no reset: the far end may still be owed bytes in flight */
+                        flow_close(s, f, /* reset= */ !(t->fin_passed && t->host_eof));
                 else if (g->seq - t->rcv_nxt < (uint32_t) TCP_WINDOW_MAX)
                         t->ack_now = true; /* challenge (RFC 5961 3.2) */
                 return;

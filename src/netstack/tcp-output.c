@@ -100,8 +100,8 @@ typedef struct Peeked {
 
 /* Payload a frame takes: as many whole segments as fit an IP packet. */
 static uint32_t frame_payload(const Flow *f) {
-        uint32_t room = 65535 - 40 - tcp_header_len(f);
-        uint32_t mss = f->tcp.mss;
+        uint32_t room = 65535 - (ip_is_v4(&f->key.guest) ? 20 : 0) - tcp_header_len(f);
+        uint32_t mss = MIN((uint32_t) f->tcp.mss, room);
         return room / mss * mss;
 }
 
@@ -247,7 +247,7 @@ void tcp_output(Netstack *s, Flow *f) {
                 if (t->rto_at == USEC_INFINITY)
                         tcp_rto_restart(s, f);
                 budget -= MIN(budget, (uint32_t) n);
-                if (p.drained) {
+                if (p.drained && !t->host_rdhup) { /* with the end of stream behind it the next peek says so */
                         drained(s, f);
                         break;
                 }

@@ -383,12 +383,14 @@ static void host_writable(Netstack *s, Flow *f) {
         if (!f->tcp.parked)
                 return;
         tcp_deliver(s, f);
-        if (!f->closing && tcp_window_update_due(s, f))
-                tcp_send_ack(s, f);
+        if (!f->closing && !f->tcp.fin_received && tcp_window_update_due(s, f))
+                tcp_send_ack(s, f); /* not behind a FIN: the guest may be done with the connection, and would answer with RST */
 }
 
 void tcp_host_event(Netstack *s, Flow *f, uint32_t events) {
         TcpFlow *t = &f->tcp;
+        if (events & (HOST_EVENT_RDHUP | HOST_EVENT_HUP | HOST_EVENT_ERROR))
+                t->host_rdhup = true;
         if (t->state == TCP_CONNECTING) {
                 if (events & (HOST_EVENT_OUT | HOST_EVENT_ERROR | HOST_EVENT_HUP))
                         connect_finished(s, f);

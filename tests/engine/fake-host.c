@@ -236,7 +236,8 @@ static int op_tcp_accept(void *userdata, int listen_fd, int *ret_fd, Endpoint *r
                 return -EAGAIN;
         *ret_fd = k->fd;
         *ret_peer = k->peer;
-        *ret_local = k->local;
+        if (ret_local)
+                *ret_local = k->local;
         return 0;
 }
 

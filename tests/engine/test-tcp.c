@@ -5,6 +5,7 @@
  * flow, no parked byte and no socket may be left. Then single cases, with segments made by hand.
  */
 
+#include <inttypes.h>
 #include <netinet/in.h>
 
 #include "fake-host.h"
@@ -111,6 +112,16 @@ static uint64_t parked(const FakeHost *h) {
         return st.parked_bytes;
 }
 
+static void print_flows(const char *side, const FakeHost *h) {
+        FlowInfo *list;
+        size_t n;
+        g_assert_cmpint(netstack_list_flows(h->stack, 10, &list, &n), ==, 0);
+        for (size_t i = 0; i < n; i++)
+                g_test_message("%s: %s rx %" PRIu64 " tx %" PRIu64 " parked %" PRIu64 " retransmits %u", side, list[i].state, list[i].rx_bytes,
+                               list[i].tx_bytes, list[i].parked_bytes, list[i].retransmits);
+        free(list);
+}
+
 static NetstackStats stats(const FakeHost *h) {
         NetstackStats st;
         netstack_get_stats(h->stack, &st);
@@ -209,13 +220,22 @@ static void pipe_case(uint32_t seed, uint16_t mtu, size_t up, size_t down, unsig
                         fake_stream_room(w.a, w.client, (size_t) g_rand_int_range(w.rand, 0, (int) room));
                 }
         }
+        if (flows(w.a) || flows(w.b)) {
+                print_flows("a", w.a);
+                print_flows("b", w.b);
+        }
         if (flows(w.a) || flows(w.b))
                 g_error("seed %u: flows left: a %u, b %u; up %u of %zu, down %u of %zu", seed, flows(w.a), flows(w.b), w.server->out->len, up,
                         w.client->out->len, down);
-        stream_check(&streams[0]);
-        stream_check(&streams[1]);
+        g_test_message("seed %u: %u turns; up %u of %zu, down %u of %zu; client reset %d, server reset %d", seed, turn, w.server->out->len, up,
+                       w.client->out->len, down, w.client->was_reset, w.server->was_reset);
+        for (unsigned i = 0; i < _DROP_MAX; i++)
+                if (fake_drops(w.a, i) || fake_drops(w.b, i))
+                        g_test_message("%s: a %" PRIu64 ", b %" PRIu64, drop_to_name(i), fake_drops(w.a, i), fake_drops(w.b, i));
         g_assert_false(w.client->was_reset);
         g_assert_false(w.server->was_reset);
+        stream_check(&streams[0]);
+        stream_check(&streams[1]);
         g_assert_cmpuint(parked(w.a), ==, 0);
         g_assert_cmpuint(parked(w.b), ==, 0);
         if (loss == 0 && dup == 0 && reorder == 0) { /* a clean wire needs no repair */
@@ -240,11 +260,13 @@ static void test_tiny_buffers(void) {
 }
 
 static void test_bad_wire(void) {
-        for (uint32_t seed = 100; seed < 112; seed++)
+        const char *more = g_getenv("TCP_SEEDS"); /* a longer run by hand: TCP_SEEDS=1000 */
+        uint32_t n = more ? (uint32_t) g_ascii_strtoull(more, NULL, 10) : 20;
+        for (uint32_t seed = 100; seed < 100 + n; seed++)
                 pipe_case(seed, seed & 1 ? 1500 : 65520, 1000000, 1000000, 10, 10, 50, 0);
-        for (uint32_t seed = 200; seed < 206; seed++)
+        for (uint32_t seed = 200000; seed < 200000 + n; seed++)
                 pipe_case(seed, 1500, 300000, 300000, 100, 50, 200, 0);
-        for (uint32_t seed = 300; seed < 306; seed++)
+        for (uint32_t seed = 300000; seed < 300000 + n; seed++)
                 pipe_case(seed, 1500, 300000, 300000, 20, 20, 100, 20000);
 }
 
