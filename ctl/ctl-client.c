@@ -15,6 +15,26 @@ static bool name_is_owned(sd_bus *bus) {
         return sd_bus_get_name_creds(bus, VNETD_BUS_NAME, 0, NULL) >= 0;
 }
 
+/* What people call the bus of one kind: by its address when the environment puts another in its place. */
+static void name_bus(Ctl *c, const char *kind, const char *variable) {
+        const char *address = variable ? getenv(variable) : NULL;
+
+        if (address && *address)
+                (void) snprintf(c->bus_label, sizeof(c->bus_label), "the bus at %s", address);
+        else
+                (void) snprintf(c->bus_label, sizeof(c->bus_label), "the %s bus", kind);
+}
+
+static int open_system(Ctl *c) {
+        name_bus(c, "system", "DBUS_SYSTEM_BUS_ADDRESS");
+        return sd_bus_open_system(&c->bus);
+}
+
+static int open_user(Ctl *c) {
+        name_bus(c, "user", NULL); /* every session has an address of its own: nothing to remark */
+        return sd_bus_open_user(&c->bus);
+}
+
 static int open_address(const char *address, sd_bus **ret) {
         sd_bus *bus;
         int r;
@@ -41,13 +61,11 @@ static int open_address(const char *address, sd_bus **ret) {
 static int open_default(Ctl *c) {
         int r;
 
-        c->bus_label = "the system bus";
-        r = sd_bus_open_system(&c->bus);
+        r = open_system(c);
         if (geteuid() == 0 || (r >= 0 && name_is_owned(c->bus)))
                 return r;
         c->bus = sd_bus_flush_close_unref(c->bus);
-        c->bus_label = "the user bus";
-        return sd_bus_open_user(&c->bus);
+        return open_user(c);
 }
 
 int client_connect(Ctl *c) {
@@ -55,22 +73,16 @@ int client_connect(Ctl *c) {
         int r;
 
         if (address) {
-                c->bus_label = "the bus given";
+                (void) snprintf(c->bus_label, sizeof(c->bus_label), "the bus at %s", address);
                 r = open_address(address, &c->bus);
-                if (r < 0)
-                        return fail_errno(r, "Failed to connect to the bus at '%s'", address);
-        } else {
-                if (opt_set(c, OPT_SYSTEM)) {
-                        c->bus_label = "the system bus";
-                        r = sd_bus_open_system(&c->bus);
-                } else if (opt_set(c, OPT_USER)) {
-                        c->bus_label = "the user bus";
-                        r = sd_bus_open_user(&c->bus);
-                } else
-                        r = open_default(c);
-                if (r < 0)
-                        return fail_errno(r, "Failed to connect to %s", c->bus_label);
-        }
+        } else if (opt_set(c, OPT_SYSTEM))
+                r = open_system(c);
+        else if (opt_set(c, OPT_USER))
+                r = open_user(c);
+        else
+                r = open_default(c);
+        if (r < 0)
+                return fail_errno(r, "Failed to connect to %s", c->bus_label);
         (void) sd_bus_set_allow_interactive_authorization(c->bus, true); /* an agent may ask the user */
         return 0;
 }

@@ -9,6 +9,8 @@
 
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
+#include <net/if_arp.h>
+#include <netinet/if_ether.h>
 #include <netinet/ip.h>
 #include <netinet/udp.h>
 #include <poll.h>
@@ -25,6 +27,7 @@
 #define DHCP_TRIES 8
 #define DHCP_FIRST_WAIT_MSEC 100 /* doubled at each try, up to: */
 #define DHCP_LAST_WAIT_MSEC 2000
+#define DHCP_RELEASE_WAIT_MSEC 200
 
 enum {
         OPTION_PAD = 0,
@@ -44,6 +47,8 @@ enum {
         OPTION_SEARCH = 119,
         OPTION_END = 255,
 };
+
+#define DHCP_HEADERS (sizeof(struct iphdr) + sizeof(struct udphdr)) /* before the message, in a packet */
 
 typedef struct DhcpHeader { /* RFC 2131 2, with the magic cookie of 3 */
         uint8_t op, htype, hlen, hops;
@@ -94,8 +99,7 @@ static size_t build_options(const DhcpQuery *q, uint8_t *options) {
 }
 
 size_t dhcp_build(const DhcpQuery *q, uint8_t buf[static DHCP_PACKET_MAX]) {
-        uint8_t *body = buf + sizeof(struct iphdr) + sizeof(struct udphdr);
-        bool unicast = q->type == DHCP_RELEASE;
+        uint8_t *body = buf + DHCP_HEADERS;
         size_t len;
 
         memset(buf, 0, DHCP_PACKET_MAX);
@@ -126,7 +130,7 @@ size_t dhcp_build(const DhcpQuery *q, uint8_t buf[static DHCP_PACKET_MAX]) {
                 .ttl = 64,
                 .protocol = IPPROTO_UDP,
                 .saddr = h.ciaddr,
-                .daddr = unicast && !ip_is_null(&q->server) ? ip_v4(&q->server) : INADDR_BROADCAST,
+                .daddr = INADDR_BROADCAST,
         };
         ip.check = checksum_finish(checksum_add(&ip, sizeof(ip), 0));
         memcpy(buf, &ip, sizeof(ip));
@@ -140,7 +144,7 @@ size_t dhcp_build(const DhcpQuery *q, uint8_t buf[static DHCP_PACKET_MAX]) {
         if (udp.check == 0)
                 udp.check = 0xffff; /* RFC 768: zero means none */
         memcpy(buf + sizeof(ip), &udp, sizeof(udp));
-        return sizeof(ip) + sizeof(udp) + len;
+        return DHCP_HEADERS + len;
 }
 
 /* ---- reading ---- */
@@ -426,9 +430,48 @@ int dhcp_renew(int ifindex, const MacAddr *mac, const char *hostname, DhcpLease 
         return 0;
 }
 
+/* Asks for the MAC of @target by a probe (RFC 5227 2.1.1), which says nothing about us, and waits for its own answer: one that is sent
+ * to no address. @msec at most. */
+static void wait_for_gateway(int ifindex, const MacAddr *mac, const IpAddr *target, int msec) {
+        struct sockaddr_ll addr = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ARP), .sll_ifindex = ifindex, .sll_halen = 6 };
+        _cleanup_close_ int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        struct ether_arp arp = {
+                .ea_hdr = { htons(ARPHRD_ETHER), htons(ETHERTYPE_IP), ETH_ALEN, 4, htons(ARPOP_REQUEST) },
+        };
+        int64_t end = now_msec() + msec;
+        uint32_t be = ip_v4(target);
+
+        memcpy(arp.arp_sha, mac->b, sizeof(arp.arp_sha));
+        memcpy(arp.arp_tpa, &be, sizeof(arp.arp_tpa));
+        memset(addr.sll_addr, 0xff, ETH_ALEN);
+        if (fd < 0 || bind(fd, (struct sockaddr *) &addr, sizeof(addr)) < 0 ||
+            sendto(fd, &arp, sizeof(arp), 0, (struct sockaddr *) &addr, sizeof(addr)) < 0)
+                return;
+        for (int64_t left = msec; left > 0; left = end - now_msec()) {
+                static const uint8_t nobody[4];
+                struct pollfd p = { .fd = fd, .events = POLLIN };
+
+                (void) poll(&p, 1, (int) left);
+                if (recv(fd, &arp, sizeof(arp), 0) == sizeof(arp) && ntohs(arp.ea_hdr.ar_op) == ARPOP_REPLY &&
+                    memcmp(arp.arp_tpa, nobody, sizeof(nobody)) == 0)
+                        return;
+        }
+}
+
+/* By an ordinary socket, as there is an address now (RFC 2131 4.4.4: to the server alone). A release has no answer, and what is queued
+ * on an interface goes with it: so the gateway is asked something else after it. */
 int dhcp_release(int ifindex, const MacAddr *mac, const DhcpLease *lease) {
         DhcpQuery q = { .type = DHCP_RELEASE, .mac = *mac, .client = lease->addr, .server = lease->server };
-        _cleanup_close_ int fd = open_socket(ifindex);
+        struct sockaddr_storage from, to;
+        socklen_t from_len = endpoint_to_sockaddr(&(Endpoint){ lease->addr, DHCP_CLIENT_PORT }, &from);
+        socklen_t to_len = endpoint_to_sockaddr(&(Endpoint){ lease->server, DHCP_SERVER_PORT }, &to);
+        _cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        uint8_t packet[DHCP_PACKET_MAX];
+        size_t len = dhcp_build(&q, packet);
 
-        return fd < 0 ? fd : send_query(fd, ifindex, &q);
+        if (fd < 0 || bind(fd, (struct sockaddr *) &from, from_len) < 0 ||
+            sendto(fd, packet + DHCP_HEADERS, len - DHCP_HEADERS, 0, (struct sockaddr *) &to, to_len) < 0)
+                return -errno;
+        wait_for_gateway(ifindex, mac, &lease->server, DHCP_RELEASE_WAIT_MSEC);
+        return 0;
 }

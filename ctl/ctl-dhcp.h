@@ -54,4 +54,4 @@ int dhcp_parse(const void *packet, size_t len, uint32_t xid, const MacAddr *mac,
  * -ETIMEDOUT: no answer; -EADDRNOTAVAIL: refused; others: the socket's. */
 int dhcp_obtain(int ifindex, const MacAddr *mac, const char *hostname, bool forever, DhcpLease *ret);
 int dhcp_renew(int ifindex, const MacAddr *mac, const char *hostname, DhcpLease *lease); /* updates the times of @lease */
-int dhcp_release(int ifindex, const MacAddr *mac, const DhcpLease *lease);               /* sends; there is no answer */
+int dhcp_release(int ifindex, const MacAddr *mac, const DhcpLease *lease);               /* there is no answer */

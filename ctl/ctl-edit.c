@@ -10,6 +10,7 @@
 #include "basic/parse.h"
 #include "ctl-client.h"
 #include "ctl-edit.h"
+#include "ctl-show.h"
 
 #define WHAT_MAX 160
 #define NAMED(what, verb, name) ((void) snprintf((what), sizeof(what), verb " '%.100s'", (name)))
@@ -275,6 +276,7 @@ int expose(Ctl *c, const char *network_path, const char *text, const char *remot
 int verb_expose(Ctl *c, int argc, char **argv) {
         _cleanup_free_ char *network = NULL, *forward = NULL;
         _cleanup_(value_freep) Value *properties = NULL;
+        char target[FORWARD_REMOTE_MAX];
         int r;
 
         r = client_find_network(c, opt_value(c, OPT_NETWORK) ?: "default", &network);
@@ -287,7 +289,7 @@ int verb_expose(Ctl *c, int argc, char **argv) {
         if (r != 0)
                 return r;
         printf("%s %s -> %s\n", value_get_string(properties, "Protocol"), value_get_string(properties, "Local"),
-               value_get_string(properties, "Remote"));
+               forward_remote(properties, target));
         return CTL_OK;
 }
 

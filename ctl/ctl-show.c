@@ -126,6 +126,13 @@ static int print_devices(const Ctl *c, const Value *objects) {
         return table_print(t);
 }
 
+const char *forward_remote(const Value *forward, char buf[static FORWARD_REMOTE_MAX]) {
+        const char *remote = value_get_string(forward, "Remote");
+
+        (void) snprintf(buf, FORWARD_REMOTE_MAX, "%s%s", *remote == '\0' || *remote == ':' ? "(only guest)" : "", remote);
+        return buf;
+}
+
 static int print_forwards(const Ctl *c, const Value *objects) {
         static const TableColumn columns[] = {
                 { "PROTOCOL" },          { "LOCAL" },        { "REMOTE" },   { "NETWORK" },
@@ -143,13 +150,14 @@ static int print_forwards(const Ctl *c, const Value *objects) {
                 return r;
         for (size_t i = 0; i < s.n; i++) {
                 const Value *p = s.items[i];
+                char remote[FORWARD_REMOTE_MAX];
 
                 if (!network_is_meant(c, network_name(objects, p)))
                         continue;
                 table_row(t);
                 table_text(t, value_get_string(p, "Protocol"));
                 table_text(t, value_get_string(p, "Local"));
-                table_text(t, value_get_string(p, "Remote"));
+                table_text(t, c->json != JSON_OFF ? value_get_string(p, "Remote") : forward_remote(p, remote));
                 table_text(t, network_name(objects, p));
                 table_number(t, value_get_number(p, "Connections"));
                 table_number(t, value_get_number(p, "Active"));

@@ -2,6 +2,7 @@
 #pragma once
 /* The commands that only look: status, lists and single objects. Each returns what to exit with. */
 
+#include "ctl-value.h"
 #include "ctl.h"
 
 int verb_status(Ctl *c, int argc, char **argv);
@@ -13,3 +14,7 @@ int verb_forwards(Ctl *c, int argc, char **argv);
 int verb_leases(Ctl *c, int argc, char **argv);
 int verb_flows(Ctl *c, int argc, char **argv);
 int verb_stats(Ctl *c, int argc, char **argv);
+
+/* Where a forward leads, from its properties: "192.168.127.2:6443", "(only guest):80". Returns @buf. */
+#define FORWARD_REMOTE_MAX 128
+const char *forward_remote(const Value *forward, char buf[static FORWARD_REMOTE_MAX]);

@@ -158,6 +158,15 @@ static int print_json(Table *t) {
         return 0;
 }
 
+static void print_footer(const Table *t) {
+        size_t n = table_size(t);
+
+        if (n == 0)
+                printf("No %s.\n", t->name);
+        else
+                printf("%zu %.*s listed.\n", n, (int) strlen(t->name) - (n == 1), t->name); /* every name ends in an s */
+}
+
 int table_print(Table *t) {
         int r = t->error;
 
@@ -168,7 +177,7 @@ int table_print(Table *t) {
         if (r < 0)
                 return fail_errno(r, "Failed to print");
         if (t->json == JSON_OFF && t->legend)
-                printf("%zu %s listed.\n", table_size(t), t->name);
+                print_footer(t);
         return 0;
 }
 

@@ -206,7 +206,14 @@ size_t value_size(const Value *v) {
         return v ? v->n : 0;
 }
 
+/* Lists and dicts of nothing say nothing. */
+static bool is_empty(const Value *v) {
+        return (v->type == VALUE_ARRAY || v->type == VALUE_DICT) && v->n == 0;
+}
+
 static void print_text(FILE *f, const Value *v) {
+        bool first = true;
+
         switch (v->type) {
         case VALUE_BOOL:
                 fputs(v->number ? "yes" : "no", f);
@@ -224,8 +231,11 @@ static void print_text(FILE *f, const Value *v) {
         case VALUE_ARRAY:
         case VALUE_DICT:
                 for (size_t i = 0; i < v->n; i++) {
-                        if (i > 0)
+                        if (is_empty(v->items[i]))
+                                continue;
+                        if (!first)
                                 fputc(' ', f);
+                        first = false;
                         if (v->type == VALUE_DICT)
                                 fprintf(f, "%s=", v->keys[i]);
                         print_text(f, v->items[i]);

@@ -80,7 +80,7 @@ typedef struct Ctl {
         unsigned n_values[_OPT_MAX];
         JsonMode json;
         sd_bus *bus;           /* (owned, nullable) set by client_connect() */
-        const char *bus_label; /* static: "the system bus" */
+        char bus_label[128];   /* for messages: "the system bus" */
 } Ctl;
 
 struct Verb {

@@ -52,7 +52,7 @@ const Verb *verb_nth(size_t i) {
 }
 
 int main(int argc, char **argv) {
-        Ctl c = { .bus_label = "the bus" };
+        Ctl c = {};
         char **args;
         int n_args, r;
 

@@ -94,11 +94,11 @@ static void test_build(void) {
         g_assert_cmpmem(buf + HEADERS + 28, 6, mac.b, 6);
         g_assert_cmpuint(buf[HEADERS + 10], ==, 0x80); /* broadcast, please */
 
-        /* Giving back: to the server alone, from the address given back. */
+        /* Giving back: the address and who gave it; nothing is asked for. */
         q = (DhcpQuery){ .type = DHCP_RELEASE, .mac = mac, .client = ip_from_v4(htonl(0xc0a87f02)), .server = ip_from_v4(htonl(0xc0a87f01)) };
         (void) dhcp_build(&q, buf);
-        g_assert_cmpmem(buf + 12, 8, ((uint8_t[]){ 192, 168, 127, 2, 192, 168, 127, 1 }), 8);
         g_assert_cmpmem(buf + HEADERS + 12, 4, ((uint8_t[]){ 192, 168, 127, 2 }), 4);
+        g_assert_cmpmem(buf + HEADERS + BODY, 10, ((uint8_t[]){ 53, 1, 7, 54, 4, 192, 168, 127, 1, 255 }), 10);
 }
 
 static void test_parse(void) {
