@@ -93,6 +93,11 @@ static bool checksum_is_good(const Frame *f, const OffloadLayout *l, const uint8
         return checksum_fold(checksum_add_iov(f->iov, f->n_iov, l->l4, len, offload_pseudo_sum(l, head, len))) == 0xffff;
 }
 
+/* Joining writes the IP checksum anew: a wrong one must not become right by it. */
+static bool ip_checksum_is_good(const OffloadLayout *l, const uint8_t *head) {
+        return l->v6 || checksum_fold(checksum_add(head + l->l3, l->l4 - l->l3, 0)) == 0xffff;
+}
+
 /* May this segment be part of a super-frame at all? */
 static bool is_joinable(const Frame *f, const OffloadLayout *l, const uint8_t *head) {
         uint8_t flags = l4_of(l, head)[TCP_FLAGS_AT];
@@ -101,7 +106,7 @@ static bool is_joinable(const Frame *f, const OffloadLayout *l, const uint8_t *h
         return f->hdr.gso_type == VIRTIO_NET_HDR_GSO_NONE && l->end == f->len &&
                 l->l4 == l->l3 + (l->v6 ? sizeof(struct ip6_hdr) : sizeof(struct iphdr)) && /* no options, no extensions */
                 (flags & (TCP_ACK | TCP_SYN | TCP_RST | TCP_URG)) == TCP_ACK && len >= OFFLOAD_GSO_SIZE_MIN &&
-                checksum_is_good(f, l, head);
+                ip_checksum_is_good(l, head) && checksum_is_good(f, l, head);
 }
 
 static bool append(Joiner *j, Run *r, unsigned i, const OffloadLayout *l, const uint8_t *head) {

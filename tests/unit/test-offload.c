@@ -668,7 +668,8 @@ static void test_join_interleaved(void) {
 /* Two segments that differ in one thing stay two. */
 static void test_not_joined(void) {
         enum { GAP, OVERLAP, ACK, WINDOW, PORT, TTL, TOS, SYN, RST, URG, NO_ACK_FLAG, ECE, CWR_LATER, OPTIONS, LONGER, AFTER_PSH, AFTER_FIN,
-               AFTER_SHORT, EMPTY, BAD_SUM, BAD_SUM_FIRST, ID_WITHOUT_DF, DF, PADDED, IS_SUPER, HEAD_SPLIT, URGENT_POINTER, N_CASES };
+               AFTER_SHORT, EMPTY, BAD_SUM, BAD_SUM_FIRST, BAD_IP_SUM, BAD_IP_SUM_FIRST,
+               ID_WITHOUT_DF, DF, PADDED, IS_SUPER, HEAD_SPLIT, URGENT_POINTER, N_CASES };
 
         for (int c = 0; c < N_CASES; c++)
                 for (unsigned v6 = 0; v6 < 2; v6++) {
@@ -676,7 +677,7 @@ static void test_not_joined(void) {
                         Packet p = tcp4;
                         Built *first = &b->built[0], *second = &b->built[1];
 
-                        if (v6 && (c == ID_WITHOUT_DF || c == DF))
+                        if (v6 && (c == ID_WITHOUT_DF || c == DF || c == BAD_IP_SUM || c == BAD_IP_SUM_FIRST))
                                 continue;
                         p.v6 = v6;
                         p.flags = c == AFTER_PSH ? 0x18 : c == AFTER_FIN ? 0x11 : c == URG ? 0x30 : 0x10;
@@ -704,6 +705,10 @@ static void test_not_joined(void) {
                                 second->bytes[second->len - 1] ^= 1;
                         if (c == BAD_SUM_FIRST)
                                 first->bytes[first->len - 1] ^= 1;
+                        if (c == BAD_IP_SUM)
+                                second->bytes[second->l3 + 10] ^= 1;
+                        if (c == BAD_IP_SUM_FIRST)
+                                first->bytes[first->l3 + 10] ^= 1;
                         if (c == PADDED) {
                                 b->frames[1].len++;
                                 second->iov[0].iov_len++;
