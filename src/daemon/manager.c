@@ -53,6 +53,7 @@ Manager *manager_free(Manager *m) {
                 return NULL;
         m->handler = NULL;
         state_save(m);
+        m->restored = false; /* what follows is no change to be kept */
         m->save_timer = sd_event_source_disable_unref(m->save_timer);
 
         m->resolv = resolv_watch_free(m->resolv);
@@ -64,7 +65,6 @@ Manager *manager_free(Manager *m) {
         m->control = loop_free(m->control); /* runs what was posted */
         manager_free_going(m, NULL);
         config_free(m->loaded);
-        sd_event_source_disable_unref(m->save_timer); /* taking things down has asked for another save */
         sd_event_unref(m->event);
         free(m->config_dir);
         free(m->runtime_dir);

@@ -237,7 +237,7 @@ static void schedule(Manager *m, usec_t delay) {
 }
 
 void state_changed(Manager *m) {
-        if (m->runtime_dir || m->state_dir)
+        if (m->restored && (m->runtime_dir || m->state_dir))
                 schedule(m, SAVE_DELAY_USEC);
 }
 
@@ -451,4 +451,5 @@ void state_restore(Manager *m) {
                 for_each(m, &leases, "leases", restore_lease);
         if (have_objects > 0) /* last: they name guests by their leases */
                 for_each(m, &objects, "forwards", restore_forward);
+        state_changed(m);
 }
