@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The real vnetd on a private bus: start and end, configuration, reload, networks and forwards, and what a restart keeps. */
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "daemon-fixture.h"
+
+#define NETWORK_DEFAULT "/org/vnetd1/network/default"
+#define MANAGER "/org/vnetd1"
+
+static GVariant *no_options(void) {
+        return g_variant_new_array(G_VARIANT_TYPE("{sv}"), NULL, 0);
+}
+
+static GVariant *one_option(const char *key, GVariant *value) {
+        GVariant *entry = g_variant_new_dict_entry(g_variant_new_string(key), g_variant_new_variant(value));
+
+        return g_variant_new_array(G_VARIANT_TYPE("{sv}"), &entry, 1);
+}
+
+static GVariant *create_args(const char *name, GVariant *options) {
+        return g_variant_new("(s@a{sv})", name, options);
+}
+
+static GVariant *expose_args(const char *protocol, const char *local, const char *remote) {
+        return g_variant_new("(sss@a{sv})", protocol, local, remote, no_options());
+}
+
+static void call(Daemon *d, const char *path, const char *interface, const char *method, GVariant *args) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GVariant) reply = daemon_call(d, path, interface, method, args, &error);
+
+        g_assert_no_error(error);
+}
+
+static void assert_says(Daemon *d, const char *pattern) {
+        g_autofree char *said = daemon_stderr(d);
+
+        if (!g_pattern_match_simple(pattern, said))
+                g_error("'%s' is not like '%s'", said, pattern);
+}
+
+/* A TCP socket on @addr, family by its form. 0 or positive errno. */
+static int try_connect(const char *addr, uint16_t port) {
+        g_autoptr(GSocketAddress) address = g_inet_socket_address_new_from_string(addr, port);
+        struct sockaddr_storage sa;
+        int fd, r;
+
+        g_assert_true(g_socket_address_to_native(address, &sa, sizeof(sa), NULL));
+        fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        g_assert_cmpint(fd, >=, 0);
+        r = connect(fd, (struct sockaddr *) &sa, (socklen_t) g_socket_address_get_native_size(address)) < 0 ? errno : 0;
+        (void) close(fd);
+        return r;
+}
+
+/* A listening TCP socket on loopback; @ret_port is the kernel's choice. */
+static int listen_somewhere(uint16_t *ret_port) {
+        struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        socklen_t len = sizeof(sa);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        g_assert_cmpint(bind(fd, (struct sockaddr *) &sa, sizeof(sa)), ==, 0);
+        g_assert_cmpint(listen(fd, 1), ==, 0);
+        g_assert_cmpint(getsockname(fd, (struct sockaddr *) &sa, &len), ==, 0);
+        *ret_port = ntohs(sa.sin_port);
+        return fd;
+}
+
+static char *free_port(void) {
+        uint16_t port;
+        int fd = listen_somewhere(&port);
+
+        (void) close(fd);
+        return g_strdup_printf("%u", port);
+}
+
+/* ---- start and end ---- */
+
+static void test_default(Daemon *d, gconstpointer data) {
+        g_autofree char *text = NULL;
+
+        daemon_start(d);
+        text = daemon_describe(d);
+        g_assert_nonnull(strstr(text, "\"name\": \"default\""));
+        g_assert_nonnull(strstr(text, "\"subnet\": \"192.168.127.0/24\""));
+        g_assert_nonnull(strstr(text, "\"gateway\": \"192.168.127.1\""));
+        g_assert_nonnull(strstr(text, "\"hostAddress\": \"192.168.127.254\""));
+        g_assert_nonnull(strstr(text, "\"hostLoopback\": true")); /* a private bus: somebody's own */
+        g_assert_cmpint(daemon_stop(d, SIGINT), ==, 0);
+}
+
+static void test_usage(Daemon *d, gconstpointer data) {
+        static const char *const wrong[] = { "--nonsense", "-x",           "extra",        "--log-level=loud", "--log-target=x",
+                                             "--user",     "--config-dir", "--user=yes",   "--state-dir=here", "--bus-address=" };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++) {
+                g_autofree char *said = NULL;
+
+                g_assert_cmpint(daemon_run(d, wrong[i]), ==, 2);
+                said = daemon_stderr(d);
+                g_assert_true(g_str_has_prefix(said, "vnetd: "));
+                g_assert_true(strchr(said, '\n') == said + strlen(said) - 1); /* one line */
+        }
+        g_assert_cmpint(daemon_run(d, "--help"), ==, 0);
+        g_assert_cmpint(daemon_run(d, "--version"), ==, 0);
+}
+
+static void test_second(Daemon *d, gconstpointer data) {
+        GSubprocess *first;
+
+        daemon_start(d);
+        first = g_steal_pointer(&d->vnetd);
+        g_assert_cmpint(daemon_run(d, NULL), ==, 1); /* the name is taken */
+        d->vnetd = first;
+        g_assert_true(daemon_has_network(d, "default"));
+}
+
+static void test_bus_gone(Daemon *d, gconstpointer data) {
+        GSubprocess *vnetd;
+
+        daemon_start(d);
+        g_dbus_connection_set_exit_on_close(d->connection, FALSE);
+        g_subprocess_force_exit(d->bus);
+        vnetd = g_object_ref(d->vnetd);
+        g_assert_cmpint(daemon_stop(d, 0), ==, 1); /* signal 0: it ends on its own */
+        g_object_unref(vnetd);
+}
+
+static void test_notify(Daemon *d, gconstpointer data) {
+        struct sockaddr_un sa = { .sun_family = AF_UNIX };
+        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        struct timeval timeout = { .tv_sec = 10 };
+        g_autoptr(GString) all = g_string_new("");
+        char buf[4096];
+        ssize_t n;
+
+        d->notify_path = g_build_filename(d->dir, "notify", NULL);
+        g_assert_cmpuint(g_strlcpy(sa.sun_path, d->notify_path, sizeof(sa.sun_path)), <, sizeof(sa.sun_path));
+        g_assert_cmpint(bind(fd, (struct sockaddr *) &sa, sizeof(sa)), ==, 0);
+        g_assert_cmpint(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)), ==, 0);
+
+        daemon_start(d);
+        n = recv(fd, buf, sizeof(buf) - 1, 0);
+        g_assert_cmpint(n, >, 0);
+        buf[n] = 0;
+        g_assert_true(g_str_has_prefix(buf, "READY=1\n"));
+
+        g_subprocess_send_signal(d->vnetd, SIGHUP);
+        n = recv(fd, buf, sizeof(buf) - 1, 0);
+        g_assert_cmpint(n, >, 0);
+        buf[n] = 0;
+        g_assert_true(g_str_has_prefix(buf, "RELOADING=1\nMONOTONIC_USEC="));
+        n = recv(fd, buf, sizeof(buf) - 1, 0);
+        g_assert_cmpint(n, >, 0);
+        buf[n] = 0;
+        g_assert_true(g_str_has_prefix(buf, "READY=1\n"));
+
+        g_assert_cmpint(daemon_stop(d, SIGTERM), ==, 0);
+        while ((n = recv(fd, buf, sizeof(buf) - 1, MSG_DONTWAIT)) > 0)
+                g_string_append_printf(all, "%.*s\n", (int) n, buf);
+        g_assert_nonnull(strstr(all->str, "STOPPING=1"));
+        (void) close(fd);
+}
+
+/* ---- configuration ---- */
+
+static void test_config(Daemon *d, gconstpointer data) {
+        g_autofree char *text = NULL;
+
+        daemon_write(d, "vnetd.json", "{\"hostLoopback\": false}");
+        daemon_write(d, "networks.d/lab.json", "{\"subnet\": \"10.77.0.0/24\", \"domain\": \"lab.example\", \"leaseTime\": \"2h\",\n"
+                                               " \"mtu\": 1400, \"dnsServers\": [\"192.0.2.53\"],\n"
+                                               " \"staticLeases\": {\"10.77.0.9\": \"52:54:00:00:00:09\"}}");
+        daemon_write(d, "networks.d/bad.json", "{\n\"sbnet\": \"10.78.0.0/24\"}");
+        daemon_write(d, "networks.d/clash.json", "{\"subnet\": \"10.77.0.128/25\"}");
+        daemon_start(d);
+        text = daemon_describe(d);
+        g_assert_nonnull(strstr(text, "\"subnet\": \"10.77.0.0/24\"") ?: strstr(text, "\"subnet\": \"10.77.0.128/25\""));
+        g_assert_false(daemon_has_network(d, "bad"));
+        g_assert_false(daemon_has_network(d, "default")); /* there are files, and none names it */
+        g_assert_true(daemon_has_network(d, "lab") != daemon_has_network(d, "clash")); /* the first by name is made */
+        g_assert_true(daemon_has_network(d, "clash"));
+        assert_says(d, "*networks.d/bad.json:2: unknown key 'sbnet'*");
+        assert_says(d, "*lab.json: network 'lab' left out: Subnet '10.77.0.0/24' overlaps 10.77.0.128/25 of network 'clash'*");
+
+        daemon_write(d, "networks.d/clash.json", NULL);
+        call(d, MANAGER, "Manager", "Describe", NULL);
+        daemon_assert_refused(d, MANAGER, "Manager", "Reload", NULL, "org.vnetd1.ConfigInvalid", "*bad.json:2: unknown key 'sbnet'*");
+        g_assert_false(daemon_has_network(d, "clash"));
+        g_assert_true(daemon_has_network(d, "lab")); /* the bad file has kept nothing else from being read */
+        g_free(text);
+        text = daemon_describe(d);
+        g_assert_nonnull(strstr(text, "\"hostLoopback\": false"));
+        g_assert_nonnull(strstr(text, "\"domain\": \"lab.example\""));
+        g_assert_nonnull(strstr(text, "\"mtu\": 1400"));
+        g_assert_nonnull(strstr(text, "\"leaseTimeSec\": 7200"));
+        g_assert_nonnull(strstr(text, "\"192.0.2.53:53\""));
+        g_assert_nonnull(strstr(text, "\"address\": \"10.77.0.9\""));
+}
+
+static void test_config_broken_main(Daemon *d, gconstpointer data) {
+        daemon_write(d, "vnetd.json", "{\n\n  \"hostLoopback\": \"no\"\n}");
+        g_assert_cmpint(daemon_run(d, NULL), ==, 1);
+        assert_says(d, "*vnetd.json:3: hostLoopback: expected true or false, not \"no\"*");
+}
+
+static void test_reload(Daemon *d, gconstpointer data) {
+        g_autofree char *port = free_port(), *file = NULL;
+
+        daemon_start(d);
+        g_assert_true(daemon_has_network(d, "default"));
+        call(d, MANAGER, "Manager", "CreateNetwork", create_args("made", no_options()));
+
+        file = g_strdup_printf("{\"subnet\": \"10.79.0.0/24\", \"forwards\": [{\"local\": \"%s\", \"remote\": \"10.79.0.2\"}]}", port);
+        daemon_write(d, "networks.d/a.json", file);
+        g_subprocess_send_signal(d->vnetd, SIGHUP);
+        while (!daemon_has_network(d, "a"))
+                g_usleep(5000);
+        g_assert_false(daemon_has_network(d, "default")); /* built in, and empty: as after a restart */
+        g_assert_true(daemon_has_network(d, "made"));
+        g_assert_cmpint(try_connect("127.0.0.1", (uint16_t) atoi(port)), ==, 0);
+
+        daemon_write(d, "networks.d/a.json", "{\"forwards\": 5}"); /* broken: it goes on as it was */
+        daemon_assert_refused(d, MANAGER, "Manager", "Reload", NULL, "org.vnetd1.ConfigInvalid", "*a.json:1: forwards: expected*");
+        g_assert_true(daemon_has_network(d, "a"));
+        g_assert_cmpint(try_connect("127.0.0.1", (uint16_t) atoi(port)), ==, 0);
+
+        daemon_write(d, "networks.d/a.json", "{\"subnet\": \"10.79.0.0/24\"}"); /* the forward is gone from the file */
+        call(d, MANAGER, "Manager", "Reload", NULL);
+        g_assert_cmpint(try_connect("127.0.0.1", (uint16_t) atoi(port)), ==, ECONNREFUSED);
+
+        daemon_write(d, "networks.d/a.json", NULL);
+        call(d, MANAGER, "Manager", "Reload", NULL);
+        g_assert_false(daemon_has_network(d, "a"));
+        g_assert_true(daemon_has_network(d, "default"));
+        g_assert_true(daemon_has_network(d, "made"));
+}
+
+/* ---- networks and forwards ---- */
+
+static void test_networks(Daemon *d, gconstpointer data) {
+        daemon_start(d);
+        call(d, MANAGER, "Manager", "CreateNetwork", create_args("one", no_options())); /* a free subnet is chosen */
+        call(d, MANAGER, "Manager", "CreateNetwork", create_args("two", one_option("Subnet", g_variant_new_string("10.80.0.0/16"))));
+        daemon_assert_refused(d, MANAGER, "Manager", "CreateNetwork", create_args("one", no_options()), "org.vnetd1.NetworkExists",
+                              "*network 'one'*");
+        daemon_assert_refused(d, MANAGER, "Manager", "CreateNetwork",
+                              create_args("three", one_option("Subnet", g_variant_new_string("10.80.3.0/24"))),
+                              "org.vnetd1.SubnetInUse", "Subnet '10.80.3.0/24' overlaps 10.80.0.0/16 of network 'two'");
+        daemon_assert_refused(d, MANAGER, "Manager", "CreateNetwork",
+                              create_args("three", one_option("Subnet", g_variant_new_string("10.81.0.1/24"))),
+                              "org.freedesktop.DBus.Error.InvalidArgs", "*10.81.0.0/24 is meant?");
+        daemon_assert_refused(d, MANAGER, "Manager", "CreateNetwork",
+                              create_args("three", one_option("Subnet", g_variant_new_string("8.8.8.0/24"))),
+                              "org.freedesktop.DBus.Error.InvalidArgs", "Subnet '8.8.8.0/24' cannot be a network*");
+        daemon_assert_refused(d, MANAGER, "Manager", "CreateNetwork",
+                              create_args("three", one_option("Mtu", g_variant_new_uint32(575))),
+                              "org.freedesktop.DBus.Error.InvalidArgs", "*575 is not between 576 and 65520");
+        daemon_assert_refused(d, MANAGER, "Manager", "CreateNetwork", create_args("no/name", no_options()),
+                              "org.freedesktop.DBus.Error.InvalidArgs", "*'no/name'*");
+        call(d, "/org/vnetd1/network/two", "Network", "Remove", NULL);
+        g_assert_false(daemon_has_network(d, "two"));
+        call(d, MANAGER, "Manager", "CreateNetwork", create_args("three", one_option("Subnet", g_variant_new_string("10.80.3.0/24"))));
+}
+
+static void test_forwards(Daemon *d, gconstpointer data) {
+        g_autofree char *port = free_port(), *taken = NULL, *v4 = g_strdup_printf("127.0.0.1:%s", port),
+                        *all = g_strdup_printf(":%s", port);
+        uint16_t n = (uint16_t) atoi(port), taken_port;
+        int fd;
+
+        daemon_start(d);
+        daemon_assert_refused(d, NETWORK_DEFAULT, "Network", "Expose", expose_args("tcp", port, ""), "org.vnetd1.NoSuchGuest",
+                              "Network 'default' has no guest yet: name the address it will have, as in 192.168.127.2:*");
+        daemon_assert_refused(d, NETWORK_DEFAULT, "Network", "Expose", expose_args("tcp", port, "web:80"), "org.vnetd1.NoSuchGuest",
+                              "Network 'default' has no guest called 'web'*");
+        daemon_assert_refused(d, NETWORK_DEFAULT, "Network", "Expose", expose_args("tcp", port, "10.0.0.2:80"),
+                              "org.freedesktop.DBus.Error.InvalidArgs", "'10.0.0.2:80' is not in network 'default'*");
+        daemon_assert_refused(d, NETWORK_DEFAULT, "Network", "Expose", expose_args("tcp", port, "192.168.127.254"),
+                              "org.freedesktop.DBus.Error.InvalidArgs", "'192.168.127.254' is no guest's*");
+        daemon_assert_refused(d, NETWORK_DEFAULT, "Network", "Expose", expose_args("tcp", "0", "192.168.127.2"),
+                              "org.freedesktop.DBus.Error.InvalidArgs", "'0' is no place to listen*");
+        daemon_assert_refused(d, NETWORK_DEFAULT, "Network", "Expose", expose_args("sctp", port, "192.168.127.2"),
+                              "org.freedesktop.DBus.Error.InvalidArgs", "*'sctp'*");
+        daemon_assert_refused(d, NETWORK_DEFAULT, "Network", "Expose", expose_args("tcp", "192.0.2.77:8080", "192.168.127.2"),
+                              "org.vnetd1.AddressNotAvailable", "The host does not have the address 192.0.2.77");
+
+        fd = listen_somewhere(&taken_port);
+        taken = g_strdup_printf("%u", taken_port);
+        daemon_assert_refused(d, NETWORK_DEFAULT, "Network", "Expose", expose_args("tcp", taken, "192.168.127.2"),
+                              "org.vnetd1.AddressInUse", "Another program listens on 127.0.0.1:*");
+        (void) close(fd);
+
+        call(d, NETWORK_DEFAULT, "Network", "Expose", expose_args("tcp", port, "192.168.127.2"));
+        g_assert_cmpint(try_connect("127.0.0.1", n), ==, 0);
+        daemon_assert_refused(d, NETWORK_DEFAULT, "Network", "Expose", expose_args("tcp", v4, "192.168.127.3"),
+                              "org.vnetd1.ForwardExists", "*is forwarded already*");
+        daemon_assert_refused(d, NETWORK_DEFAULT, "Network", "Expose", expose_args("tcp", all, "192.168.127.3"),
+                              "org.vnetd1.ForwardExists", "*is forwarded already*");
+        call(d, NETWORK_DEFAULT, "Network", "Expose", expose_args("udp", port, "192.168.127.2")); /* another protocol is another port */
+        daemon_assert_refused(d, NETWORK_DEFAULT, "Network", "Unexpose", g_variant_new("(ss)", "tcp", all), "org.vnetd1.NoSuchForward",
+                              "Network 'default' has no forward of tcp*");
+        call(d, NETWORK_DEFAULT, "Network", "Unexpose", g_variant_new("(ss)", "tcp", port));
+        g_assert_cmpint(try_connect("127.0.0.1", n), ==, ECONNREFUSED); /* at once */
+}
+
+static void test_devices(Daemon *d, gconstpointer data) {
+        daemon_start(d);
+        daemon_assert_refused(d, MANAGER, "Manager", "CreateDevice", g_variant_new("(s@a{sv})", "carrier-pigeon", no_options()),
+                              "org.vnetd1.NotSupported", "*'carrier-pigeon'*");
+        daemon_assert_refused(d, MANAGER, "Manager", "CreateDevice",
+                              g_variant_new("(s@a{sv})", "tap", one_option("Network", g_variant_new_string("nowhere"))),
+                              "org.vnetd1.NoSuchNetwork", "There is no network 'nowhere'");
+        daemon_assert_refused(d, MANAGER, "Manager", "CreateDevice",
+                              g_variant_new("(s@a{sv})", "tap", one_option("Namespace", g_variant_new_string("/nowhere/net"))),
+                              "org.vnetd1.NoSuchNamespace", "There is no network namespace at '/nowhere/net'*");
+        daemon_assert_refused(d, MANAGER, "Manager", "CreateDevice",
+                              g_variant_new("(s@a{sv})", "tap", one_option("Namespace", g_variant_new_string("relative"))),
+                              "org.freedesktop.DBus.Error.InvalidArgs", "*'relative'*");
+        daemon_assert_refused(d, MANAGER, "Manager", "CreateDevice",
+                              g_variant_new("(s@a{sv})", "tap", one_option("Mac", g_variant_new_string("01:00:5e:00:00:01"))),
+                              "org.freedesktop.DBus.Error.InvalidArgs", "*'01:00:5e:00:00:01'*");
+}
+
+/* ---- restart ---- */
+
+static void test_restart(Daemon *d, gconstpointer data) {
+        g_autofree char *port = free_port(), *text = NULL, *objects = g_build_filename(d->dir, "state", "objects.json", NULL);
+        uint16_t n = (uint16_t) atoi(port);
+
+        daemon_start(d);
+        call(d, MANAGER, "Manager", "CreateNetwork",
+             create_args("kept", one_option("Subnet", g_variant_new_string("10.90.0.0/24"))));
+        call(d, MANAGER, "Manager", "CreateNetwork", create_args("dropped", no_options()));
+        call(d, "/org/vnetd1/network/dropped", "Network", "Remove", NULL);
+        call(d, "/org/vnetd1/network/kept", "Network", "Expose", expose_args("tcp", port, "10.90.0.2:80"));
+        g_assert_cmpint(daemon_stop(d, SIGTERM), ==, 0);
+        g_assert_cmpint(try_connect("127.0.0.1", n), ==, ECONNREFUSED);
+
+        daemon_start(d);
+        text = daemon_describe(d);
+        g_assert_nonnull(strstr(text, "\"subnet\": \"10.90.0.0/24\""));
+        g_assert_nonnull(strstr(text, "\"remote\": \"10.90.0.2:80\""));
+        g_assert_false(daemon_has_network(d, "dropped"));
+        g_assert_cmpint(try_connect("127.0.0.1", n), ==, 0);
+
+        /* What was lost without a proper end is what came in the last second. */
+        g_usleep(2500 * 1000);
+        g_assert_cmpint(daemon_stop(d, SIGKILL), ==, -SIGKILL);
+        daemon_start(d);
+        g_assert_true(daemon_has_network(d, "kept"));
+        g_assert_cmpint(daemon_stop(d, SIGTERM), ==, 0);
+
+        /* A state file that makes no sense costs what is in it, and nothing else. */
+        g_assert_true(g_file_set_contents(objects, "{\"version\": 1, \"networks\": [5, {\"name\": \"x\", \"subnet\": \"bad\"}],"
+                                                   "\"forwards\": [{}, {\"network\": \"no\", \"protocol\": \"tcp\","
+                                                   "\"local\": \"1\", \"remote\": \"\"}]}", -1, NULL));
+        daemon_start(d);
+        g_assert_true(daemon_has_network(d, "default"));
+        g_assert_cmpint(daemon_stop(d, SIGTERM), ==, 0);
+        g_assert_true(g_file_set_contents(objects, "garbage", -1, NULL));
+        daemon_start(d);
+        assert_says(d, "*objects.json:1: *ignoring the file*");
+        g_assert_true(daemon_has_network(d, "default"));
+}
+
+int main(int argc, char **argv) {
+        g_test_init(&argc, &argv, NULL);
+        if (!g_find_program_in_path("dbus-daemon")) {
+                g_print("1..0 # SKIP there is no dbus-daemon\n");
+                return 77;
+        }
+#define ADD(name, fn) g_test_add("/vnetd/" name, Daemon, NULL, daemon_setup, fn, daemon_teardown)
+        ADD("default", test_default);
+        ADD("usage", test_usage);
+        ADD("second", test_second);
+        ADD("bus-gone", test_bus_gone);
+        ADD("notify", test_notify);
+        ADD("config", test_config);
+        ADD("config-broken-main", test_config_broken_main);
+        ADD("reload", test_reload);
+        ADD("networks", test_networks);
+        ADD("forwards", test_forwards);
+        ADD("devices", test_devices);
+        ADD("restart", test_restart);
+        return g_test_run();
+}
