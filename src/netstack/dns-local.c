@@ -347,16 +347,15 @@ static int answer_truncated(const ldns_pkt *query, const DnsQuestion *q, ldns_pk
         return pkt_to_wire(pkt, ret);
 }
 
-static int answer_build(const ldns_pkt *query, const DnsQuestion *q, const Known *k, bool udp, DnsAnswer *ret) {
+static int answer_build(const ldns_pkt *query, const DnsQuestion *q, const Known *k, size_t room, DnsAnswer *ret) {
         _cleanup_(ldns_pkt_freep) ldns_pkt *pkt = pkt_make(query, q);
-        size_t room = DNS_MESSAGE_MAX;
         int r;
 
         if (!pkt)
                 return -ENOMEM;
 
-        if (udp)
-                room = CLAMP((size_t) ldns_pkt_edns_udp_size(query), (size_t) DNS_UDP_ROOM_MIN, (size_t) DNS_UDP_ROOM_MAX);
+        if (room < DNS_UDP_ROOM_MAX)
+                room = CLAMP((size_t) ldns_pkt_edns_udp_size(query), room, (size_t) DNS_UDP_ROOM_MAX);
 
         if (ldns_pkt_edns_version(query) > 0)
                 ldns_pkt_set_edns_extended_rcode(pkt, 1); /* BADVERS is 16: 1 in the upper bits, 0 in the header (RFC 6891 6.1.3) */
@@ -377,7 +376,7 @@ static int answer_build(const ldns_pkt *query, const DnsQuestion *q, const Known
         return r;
 }
 
-int dns_local_answer(const Netstack *s, const uint8_t *msg, size_t len, const DnsQuestion *q, bool udp, DnsAnswer *ret) {
+int dns_local_answer(const Netstack *s, const uint8_t *msg, size_t len, const DnsQuestion *q, size_t room, DnsAnswer *ret) {
         _cleanup_(ldns_pkt_freep) ldns_pkt *query = NULL;
         Known known = {};
         Labels labels;
@@ -388,5 +387,5 @@ int dns_local_answer(const Netstack *s, const uint8_t *msg, size_t len, const Dn
 
         if (ldns_wire2pkt(&query, msg, len) != LDNS_STATUS_OK)
                 return -EBADMSG;
-        return answer_build(query, q, &known, udp, ret);
+        return answer_build(query, q, &known, room, ret);
 }

@@ -11,9 +11,10 @@
 /**
  * dns_local_answer() - answer a query from what is known here
  * @msg:        the whole query (for EDNS), whose question is @q
- * @udp:        the answer must fit what the client takes by UDP, else it is truncated (TC)
+ * @room:       DNS_MESSAGE_MAX by TCP; by UDP what a client without EDNS takes (DNS_UDP_ROOM_MIN): one with EDNS may say more. What
+ *              does not fit is truncated (TC)
  * @ret:        the answer, to be freed by the caller
  *
  * Return: 1 and @ret; 0 when the name is not ours; -EBADMSG when the query cannot be read; -ENOMEM.
  */
-int dns_local_answer(const Netstack *s, const uint8_t *msg, size_t len, const DnsQuestion *q, bool udp, DnsAnswer *ret);
+int dns_local_answer(const Netstack *s, const uint8_t *msg, size_t len, const DnsQuestion *q, size_t room, DnsAnswer *ret);

@@ -68,7 +68,7 @@ DnsAction dns_consider(Dns *d, const Endpoint *client, bool udp, const uint8_t *
                 return DNS_ACTION_DROP;
 
         if (r == DNS_RCODE_OK) {
-                r = dns_local_answer(s, msg, len, ret_question, udp, ret_answer);
+                r = dns_local_answer(s, msg, len, ret_question, udp ? DNS_UDP_ROOM_MIN : DNS_MESSAGE_MAX, ret_answer);
                 if (r == 0)
                         return DNS_ACTION_RELAY;
                 if (r > 0)
@@ -273,19 +273,30 @@ void dns_input(Dns *d, const Endpoint *client, const Endpoint *server, IovCur *p
         free(answer.data);
 }
 
-/* One datagram at a query's socket. True when it was the answer; @p is then free. */
-static bool pending_take_reply(Dns *d, DnsPending *p, const HostMsg *msg) {
-        if (msg->truncated || !endpoint_equal(&msg->peer, &p->resolver) ||
-            !dns_reply_matches(d->buf, msg->len, p->id, &p->question)) {
+/* One datagram at a query's socket, in d->buf from @off on. True when it was the answer; @p is then free. */
+static bool pending_take_reply(Dns *d, DnsPending *p, const Endpoint *peer, size_t off, size_t len) {
+        uint8_t *msg = d->buf + off;
+
+        if (!endpoint_equal(peer, &p->resolver) || !dns_reply_matches(msg, len, p->id, &p->question)) {
                 netstack_drop(d->stack, DROP_DNS_UPSTREAM);
                 return false;
         }
 
         dns_resolver_answered(d, &p->resolver);
-        dns_id_set(d->buf, p->client_id);
-        udp_send(d->stack, &p->server, &p->client, NULL, d->buf, msg->len);
+        dns_id_set(msg, p->client_id);
+        udp_send(d->stack, &p->server, &p->client, NULL, msg, len);
         pending_free(d, p);
         return true;
+}
+
+/* The socket may have put several datagrams into one. */
+static bool pending_take_replies(Dns *d, DnsPending *p, const HostMsg *msg) {
+        size_t each = msg->gso_size > 0 ? msg->gso_size : MAX(msg->len, (size_t) 1);
+
+        for (size_t off = 0; off == 0 || off < msg->len; off += each)
+                if (pending_take_reply(d, p, &msg->peer, off, MIN(each, msg->len - off)))
+                        return true;
+        return false;
 }
 
 static void pending_event(Dns *d, DnsPending *p, uint32_t events) {
@@ -299,7 +310,7 @@ static void pending_event(Dns *d, DnsPending *p, uint32_t events) {
 
                 int r = s->ops->dgram_recv(s->userdata, p->fd, &msg, 1);
 
-                if (r > 0 && pending_take_reply(d, p, &msg))
+                if (r > 0 && pending_take_replies(d, p, &msg))
                         return;
                 /* An error of an earlier datagram may stand in front of an answer: reading it takes it away. */
                 if (r == 0 || r == -EAGAIN || (r < 0 && ++n_errors > RECV_ERRORS_MAX))
