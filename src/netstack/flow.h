@@ -53,6 +53,7 @@ typedef struct TcpFlow {
         bool host_readable : 1; /* an IN event not yet drained to -EAGAIN */
         bool host_blocked : 1;  /* a short send: wait for OUT */
         bool host_rdhup : 1;    /* the host's far end has closed: an end of stream stands behind what is readable */
+        bool discard_rest : 1;  /* a discard left something behind: the rest follows when the guest has acknowledged it */
         bool host_eof : 1;      /* the host's end of stream is the byte after the last one peeked */
         bool fin_sent : 1;      /* our FIN has a sequence number: snd_max - 1 */
         bool fin_received : 1;  /* the guest's FIN came in order: rcv_nxt is behind it */

@@ -266,7 +266,6 @@ static void new_ack(Netstack *s, Flow *f, const Segment *g) {
                 }
         }
         tcp_rto_restart(s, f);
-        tcp_discard_acked(s, f, /* all= */ false);
 }
 
 /* False: the segment acknowledges what was never sent and is to be dropped. */

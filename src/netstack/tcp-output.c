@@ -204,12 +204,6 @@ static void send_fin(Netstack *s, Flow *f) {
                 tcp_rto_restart(s, f);
 }
 
-/* Nothing more is to be had from the host for now. */
-static void drained(Netstack *s, Flow *f) {
-        f->tcp.host_readable = false;
-        tcp_discard_acked(s, f, /* all= */ false);
-}
-
 static void note_interactive(Netstack *s, Flow *f, uint32_t len) {
         if (len < f->tcp.mss && netstack_now(s) - f->last_used < TCP_DELAYED_ACK)
                 f->tcp.interactive = true;
@@ -230,7 +224,7 @@ void tcp_output(Netstack *s, Flow *f) {
                 Peeked p;
                 int64_t n = send_range(s, f, t->snd_nxt, MIN(usable, budget), &p);
                 if (n == -EAGAIN) {
-                        drained(s, f);
+                        t->host_readable = false;
                         break;
                 }
                 if (n == -ENOBUFS)
@@ -239,7 +233,7 @@ void tcp_output(Netstack *s, Flow *f) {
                         return tcp_abort(s, f, (int) n);
                 if (p.eof) {
                         t->host_eof = true;
-                        drained(s, f);
+                        t->host_readable = false;
                         break;
                 }
                 note_interactive(s, f, (uint32_t) n);
@@ -248,7 +242,7 @@ void tcp_output(Netstack *s, Flow *f) {
                         tcp_rto_restart(s, f);
                 budget -= MIN(budget, (uint32_t) n);
                 if (p.drained && !t->host_rdhup) { /* with the end of stream behind it the next peek says so */
-                        drained(s, f);
+                        t->host_readable = false;
                         break;
                 }
         }
@@ -256,6 +250,7 @@ void tcp_output(Netstack *s, Flow *f) {
                 send_fin(s, f);
         if (t->rto_at == USEC_INFINITY && t->host_readable && t->snd_nxt == t->snd_una && usable_window(t) == 0)
                 tcp_rto_restart(s, f); /* the guest's window is closed: probe it (RFC 9293 3.8.6.1) */
+        tcp_discard_acked(s, f, /* all= */ false);
         tcp_timer_update(s, f);
 }
 
@@ -288,15 +283,26 @@ void tcp_retransmit(Netstack *s, Flow *f) {
                 tcp_send_control(s, f, TCP_FIN | TCP_ACK, data_end);
 }
 
+/* How many acknowledged bytes are worth a discard now. While more is readable, many: the sender is busy anyway. When all is drained, few;
+ * and once a burst has ended, all of it: a sender whose window closed waits for the last byte, since the kernel opens a window
+ * only by a whole segment, and on loopback a segment is 64 KiB, half of a receive buffer's first size. */
+static uint32_t discard_threshold(const Flow *f) {
+        const TcpFlow *t = &f->tcp;
+        if (t->host_readable)
+                return (uint32_t) CLAMP(f->tx_bytes / 4, (uint64_t) TCP_DISCARD_BULK_MIN, (uint64_t) TCP_DISCARD_BULK);
+        return t->discard_rest && t->snd_una == t->snd_max ? 1 : TCP_DISCARD_MIN;
+}
+
 void tcp_discard_acked(Netstack *s, Flow *f, bool all) {
         TcpFlow *t = &f->tcp;
         uint32_t acked = seq_min(t->snd_una, tcp_data_end(t)) - t->discarded;
-        uint32_t least = all ? 1 : t->host_readable ? TCP_DISCARD_BULK : TCP_DISCARD_MIN;
-        if ((int32_t) acked < (int32_t) least)
+        if ((int32_t) acked <= 0 || (!all && acked < discard_threshold(f)))
                 return;
         ssize_t n = s->ops->discard(s->userdata, f->fd, acked);
-        if (n > 0)
+        if (n > 0) {
                 t->discarded += (uint32_t) n;
+                t->discard_rest = t->discarded != tcp_data_end(t);
+        }
 }
 
 /* ---- a device that was full ---- */

@@ -13,7 +13,8 @@
 #define TCP_PEEK_MAX (256 * 1024)          /* bytes taken from a socket by one system call */
 #define TCP_PEEK_FRAMES_MAX 16
 #define TCP_DISCARD_MIN (16 * 1024)        /* acknowledged bytes left in the host's queue before they are discarded, idle */
-#define TCP_DISCARD_BULK (256 * 1024)      /* the same while more is coming */
+#define TCP_DISCARD_BULK_MIN (32 * 1024)   /* the same while more is readable: at first, and when the flow has grown */
+#define TCP_DISCARD_BULK (256 * 1024)
 #define TCP_RTO_INITIAL USEC_PER_SEC       /* RFC 6298 2.1 */
 #define TCP_RTO_MIN (200 * USEC_PER_MSEC)  /* as Linux: 1 s is far too long on a link of microseconds */
 #define TCP_RTO_MAX (60 * USEC_PER_SEC)
