@@ -265,12 +265,12 @@ static Flow *ping_flow(Netstack *s, const Packet *p, uint16_t id) {
         return f;
 }
 
-static void icmp_echo_out(Netstack *s, Packet *p, const struct icmphdr *h) {
+static void icmp_echo_out(Netstack *s, Packet *p, uint16_t id) {
         Endpoint dst;
         if (!ip_route_or_refuse(s, p, 0, &dst))
                 return;
 
-        Flow *f = ping_flow(s, p, ntohs(h->un.echo.id));
+        Flow *f = ping_flow(s, p, id);
         if (!f)
                 return;
 
@@ -293,21 +293,21 @@ static void icmp_echo_out(Netstack *s, Packet *p, const struct icmphdr *h) {
 }
 
 void icmp4_input(Netstack *s, Packet *p) {
-        struct icmphdr store;
-        const struct icmphdr *h = iovcur_peek(&p->l4, &store, sizeof(store));
+        IovCur cur = p->l4;
+        struct icmphdr h;
 
-        if (!h)
+        if (!iovcur_copy(&cur, &h, sizeof(h)))
                 return netstack_drop(s, DROP_ICMP_MALFORMED);
         /* The kernel leaves no ICMP checksum open, so none is taken on trust. */
         if (checksum_fold(checksum_add_iov(p->l4.iov, p->l4.n_iov, p->l4.off, iovcur_left(&p->l4), 0)) != 0xffff)
                 return netstack_drop(s, DROP_ICMP_MALFORMED);
-        if (h->type != ICMP_ECHO || h->code != 0)
+        if (h.type != ICMP_ECHO || h.code != 0)
                 return netstack_drop(s, DROP_ICMP_TYPE);
 
         if (netstack_is_ours(s, &p->dst))
                 icmp_echo_reply(s, p);
         else
-                icmp_echo_out(s, p, h);
+                icmp_echo_out(s, p, ntohs(h.un.echo.id));
 }
 
 /* An echo reply of @len bytes at @l4 in reserved room: back under the guest's id. */

@@ -30,11 +30,11 @@ bool ip_is_group(const Netstack *s, const IpAddr *a) {
 
 /* A client without an address may say one thing: DHCP's (RFC 2131 4.1). */
 static bool is_dhcp_request(const Packet *p) {
-        struct udphdr store;
-        const struct udphdr *udp = iovcur_peek(&p->l4, &store, sizeof(store));
+        IovCur cur = p->l4;
+        uint16_t sport, dport;
 
-        return p->proto == IPPROTO_UDP && udp && udp->uh_sport == htons(DHCP_CLIENT_PORT) &&
-               udp->uh_dport == htons(DHCP_SERVER_PORT);
+        return p->proto == IPPROTO_UDP && iovcur_be16(&cur, &sport) && iovcur_be16(&cur, &dport) && sport == DHCP_CLIENT_PORT &&
+               dport == DHCP_SERVER_PORT;
 }
 
 static bool source_is_valid(const Netstack *s, const Packet *p) {
@@ -107,8 +107,8 @@ static bool ip4_parse(Netstack *s, const struct iphdr *h, const IovCur *at_heade
 }
 
 void ip4_input(Netstack *s, const Frame *frame, const MacAddr *src_mac, const MacAddr *dst_mac, IovCur *payload) {
-        struct iphdr store;
-        const struct iphdr *h = iovcur_peek(payload, &store, sizeof(store));
+        IovCur cur = *payload;
+        struct iphdr h; /* a copy: behind 14 bytes of Ethernet it is not aligned */
         Packet p = {
                 .src_mac = *src_mac,
                 .dst_mac = *dst_mac,
@@ -118,18 +118,18 @@ void ip4_input(Netstack *s, const Frame *frame, const MacAddr *src_mac, const Ma
                 .gso_size = le16toh(frame->hdr.gso_size),
         };
 
-        if (!h)
+        if (!iovcur_copy(&cur, &h, sizeof(h)))
                 return netstack_drop(s, DROP_IP_MALFORMED);
-        if (!ip4_parse(s, h, payload, &p))
+        if (!ip4_parse(s, &h, payload, &p))
                 return;
 
-        uint16_t frag = ntohs(h->frag_off);
+        uint16_t frag = ntohs(h.frag_off);
         bool more = frag & IP_MF, has_address = ip_v4(&p.src) != INADDR_ANY;
         uint32_t off = (frag & IP_OFFMASK) * 8u;
 
         if (!source_is_valid(s, &p) || (!has_address && (more || off > 0)))
                 return netstack_drop(s, DROP_IP_SOURCE);
-        if ((more || off > 0) && !fragments_input(s->fragments, &p, h, off, more))
+        if ((more || off > 0) && !fragments_input(s->fragments, &p, &h, off, more))
                 return;
 
         if (has_address)

@@ -110,7 +110,8 @@ static bool udp_target(Netstack *s, const UdpSource *from, const HostMsg *m, Udp
         } else {
                 IpAddr src = netstack_source_in(s, &m->peer.addr);
 
-                if (!udp_peer_is_known(f, &src)) {
+                /* The second: nobody outside has an address of the subnet, so none passes for the host. */
+                if (!udp_peer_is_known(f, &src) || prefix_contains(&s->config.subnet, &m->peer.addr)) {
                         netstack_drop(s, DROP_UDP_FILTERED);
                         return false;
                 }

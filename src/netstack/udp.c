@@ -428,16 +428,17 @@ static void udp_input_outside(Netstack *s, const Packet *p, uint16_t sport, uint
 
 /* Reads the header at p->l4 and trims to what it says. False (counted) when it lies. */
 static bool udp_parse(Netstack *s, Packet *p, uint16_t *ret_sport, uint16_t *ret_dport) {
-        struct udphdr store;
-        const struct udphdr *h = iovcur_peek(&p->l4, &store, sizeof(store));
-        /* A run of datagrams has one header, and what its length says is the sender's affair. */
-        size_t len = !h ? 0 : p->gso_type == VIRTIO_NET_HDR_GSO_UDP_L4 ? iovcur_left(&p->l4) : ntohs(h->uh_ulen);
+        IovCur cur = p->l4;
+        struct udphdr h = {};
+        size_t len = 0;
 
-        if (len < sizeof(*h) || !iovcur_trim(&p->l4, len) || h->uh_dport == 0) {
+        if (iovcur_copy(&cur, &h, sizeof(h))) /* a run of datagrams has one header: what its length says is the sender's affair */
+                len = p->gso_type == VIRTIO_NET_HDR_GSO_UDP_L4 ? iovcur_left(&p->l4) : ntohs(h.uh_ulen);
+        if (len < sizeof(h) || !iovcur_trim(&p->l4, len) || h.uh_dport == 0) {
                 netstack_drop(s, DROP_UDP_MALFORMED);
                 return false;
         }
-        if (!p->csum_ok && h->uh_sum != 0) {
+        if (!p->csum_ok && h.uh_sum != 0) {
                 uint32_t sum = checksum_pseudo(&p->src, &p->dst, IPPROTO_UDP, (uint32_t) len);
 
                 if (checksum_fold(checksum_add_iov(p->l4.iov, p->l4.n_iov, p->l4.off, len, sum)) != 0xffff) {
@@ -445,8 +446,8 @@ static bool udp_parse(Netstack *s, Packet *p, uint16_t *ret_sport, uint16_t *ret
                         return false;
                 }
         }
-        *ret_sport = ntohs(h->uh_sport);
-        *ret_dport = ntohs(h->uh_dport);
+        *ret_sport = ntohs(h.uh_sport);
+        *ret_dport = ntohs(h.uh_dport);
         return true;
 }
 

@@ -1,0 +1,709 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* UDP: mappings and who may answer, batches both ways, runs of datagrams, errors, ages, limits, forwards. */
+
+#include <errno.h>
+#include <netinet/ip.h>
+#include <netinet/ip_icmp.h>
+
+#include "netstack/flow.h"
+#include "netstack/netstack-private.h"
+#include "netstack/udp.h"
+#include "packet.h"
+
+static void send_udp(FakeHost *h, const char *dst, uint16_t sport, uint16_t dport, const char *text) {
+        Packet4 p = packet4(dst, dport);
+
+        p.sport = sport;
+        packet_send(h, packet_udp(&p, text, strlen(text)));
+}
+
+static void push(FakeHost *h, FakeSocket *k, const char *from, const char *text) {
+        Endpoint e = fake_endpoint(from);
+
+        fake_dgram_push(h, k, &e, text, strlen(text));
+}
+
+static void expect_udp(FakeHost *h, const char *src, uint16_t dport, const void *payload, size_t len) {
+        g_autoptr(FakeFrame) f = NULL;
+        Endpoint e = fake_endpoint(src);
+        Parsed p = packet_take(h, &f);
+
+        g_assert_cmpuint(p.proto, ==, IPPROTO_UDP);
+        g_assert_true(ip_equal(&p.src, &e.addr));
+        g_assert_cmpuint(p.sport, ==, e.port);
+        g_assert_cmpuint(p.dport, ==, dport);
+        g_assert_cmpmem(p.payload, p.payload_len, payload, len);
+        g_assert_cmpuint(p.hdr.flags, ==, VIRTIO_NET_HDR_F_NEEDS_CSUM);
+}
+
+static uint8_t *pattern(size_t len, unsigned seed) {
+        uint8_t *b = g_malloc(len + 1);
+
+        for (size_t i = 0; i < len; i++)
+                b[i] = (uint8_t) (i * 13 + i / 256 * 7 + seed);
+        return b;
+}
+
+/* ---- mappings ---- */
+
+static void test_mapping(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+
+        send_udp(h, "8.8.8.8", 40000, 1000, "one");
+        send_udp(h, "9.9.9.9", 40000, 2000, "two");
+        send_udp(h, "192.168.127.254", 40000, 3000, "host");
+        g_assert_cmpuint(h->n_opened[FAKE_UDP], ==, 1); /* endpoint-independent (RFC 4787 REQ-1) */
+        FakeSocket *k = fake_last_socket(h, FAKE_UDP);
+        Endpoint expect[] = { fake_endpoint("8.8.8.8:1000"), fake_endpoint("9.9.9.9:2000"), fake_endpoint("127.0.0.1:3000") };
+        for (unsigned i = 0; i < 3; i++)
+                g_assert_true(endpoint_equal(&fake_sent(k, i)->peer, &expect[i]));
+        g_assert_cmpmem(fake_sent(k, 1)->data, fake_sent(k, 1)->len, "two", 3);
+
+        push(h, k, "9.9.9.9:2000", "answer");
+        push(h, k, "8.8.8.8:1234", "another port"); /* filtered by address alone (REQ-8) */
+        push(h, k, "6.6.6.6:2000", "a stranger");
+        push(h, k, "127.0.0.1:3000", "from the host");
+        push(h, k, "192.168.127.254:3000", "from outside, under the host's address");
+        fake_run(h);
+        expect_udp(h, "9.9.9.9:2000", 40000, "answer", 6);
+        expect_udp(h, "8.8.8.8:1234", 40000, "another port", 12);
+        expect_udp(h, "192.168.127.254:3000", 40000, "from the host", 13);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+        g_assert_cmpuint(fake_drops(h, DROP_UDP_FILTERED), ==, 2);
+
+        send_udp(h, "8.8.8.8", 40001, 1000, "another guest port");
+        g_assert_cmpuint(h->n_opened[FAKE_UDP], ==, 2);
+}
+
+static void test_peers_limit(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        char text[64];
+
+        for (unsigned i = 0; i <= UDP_PEERS_MAX; i++) {
+                g_snprintf(text, sizeof(text), "8.8.8.%u", i + 1);
+                send_udp(h, text, 40000, 9, "x");
+        }
+        FakeSocket *k = fake_last_socket(h, FAKE_UDP);
+        for (unsigned i = 0; i <= UDP_PEERS_MAX; i++) {
+                g_snprintf(text, sizeof(text), "8.8.8.%u:9", i + 1);
+                push(h, k, text, "y");
+        }
+        fake_run(h);
+        g_assert_cmpuint(fake_n_frames(h), ==, UDP_PEERS_MAX); /* the oldest is forgotten */
+        g_assert_cmpuint(fake_drops(h, DROP_UDP_FILTERED), ==, 1);
+        expect_udp(h, "8.8.8.2:9", 40000, "y", 1);
+}
+
+static void test_ages(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+
+        send_udp(h, "8.8.8.8", 1, 53, "a question");
+        send_udp(h, "8.8.8.8", 2, 9, "never answered");
+        send_udp(h, "8.8.8.8", 3, 9, "answered");
+        push(h, fake_last_socket(h, FAKE_UDP), "8.8.8.8:9", "yes");
+        send_udp(h, "8.8.8.8", 4, 53, "a question ...");
+        send_udp(h, "8.8.8.8", 4, 9, "... and more");
+        fake_run(h);
+        g_assert_cmpuint(h->n_open, ==, 4);
+
+        fake_advance(h, UDP_TIMEOUT_DNS_USEC - 1);
+        g_assert_cmpuint(h->n_open, ==, 4);
+        fake_advance(h, 1);
+        g_assert_cmpuint(h->n_open, ==, 3);
+        fake_advance(h, UDP_TIMEOUT_ONESHOT_USEC - UDP_TIMEOUT_DNS_USEC);
+        g_assert_cmpuint(h->n_open, ==, 1);
+        fake_advance(h, UDP_TIMEOUT_USEC - UDP_TIMEOUT_ONESHOT_USEC - 1);
+        g_assert_cmpuint(h->n_open, ==, 1);
+        send_udp(h, "8.8.8.8", 3, 9, "still here"); /* refreshed */
+        fake_advance(h, UDP_TIMEOUT_USEC - 1);
+        g_assert_cmpuint(h->n_open, ==, 1);
+        fake_advance(h, 1);
+        g_assert_cmpuint(h->n_open, ==, 0);
+        g_assert_cmpuint(flow_count(h->stack->flows, FLOW_UDP), ==, 0);
+}
+
+/* ---- headers ---- */
+
+static void test_malformed(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Packet4 p = packet4("8.8.8.8", 9);
+        uint64_t n = 0;
+
+        for (size_t len = 0; len < 8; len++) {
+                packet_send(h, packet_ip(&p, IPPROTO_UDP, "\x9c\x40\0\x09\0\x08\0\0", len));
+                g_assert_cmpuint(fake_drops(h, DROP_UDP_MALFORMED), ==, ++n);
+        }
+        static const uint16_t lengths[] = { 0, 1, 7, 19, 100, 0xffff };
+        for (unsigned i = 0; i < ELEMENTSOF(lengths); i++) {
+                GByteArray *b = packet_udp(&p, "0123456789", 10);
+
+                b->data[ETH_HEADER_LEN + 24] = (uint8_t) (lengths[i] >> 8);
+                b->data[ETH_HEADER_LEN + 25] = (uint8_t) lengths[i];
+                packet_send(h, b);
+                g_assert_cmpuint(fake_drops(h, DROP_UDP_MALFORMED), ==, ++n);
+        }
+        p.dport = 0;
+        packet_send(h, packet_udp(&p, "x", 1));
+        g_assert_cmpuint(fake_drops(h, DROP_UDP_MALFORMED), ==, ++n);
+        p.dport = 9;
+
+        GByteArray *b = packet_udp(&p, "0123456789", 10);
+        b->data[b->len - 1] ^= 1;
+        packet_send(h, b);
+        g_assert_cmpuint(fake_drops(h, DROP_CHECKSUM), ==, 1);
+        g_assert_cmpuint(h->sockets->len, ==, 0);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+
+        /* no checksum at all is allowed (RFC 768), and one left open by the guest is not looked at */
+        b = packet_udp(&p, "none", 4);
+        b->data[ETH_HEADER_LEN + 26] = b->data[ETH_HEADER_LEN + 27] = 0;
+        packet_send(h, b);
+        b = packet_udp(&p, "open", 4);
+        b->data[ETH_HEADER_LEN + 26] ^= 0x55;
+        struct virtio_net_hdr_v1 hdr = { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = htole16(34), .csum_offset = htole16(6) };
+        fake_input_hdr(h, &hdr, b->data, b->len);
+        g_byte_array_unref(b);
+
+        /* shorter by its own account than the packet: the rest is no payload */
+        b = packet_udp(&p, "shorter", 7);
+        b->data[ETH_HEADER_LEN + 25] = 8 + 5;
+        packet_fix(b->data, b->len);
+        packet_send(h, b);
+        FakeSocket *k = fake_last_socket(h, FAKE_UDP);
+        g_assert_cmpuint(k->sent->len, ==, 3);
+        g_assert_cmpmem(fake_sent(k, 2)->data, fake_sent(k, 2)->len, "short", 5);
+        packet_send(h, packet_udp(&p, NULL, 0)); /* empty is a datagram as well */
+        g_assert_cmpuint(fake_sent(k, 3)->len, ==, 0);
+}
+
+/* ---- batches out ---- */
+
+typedef struct Batch {
+        GByteArray *b[FRAME_BATCH_MAX];
+        struct iovec iov[FRAME_BATCH_MAX];
+        Frame frames[FRAME_BATCH_MAX];
+        unsigned n;
+} Batch;
+
+static void batch_add(Batch *t, GByteArray *b) {
+        t->b[t->n] = b;
+        t->iov[t->n] = (struct iovec){ b->data, b->len };
+        t->frames[t->n] = (Frame){ .iov = &t->iov[t->n], .n_iov = 1, .len = b->len };
+        t->n++;
+}
+
+static void batch_send(FakeHost *h, Batch *t) {
+        fake_input_batch(h, t->frames, t->n);
+        for (unsigned i = 0; i < t->n; i++)
+                g_byte_array_unref(t->b[i]);
+        t->n = 0;
+}
+
+static void test_batch_out(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        g_autofree Batch *t = g_new0(Batch, 1);
+
+        for (unsigned i = 0; i < FRAME_BATCH_MAX; i++) {
+                Packet4 p = packet4(i % 2 ? "8.8.8.8" : "9.9.9.9", 9);
+
+                p.sport = (uint16_t) (1000 + i % 3);
+                batch_add(t, packet_udp(&p, &i, sizeof(i)));
+        }
+        batch_send(h, t);
+        g_assert_cmpuint(h->sockets->len, ==, 3);
+        unsigned n = 0;
+        for (unsigned s = 0; s < 3; s++) {
+                FakeSocket *k = fake_socket(h, FAKE_FD_FIRST + (int) s);
+                unsigned last = 0;
+
+                g_assert_cmpuint(k->n_sends, ==, 1); /* whatever the destinations */
+                for (unsigned i = 0; i < k->sent->len; i++, n++) {
+                        unsigned value;
+
+                        memcpy(&value, fake_sent(k, i)->data, sizeof(value));
+                        g_assert_cmpuint(value % 3, ==, s);
+                        g_assert_true(i == 0 || value > last); /* in order */
+                        last = value;
+                }
+        }
+        g_assert_cmpuint(n, ==, FRAME_BATCH_MAX);
+}
+
+static void test_send_errors(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        g_autofree Batch *t = g_new0(Batch, 1);
+        Packet4 p = packet4("8.8.8.8", 9);
+
+        packet_send(h, packet_udp(&p, "x", 1));
+        FakeSocket *k = fake_last_socket(h, FAKE_UDP);
+        k->send_room_msgs = 2; /* a full socket takes what it can */
+        for (unsigned i = 0; i < 5; i++)
+                batch_add(t, packet_udp(&p, "y", 1));
+        batch_send(h, t);
+        g_assert_cmpuint(k->sent->len, ==, 3);
+        g_assert_cmpuint(fake_drops(h, DROP_UDP_SEND), ==, 3);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+        k->send_room_msgs = UINT_MAX;
+
+        static const struct {
+                int error, code;
+        } table[] = {
+                { -ENETUNREACH, ICMP_NET_UNREACH }, { -EHOSTUNREACH, ICMP_HOST_UNREACH }, { -EACCES, ICMP_PKT_FILTERED },
+                { -EPERM, ICMP_PKT_FILTERED }, { -ECONNREFUSED, ICMP_PORT_UNREACH }, { -EMSGSIZE, ICMP_FRAG_NEEDED }, { -EINVAL, -1 },
+        };
+        for (unsigned i = 0; i < ELEMENTSOF(table); i++) {
+                k->send_error = table[i].error;
+                packet_send(h, packet_udp(&p, "x", 1));
+                if (table[i].code >= 0)
+                        packet_expect_icmp(h, ICMP_DEST_UNREACH, (uint8_t) table[i].code, "192.168.127.1", "8.8.8.8", IPPROTO_UDP);
+                g_assert_cmpuint(fake_n_frames(h), ==, 0);
+                g_assert_cmpuint(fake_drops(h, DROP_UDP_SEND), ==, 4 + i);
+        }
+}
+
+static void test_runs_out(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        static const struct {
+                size_t len;
+                uint16_t gso;
+                unsigned msgs;
+        } table[] = { { 14000, 1400, 1 }, { 14001, 1400, 1 }, { 1400, 1400, 1 }, { 64 * 1000, 1000, 1 }, { 64 * 1000 + 1, 1000, 2 }, { 65000, 100, 11 } };
+
+        for (unsigned i = 0; i < ELEMENTSOF(table); i++) {
+                g_autofree uint8_t *payload = pattern(table[i].len, i);
+                Packet4 p = packet4("8.8.8.8", 9);
+                g_autoptr(GByteArray) b = NULL, all = g_byte_array_new();
+                struct virtio_net_hdr_v1 hdr = {
+                        .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .gso_type = VIRTIO_NET_HDR_GSO_UDP_L4, .gso_size = htole16(table[i].gso),
+                        .csum_start = htole16(34), .csum_offset = htole16(6), .hdr_len = htole16(42),
+                };
+
+                p.sport = (uint16_t) (2000 + i);
+                b = packet_udp(&p, payload, table[i].len);
+                fake_input_hdr(h, &hdr, b->data, b->len);
+                FakeSocket *k = fake_last_socket(h, FAKE_UDP);
+                g_assert_cmpuint(k->sent->len, ==, table[i].msgs);
+                g_assert_cmpuint(k->n_sends, ==, 1);
+                for (unsigned j = 0; j < k->sent->len; j++) {
+                        const FakeDgram *d = fake_sent(k, j);
+
+                        g_assert_cmpuint(d->gso_size, ==, d->len > table[i].gso ? table[i].gso : 0);
+                        g_byte_array_append(all, d->data, (guint) d->len);
+                }
+                g_assert_cmpmem(all->data, all->len, payload, table[i].len);
+        }
+}
+
+/* ---- from host sockets ---- */
+
+/* Takes frames and puts what was cut together again; the next datagram's bytes. */
+static GByteArray *take_datagram(FakeHost *h) {
+        GByteArray *all = g_byte_array_new();
+        g_autoptr(FakeFrame) f = NULL;
+
+        for (;;) {
+                Parsed p = packet_take(h, &f);
+
+                g_assert_cmpuint(p.ip_len, <=, h->port.mtu);
+                if (p.ip_frag == 0)
+                        g_byte_array_append(all, p.payload, (guint) p.payload_len);
+                else {
+                        g_assert_cmpuint((p.ip_frag & IP_OFFMASK) * 8u, ==, all->len);
+                        g_byte_array_append(all, p.l4, (guint) p.l4_len);
+                }
+                if (!(p.ip_frag & IP_MF)) {
+                        if (p.ip_frag != 0)
+                                g_byte_array_remove_range(all, 0, 8);
+                        return all;
+                }
+        }
+}
+
+static void receive_lengths(uint32_t mtu, const size_t *lengths, unsigned n) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Endpoint from = fake_endpoint("8.8.8.8:9");
+
+        h->port.mtu = mtu;
+        send_udp(h, "8.8.8.8", 40000, 9, "x");
+        FakeSocket *k = fake_last_socket(h, FAKE_UDP);
+        for (unsigned i = 0; i < n; i++) {
+                g_autofree uint8_t *payload = pattern(lengths[i], i);
+
+                fake_dgram_push(h, k, &from, payload, lengths[i]);
+        }
+        fake_advance(h, USEC_PER_MSEC);
+        for (unsigned i = 0; i < n; i++) {
+                g_autofree uint8_t *payload = pattern(lengths[i], i);
+                g_autoptr(GByteArray) b = take_datagram(h);
+
+                g_assert_cmpmem(b->data, b->len, payload, lengths[i]);
+        }
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+        g_assert_cmpuint(fake_drops_total(h), ==, 0);
+}
+
+static void test_receive_lengths(void) {
+        static const uint32_t mtus[] = { 576, 1500, 9000, 65520, 65535 };
+        static const size_t edges[] = {
+                0, 1, 1471, 1472, 1473, 2047, 2048, 2049, 0, 3000, 65507, 100, 65507, 65506, 1, 2048, 40000, 1472, 1473, 10, 9000,
+        };
+        size_t lengths[700];
+        g_autoptr(GRand) rand = g_rand_new_with_seed(7);
+
+        for (unsigned m = 0; m < ELEMENTSOF(mtus); m++) {
+                receive_lengths(mtus[m], edges, ELEMENTSOF(edges));
+                for (unsigned round = 0; round < 6; round++) {
+                        unsigned n = (unsigned) g_rand_int_range(rand, 1, round == 0 ? 700 : 80);
+
+                        for (unsigned i = 0; i < n; i++)
+                                lengths[i] = (size_t) (g_rand_int_range(rand, 0, 4) == 0 && round > 0 ? g_rand_int_range(rand, 0, 65508)
+                                                                                                      : g_rand_int_range(rand, 0, 1500));
+                        receive_lengths(mtus[m], lengths, n);
+                }
+        }
+}
+
+static void test_receive_batch(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+
+        send_udp(h, "8.8.8.8", 40000, 9, "x");
+        FakeSocket *k = fake_last_socket(h, FAKE_UDP);
+        for (unsigned i = 0; i < 2 * UDP_RECV_BATCH; i++)
+                push(h, k, "8.8.8.8:9", "y");
+        fake_run(h);
+        g_assert_cmpuint(fake_n_frames(h), ==, 2 * UDP_RECV_BATCH);
+        g_assert_cmpuint(k->n_recvs, ==, 3);      /* two full ones, one that finds nothing */
+        g_assert_cmpuint(h->n_outputs, ==, 1);    /* FRAME_BATCH_MAX frames at a time */
+}
+
+static void test_runs_in(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        g_autoptr(FakeFrame) f = NULL;
+        g_autofree uint8_t *payload = pattern(60000, 1);
+        Endpoint from = fake_endpoint("8.8.8.8:9");
+
+        send_udp(h, "8.8.8.8", 40000, 9, "x");
+        FakeSocket *k = fake_last_socket(h, FAKE_UDP);
+        for (unsigned i = 0; i < 3; i++) { /* the first is more than the small rooms hold, the others are expected */
+                fake_dgram_push_gso(h, k, &from, payload, 60000, 1400);
+                fake_run(h);
+                Parsed p = packet_take(h, &f);
+                g_assert_cmpuint(p.hdr.gso_type, ==, VIRTIO_NET_HDR_GSO_UDP_L4);
+                g_assert_cmpuint(le16toh(p.hdr.gso_size), ==, 1400);
+                g_assert_cmpuint(le16toh(p.hdr.hdr_len), ==, 42);
+                g_assert_cmpmem(p.payload, p.payload_len, payload, 60000);
+        }
+        fake_dgram_push_gso(h, k, &from, payload, 1400, 1400); /* one is no run */
+        fake_run(h);
+        g_assert_cmpuint(packet_take(h, &f).hdr.gso_type, ==, VIRTIO_NET_HDR_GSO_NONE);
+
+        fake_dgram_push_gso(h, k, &from, payload, 10001, 5000); /* each too long for the link: one by one, in pieces */
+        fake_run(h);
+        size_t off = 0;
+        while (fake_n_frames(h) > 0) {
+                g_autoptr(GByteArray) b = take_datagram(h);
+
+                g_assert_cmpmem(b->data, b->len, payload + off, MIN((size_t) 5000, 10001 - off));
+                off += b->len;
+        }
+        g_assert_cmpuint(off, ==, 10001);
+}
+
+/* ---- errors ---- */
+
+static void test_errors(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        g_autoptr(FakeFrame) f = NULL;
+
+        send_udp(h, "8.8.8.8", 40000, 9, "hello");
+        FakeSocket *k = fake_last_socket(h, FAKE_UDP);
+        HostError e = {
+                .peer = fake_endpoint("8.8.8.8:9"), .offender = fake_ip("8.8.8.8"), .error = ECONNREFUSED,
+                .icmp_type = ICMP_DEST_UNREACH, .icmp_code = ICMP_PORT_UNREACH, .payload = "hello", .payload_len = 5,
+        };
+        fake_dgram_push_error(h, k, &e);
+        fake_run(h);
+        Parsed p = packet_take(h, &f);
+        g_assert_true(ip_equal(&p.src, &e.offender));
+        g_assert_cmpuint(p.icmp_code, ==, ICMP_PORT_UNREACH);
+        g_assert_cmpuint(p.payload[20] << 8 | p.payload[21], ==, 40000); /* the guest's port, not the host socket's */
+        g_assert_cmpuint(p.payload[22] << 8 | p.payload[23], ==, 9);
+        g_assert_cmpuint(p.payload[24] << 8 | p.payload[25], ==, 13);
+        g_assert_cmpmem(p.payload + 28, p.payload_len - 28, "hello", 5);
+
+        e.offender = fake_ip("10.0.0.9");
+        e.icmp_code = ICMP_FRAG_NEEDED;
+        e.mtu = 1400;
+        fake_dgram_push_error(h, k, &e);
+        e.icmp_type = ICMP_TIME_EXCEEDED;
+        e.icmp_code = ICMP_EXC_TTL;
+        fake_dgram_push_error(h, k, &e);
+        fake_run(h);
+        g_assert_cmpuint(packet_take(h, &f).next_mtu, ==, 1400);
+        packet_expect_icmp(h, ICMP_TIME_EXCEEDED, ICMP_EXC_TTL, "10.0.0.9", "8.8.8.8", IPPROTO_UDP);
+
+        e.icmp_type = ICMP_REDIRECT; /* none of the guest's business */
+        fake_dgram_push_error(h, k, &e);
+        e.icmp_type = ICMP_DEST_UNREACH;
+        e.peer = fake_endpoint("6.6.6.6:9"); /* nobody the guest spoke to */
+        fake_dgram_push_error(h, k, &e);
+        fake_run(h);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+
+        /* an error at the host's loopback comes from the host address */
+        send_udp(h, "192.168.127.254", 40000, 9, "hello");
+        e.peer = fake_endpoint("127.0.0.1:9");
+        e.offender = fake_ip("127.0.0.1");
+        e.icmp_code = ICMP_PORT_UNREACH;
+        fake_dgram_push_error(h, k, &e);
+        fake_run(h);
+        packet_expect_icmp(h, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, "192.168.127.254", "192.168.127.254", IPPROTO_UDP);
+}
+
+static void test_no_socket(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+
+        h->open_error = -EMFILE;
+        send_udp(h, "8.8.8.8", 40000, 9, "x");
+        g_assert_cmpuint(fake_drops(h, DROP_UDP_NO_SOCKET), ==, 1);
+        g_assert_cmpuint(flow_count(h->stack->flows, FLOW_UDP), ==, 0);
+        h->open_error = 0;
+        send_udp(h, "8.8.8.8", 40000, 9, "x");
+        g_assert_cmpuint(fake_last_socket(h, FAKE_UDP)->sent->len, ==, 1);
+}
+
+/* ---- limits ---- */
+
+static void test_all_ports(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        unsigned share = NETSTACK_UDP_FLOWS_MAX - NETSTACK_UDP_FLOWS_MAX / 8;
+
+        for (unsigned port = 1; port <= 65535; port++) {
+                Packet4 p = packet4("8.8.8.8", 9);
+
+                p.sport = (uint16_t) port;
+                packet_send(h, packet_udp(&p, "x", 1));
+                if (port % 16384 == 0) /* some time passes */
+                        h->now += USEC_PER_SEC;
+        }
+        g_assert_cmpuint(h->n_open, ==, share);
+        g_assert_cmpuint(fake_drops(h, DROP_UDP_FLOW_LIMIT), >=, 65535 - share - 10);
+
+        /* another guest is served as if nothing were */
+        Packet4 p = packet4("8.8.8.8", 9);
+        p.src = fake_ip("192.168.127.3");
+        p.src_mac.b[5] = 3;
+        for (unsigned port = 1; port <= 1000; port++) {
+                p.sport = (uint16_t) port;
+                packet_send(h, packet_udp(&p, "x", 1));
+        }
+        g_assert_cmpuint(h->n_open, ==, share + 1000);
+
+        /* and what the first one speaks over goes on */
+        uint64_t before = fake_drops_total(h);
+        send_udp(h, "8.8.8.8", 5000, 9, "still here");
+        g_assert_cmpuint(fake_drops_total(h), ==, before);
+
+        fake_advance(h, UDP_TIMEOUT_ONESHOT_USEC);
+        g_assert_cmpuint(h->n_open, ==, 0);
+}
+
+static void few_flows(NetstackConfig *c) {
+        c->limits.udp_flows = 8;
+}
+
+static void test_evict(void) {
+        g_autoptr(FakeHost) h = fake_host_new(few_flows);
+
+        for (uint16_t i = 1; i <= 7; i++) {
+                send_udp(h, "8.8.8.8", i, 9, "x");
+                h->now += USEC_PER_SEC;
+        }
+        send_udp(h, "8.8.8.8", 1, 9, "again");
+        g_assert_cmpuint(h->n_open, ==, 7);
+
+        /* a guest at its share loses its own quietest: port 2 */
+        send_udp(h, "8.8.8.8", 100, 9, "new");
+        g_assert_cmpuint(h->n_open, ==, 7);
+        g_assert_true(fake_socket(h, FAKE_FD_FIRST)->open);
+        g_assert_false(fake_socket(h, FAKE_FD_FIRST + 1)->open);
+        g_assert_cmpuint(fake_drops(h, DROP_UDP_FLOW_LIMIT), ==, 0);
+
+        /* not at every packet */
+        for (uint16_t i = 200; i < 300; i++)
+                send_udp(h, "8.8.8.8", i, 9, "new");
+        g_assert_cmpuint(fake_drops(h, DROP_UDP_FLOW_LIMIT), ==, 100);
+        h->now += USEC_PER_SEC;
+        send_udp(h, "8.8.8.8", 300, 9, "new");
+        g_assert_cmpuint(fake_drops(h, DROP_UDP_FLOW_LIMIT), ==, 100);
+
+        /* evicted and used in one batch: nothing is sent by a socket that is closed */
+        g_autofree Batch *t = g_new0(Batch, 1);
+        Packet4 p = packet4("8.8.8.8", 9);
+        h->now += USEC_PER_SEC;
+        for (uint16_t i = 400; i < 420; i++) {
+                p.sport = i;
+                batch_add(t, packet_udp(&p, "x", 1));
+                p.sport = 3;
+                batch_add(t, packet_udp(&p, "x", 1));
+        }
+        batch_send(h, t);
+        g_assert_cmpuint(h->n_open, ==, 7);
+}
+
+/* ---- services and unserved ports ---- */
+
+static void test_gateway_ports(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+
+        send_udp(h, "192.168.127.1", 40000, 9, "x");
+        packet_expect_icmp(h, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, "192.168.127.1", "192.168.127.1", IPPROTO_UDP);
+        g_assert_cmpuint(fake_drops(h, DROP_UDP_PORT_UNSERVED), ==, 1);
+        send_udp(h, "192.168.127.1", 40000, 53, "no query");
+        g_assert_cmpuint(fake_drops(h, DROP_DNS_MALFORMED), ==, 1);
+        send_udp(h, "192.168.127.1", 68, 67, "no request");
+        send_udp(h, "255.255.255.255", 68, 67, "no request");
+        send_udp(h, "192.168.127.255", 68, 67, "no request");
+        g_assert_cmpuint(fake_drops(h, DROP_DHCP_MALFORMED), ==, 3);
+        send_udp(h, "224.0.0.1", 68, 67, "no request");
+        send_udp(h, "255.255.255.255", 40000, 53, "x");
+        g_assert_cmpuint(fake_drops(h, DROP_IP_DESTINATION), ==, 2);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+        g_assert_cmpuint(h->sockets->len, ==, 0);
+}
+
+/* ---- forwards ---- */
+
+static FakeSocket *add_forward(FakeHost *h, uint32_t id, ForwardSource source) {
+        Endpoint local = fake_endpoint("0.0.0.0:5353");
+        ForwardConfig c = { .id = id, .proto = IPPROTO_UDP, .local = local, .remote = fake_endpoint("192.168.127.2:53"), .source = source };
+        int fd = fake_udp_bound(h, &local);
+
+        g_assert_cmpint(netstack_forward_add(h->stack, &c, fd), ==, 0);
+        send_udp(h, "192.168.127.1", 1, 9, "learn me");
+        fake_clear_frames(h);
+        return fake_socket(h, fd);
+}
+
+static void test_forward(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        FakeSocket *k = add_forward(h, 1, FORWARD_SOURCE_CLIENT);
+        ForwardStats stats;
+
+        push(h, k, "7.7.7.7:777", "question");
+        push(h, k, "127.0.0.1:888", "from the host");
+        push(h, k, "127.0.0.2:888", "and again, in other clothes");
+        fake_run(h);
+        expect_udp(h, "7.7.7.7:777", 53, "question", 8);
+        expect_udp(h, "192.168.127.1:888", 53, "from the host", 13);
+        expect_udp(h, "192.168.127.1:4987", 53, "and again, in other clothes", 27); /* the port was taken */
+
+        send_udp(h, "7.7.7.7", 53, 777, "answer");
+        send_udp(h, "192.168.127.1", 53, 4987, "to the second");
+        send_udp(h, "192.168.127.1", 53, 888, "to the first");
+        Endpoint to[] = { fake_endpoint("7.7.7.7:777"), fake_endpoint("127.0.0.2:888"), fake_endpoint("127.0.0.1:888") };
+        for (unsigned i = 0; i < 3; i++)
+                g_assert_true(endpoint_equal(&fake_sent(k, i)->peer, &to[i]));
+        g_assert_cmpmem(fake_sent(k, 0)->data, fake_sent(k, 0)->len, "answer", 6);
+        g_assert_cmpuint(h->n_opened[FAKE_UDP], ==, 1); /* all by the forward's own socket */
+
+        /* the same client again: the same conversation */
+        push(h, k, "127.0.0.2:888", "more");
+        fake_run(h);
+        expect_udp(h, "192.168.127.1:4987", 53, "more", 4);
+        g_assert_cmpint(netstack_forward_stats(h->stack, 1, &stats), ==, 0);
+        g_assert_cmpuint(stats.connections, ==, 3);
+        g_assert_cmpuint(stats.active, ==, 3);
+        g_assert_cmpuint(stats.rx_bytes, ==, 6 + 13 + 12);
+        g_assert_cmpuint(stats.tx_bytes, ==, 8 + 13 + 27 + 4);
+
+        /* what the guest says of its own accord to somebody else is no answer */
+        send_udp(h, "7.7.7.8", 53, 777, "of its own accord");
+        g_assert_cmpuint(h->n_opened[FAKE_UDP], ==, 2);
+
+        /* a client that is gone */
+        HostError e = {
+                .peer = fake_endpoint("7.7.7.7:777"), .offender = fake_ip("7.7.7.7"), .error = ECONNREFUSED,
+                .icmp_type = ICMP_DEST_UNREACH, .icmp_code = ICMP_PORT_UNREACH,
+        };
+        fake_dgram_push_error(h, k, &e);
+        fake_run(h);
+        packet_expect_icmp(h, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, "7.7.7.7", "7.7.7.7", IPPROTO_UDP);
+
+        /* closed at once; answers have nowhere to go any more */
+        g_assert_cmpint(netstack_forward_remove(h->stack, 1), ==, 0);
+        g_assert_false(k->open);
+        send_udp(h, "7.7.7.7", 53, 777, "late");
+        packet_expect_icmp(h, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, "7.7.7.7", "7.7.7.7", IPPROTO_UDP);
+        fake_advance(h, UDP_TIMEOUT_USEC);
+        g_assert_cmpuint(flow_count(h->stack->flows, FLOW_UDP), ==, 0);
+}
+
+static void test_forward_gateway(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        FakeSocket *k = add_forward(h, 1, FORWARD_SOURCE_GATEWAY);
+        ForwardStats stats;
+
+        push(h, k, "7.7.7.7:777", "q");
+        fake_run(h);
+        expect_udp(h, "192.168.127.1:777", 53, "q", 1);
+        send_udp(h, "192.168.127.1", 53, 777, "a");
+        g_assert_cmpuint(k->sent->len, ==, 1);
+
+        fake_advance(h, UDP_TIMEOUT_USEC);
+        g_assert_cmpint(netstack_forward_stats(h->stack, 1, &stats), ==, 0);
+        g_assert_cmpuint(stats.active, ==, 0);
+        send_udp(h, "192.168.127.1", 53, 777, "too late");
+        packet_expect_icmp(h, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, "192.168.127.1", "192.168.127.1", IPPROTO_UDP);
+}
+
+static void test_forward_flood(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        FakeSocket *k = add_forward(h, 1, FORWARD_SOURCE_CLIENT);
+
+        /* more than one turn takes: others run between, none is left behind */
+        for (unsigned i = 0; i < 3000; i++)
+                push(h, k, "7.7.7.7:777", "x");
+        netstack_host_event(h->stack, k->cookie, HOST_EVENT_IN);
+        netstack_flush(h->stack);
+        g_assert_cmpuint(fake_n_frames(h), <, 3000);
+        fake_advance(h, USEC_PER_SEC);
+        g_assert_cmpuint(fake_n_frames(h), ==, 3000);
+}
+
+static void test_forward_unknown_guest(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Endpoint local = fake_endpoint("0.0.0.0:5353");
+        ForwardConfig c = { .id = 1, .proto = IPPROTO_UDP, .local = local, .remote = { .port = 53 } };
+        int fd = fake_udp_bound(h, &local);
+
+        g_assert_cmpint(netstack_forward_add(h->stack, &c, fd), ==, 0);
+        push(h, fake_socket(h, fd), "7.7.7.7:777", "anybody?");
+        fake_run(h);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+        g_assert_cmpuint(fake_drops(h, DROP_UDP_FILTERED), ==, 1);
+}
+
+int main(int argc, char **argv) {
+        g_test_init(&argc, &argv, NULL);
+        g_test_add_func("/udp/mapping", test_mapping);
+        g_test_add_func("/udp/peers-limit", test_peers_limit);
+        g_test_add_func("/udp/ages", test_ages);
+        g_test_add_func("/udp/malformed", test_malformed);
+        g_test_add_func("/udp/batch-out", test_batch_out);
+        g_test_add_func("/udp/send-errors", test_send_errors);
+        g_test_add_func("/udp/runs-out", test_runs_out);
+        g_test_add_func("/udp/receive-lengths", test_receive_lengths);
+        g_test_add_func("/udp/receive-batch", test_receive_batch);
+        g_test_add_func("/udp/runs-in", test_runs_in);
+        g_test_add_func("/udp/errors", test_errors);
+        g_test_add_func("/udp/no-socket", test_no_socket);
+        g_test_add_func("/udp/all-ports", test_all_ports);
+        g_test_add_func("/udp/evict", test_evict);
+        g_test_add_func("/udp/gateway-ports", test_gateway_ports);
+        g_test_add_func("/udp/forward", test_forward);
+        g_test_add_func("/udp/forward-gateway", test_forward_gateway);
+        g_test_add_func("/udp/forward-flood", test_forward_flood);
+        g_test_add_func("/udp/forward-unknown-guest", test_forward_unknown_guest);
+        return g_test_run();
+}
