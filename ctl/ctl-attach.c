@@ -30,7 +30,7 @@ static int be_guest(const Ctl *c, int netns_fd, uint32_t mtu, int sock) {
         if (report_send(sock, &report, tap_fd) < 0 || report_receive(sock, &go, NULL) < 0)
                 return CTL_FAILED; /* the parent has said why */
         if (!opt_set(c, OPT_NO_CONFIGURE)) {
-                r = guest_configure(&report.link, true, &lease);
+                r = guest_configure(&report.link, &lease);
                 if (r != 0)
                         return r;
                 report.addr = lease.addr;

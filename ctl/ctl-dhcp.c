@@ -84,11 +84,7 @@ static size_t build_options(const DhcpQuery *q, uint8_t *options) {
         p = put_addr(p, OPTION_REQUESTED, &q->requested);
         p = put_addr(p, OPTION_SERVER, &q->server);
         if (q->type != DHCP_RELEASE) {
-                uint32_t forever = DHCP_FOREVER;
-
                 p = put(p, OPTION_PARAMETERS, parameters, sizeof(parameters));
-                if (q->forever)
-                        p = put(p, OPTION_LEASE, &forever, sizeof(forever));
                 if (q->hostname && *q->hostname)
                         p = put(p, OPTION_HOSTNAME, q->hostname, (uint8_t) MIN(strlen(q->hostname), (size_t) 63));
         }
@@ -411,8 +407,8 @@ static int exchange(int ifindex, DhcpQuery *q, DhcpLease *ret) {
         return -ETIMEDOUT;
 }
 
-int dhcp_obtain(int ifindex, const MacAddr *mac, const char *hostname, bool forever, DhcpLease *ret) {
-        DhcpQuery q = { .type = DHCP_DISCOVER, .mac = *mac, .hostname = hostname, .forever = forever };
+int dhcp_obtain(int ifindex, const MacAddr *mac, const char *hostname, DhcpLease *ret) {
+        DhcpQuery q = { .type = DHCP_DISCOVER, .mac = *mac, .hostname = hostname };
 
         return exchange(ifindex, &q, ret);
 }

@@ -41,7 +41,6 @@ typedef struct DhcpQuery {
         IpAddr requested; /* of the offer taken; null: none */
         IpAddr server;    /* who made the offer; null: none */
         const char *hostname; /* NULL: none */
-        bool forever;     /* ask for a lease without end */
 } DhcpQuery;
 
 /* One IPv4 packet with its UDP header, ready for the link. Returns its length; @buf holds DHCP_PACKET_MAX. */
@@ -50,8 +49,8 @@ size_t dhcp_build(const DhcpQuery *q, uint8_t buf[static DHCP_PACKET_MAX]);
 /* Reads one IPv4 packet. 0; -ENOMSG: not an answer to @xid and @mac; -EBADMSG: an answer that cannot be read. */
 int dhcp_parse(const void *packet, size_t len, uint32_t xid, const MacAddr *mac, DhcpType *ret_type, DhcpLease *ret);
 
-/* Gets a lease on the interface, which must be up, in the calling process's namespace. @forever: nobody will renew it.
+/* Gets a lease on the interface, which must be up, in the calling process's namespace.
  * -ETIMEDOUT: no answer; -EADDRNOTAVAIL: refused; others: the socket's. */
-int dhcp_obtain(int ifindex, const MacAddr *mac, const char *hostname, bool forever, DhcpLease *ret);
+int dhcp_obtain(int ifindex, const MacAddr *mac, const char *hostname, DhcpLease *ret);
 int dhcp_renew(int ifindex, const MacAddr *mac, const char *hostname, DhcpLease *lease); /* updates the times of @lease */
 int dhcp_release(int ifindex, const MacAddr *mac, const DhcpLease *lease);               /* there is no answer */

@@ -314,12 +314,12 @@ static int add_default_route(struct nl_sock *sock, int ifindex, const IpAddr *ro
         return r < 0 ? fail_nl(r, "set the default route") : 0;
 }
 
-int guest_configure(GuestLink *link, bool forever, DhcpLease *ret) {
+int guest_configure(GuestLink *link, DhcpLease *ret) {
         _cleanup_(nl_socket_freep) struct nl_sock *sock = NULL;
         DhcpLease lease;
         int r;
 
-        r = dhcp_obtain(link->ifindex, &link->mac, NULL, forever, &lease);
+        r = dhcp_obtain(link->ifindex, &link->mac, NULL, &lease);
         if (r == -ETIMEDOUT)
                 return fail("Failed to get an address for %s: nobody answered by DHCP", link->ifname);
         if (r < 0)

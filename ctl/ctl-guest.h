@@ -34,8 +34,8 @@ int guest_join(int netns_fd);
  * @ret_fd: the TAP, owned by the caller; it does not keep the namespace alive: when that goes, the TAP goes. */
 int guest_make_tap(const char *ifname, uint32_t mtu, GuestLink *ret, int *ret_fd);
 
-/* Gets a lease and sets address, route and MTU by it. @forever: ask for a lease without end, as nobody stays to renew it. */
-int guest_configure(GuestLink *link, bool forever, DhcpLease *ret);
+/* Gets a lease and sets address, route and MTU by it. */
+int guest_configure(GuestLink *link, DhcpLease *ret);
 
 /* Puts a resolv.conf by @lease in the place of the system's, in the caller's mount namespace only. */
 int guest_set_resolv_conf(const DhcpLease *lease);

@@ -218,17 +218,17 @@ static int find_verb(int n_words, char **words, const Verb **ret, int *ret_used)
         return *ret ? -1 : fail_unknown_verb(words, n_words);
 }
 
-/* Prints @text from column HELP_INDENT on, broken at blanks. */
-static void print_wrapped(const char *text) {
-        int column = HELP_INDENT;
+/* Prints @text from column @indent on, broken at blanks. */
+static void print_wrapped(const char *text, int indent) {
+        int column = indent;
 
         for (size_t len; *text; text += len + strspn(text + len, " ")) {
-                bool first = column == HELP_INDENT;
+                bool first = column == indent;
 
                 len = strcspn(text, " ");
                 if (!first && column + 1 + (int) len > HELP_WIDTH) {
-                        printf("\n%*s", HELP_INDENT, "");
-                        column = HELP_INDENT;
+                        printf("\n%*s", indent, "");
+                        column = indent;
                         first = true;
                 }
                 column += printf("%s%.*s", first ? "" : " ", (int) len, text);
@@ -244,7 +244,7 @@ static void print_entry(const char *what, const char *text) {
                 column = 0;
         }
         printf("%*s", HELP_INDENT - column, "");
-        print_wrapped(text);
+        print_wrapped(text, HELP_INDENT);
 }
 
 static void print_options(uint64_t mask) {
@@ -280,7 +280,9 @@ static void print_help(void) {
 }
 
 static void print_help_verb(const Verb *v) {
-        printf("vnetctl %s [OPTION...]%s%s\n\n%s.\n\nOptions:\n", v->name, *v->args ? " " : "", v->args, v->text);
+        printf("vnetctl %s [OPTION...]%s%s\n\n", v->name, *v->args ? " " : "", v->args);
+        print_wrapped(v->text, 0);
+        puts("\nOptions:");
         print_options(v->options | OPTS_GLOBAL);
         puts("\nSee vnetctl(1).");
 }

@@ -135,7 +135,7 @@ static int be_keeper(const Ctl *c, uint32_t mtu, int sock, char **argv) {
                 return CTL_FAILED; /* the parent has said why */
         tap_fd = safe_close(tap_fd);
         if (configure) {
-                r = guest_configure(&report.link, false, &lease);
+                r = guest_configure(&report.link, &lease);
                 if (r == 0)
                         r = guest_set_resolv_conf(&lease);
                 if (r != 0)

@@ -20,7 +20,7 @@ static void print_help(void) {
                       "     --bus-address=ADDR   Serve the user who calls, on the bus at ADDR\n"
                       "     --config-dir=DIR     Read vnetd.json and networks.d/ there alone\n"
                       "     --state-dir=DIR      Keep there what outlives a restart\n"
-                      "     --log-level=LEVEL    debug, info, notice, warning, err, crit, alert or emerg\n"
+                      "     --log-level=LEVEL    debug, info, notice, warning, err, crit, alert, emerg\n"
                       "     --log-target=TARGET  journal, console or auto\n\n"
                       "vnetd is controlled by vnetctl(1); its files are described in vnetd.json(5).\n");
 }
