@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * The ground of the fuzzers that feed a whole gateway: an input is a script of guest frames and host events, played against the host
+ * in memory. Each fuzzer fixes everything below its layer, so that inputs get past it.
+ *
+ *   byte 0     what the gateway is like: bit 0 no HostLoopback, 1 tiny limits, 2 forwards in, 3 link of 576, 4 of 65520
+ *   then       records:
+ *     1xxxxxxx len(2, LE) bytes   a frame: 0x40 a virtio-net header (10 bytes) is first, 0x20 in many pieces, 0x10 checksums as they are,
+ *                                 0x08 held for a batch; low three bits: destination, for the layers above IP
+ *     0000xxxx arg(2, LE)         what the host does: see stack.c
+ */
+
+#include "fuzz.h"
+
+typedef enum FuzzLayer {
+        FUZZ_ETH,  /* the bytes are frames */
+        FUZZ_ARP,  /* ... ARP packets */
+        FUZZ_IP,   /* ... IPv4 packets; header and protocol checksums are made right */
+        FUZZ_ICMP, /* ... messages, in packets without fault; here and below checksums are made right */
+        FUZZ_UDP,
+        FUZZ_TCP,  /* the acknowledgment is relative to what the gateway sent last */
+} FuzzLayer;
+
+int fuzz_stack(FuzzLayer layer, const uint8_t *data, size_t size);
