@@ -9,9 +9,10 @@
 #include "basic/log.h"
 #include "basic/parse.h"
 #include "daemon/manager-private.h"
+#include "device/tap.h"
 
 static const DeviceKind kinds[] = {
-        { "tap", manager_create_tap },
+        { "tap", manager_create_tap, tap_fd },
 };
 
 static const char *const kind_names[ELEMENTSOF(kinds) + 1] = { "tap", NULL };
@@ -76,6 +77,16 @@ static int find_network(Manager *m, const char *name, Network **ret, Error *e) {
         return 0;
 }
 
+static DeviceEntry *free_entry(DeviceEntry *entry) {
+        if (!entry)
+                return NULL;
+        device_free(entry->pub.device);
+        free(entry->namespace);
+        free(entry);
+        return NULL;
+}
+DEFINE_CLEANUP(DeviceEntry *, free_entry);
+
 static int attach(DeviceEntry *entry, Network *n, Error *e) {
         int r;
 
@@ -88,10 +99,9 @@ static int attach(DeviceEntry *entry, Network *n, Error *e) {
 }
 
 int manager_create_device(Manager *m, const char *kind, uint32_t uid, const DeviceOptions *o, ManagedDevice **ret, Error *e) {
-        _cleanup_(device_freep) Device *device = NULL;
-        _cleanup_free_ DeviceEntry *entry = NULL;
+        _cleanup_(free_entryp) DeviceEntry *entry = NULL;
         const DeviceKind *k = find_kind(kind);
-        char chosen[NAME_MAX_LEN + 1];
+        char chosen[NAME_MAX_LEN + 1], stored[FDSTORE_NAME_MAX];
         const char *name = o->name;
         Network *n;
         int r;
@@ -109,20 +119,21 @@ int manager_create_device(Manager *m, const char *kind, uint32_t uid, const Devi
                 return r;
 
         entry = calloc(1, sizeof(*entry));
-        if (!entry)
+        if (!entry || (o->namespace && !(entry->namespace = strdup(o->namespace))))
                 return error_set(e, ERROR_NO_MEMORY, "Out of memory");
-        r = k->create(name, uid, o, &device, e);
+        r = k->create(name, uid, o, &entry->pub.device, e);
         if (r < 0)
                 return r;
 
         memcpy(entry->name, name, strlen(name) + 1);
-        entry->pub = (ManagedDevice){ .device = device, .state = "detached" };
+        entry->pub.state = "detached";
+        entry->persistent = o->persistent;
         if (n) {
                 r = attach(entry, n, e);
                 if (r < 0)
                         return r;
         }
-        device = NULL; /* the entry's now, and that the hash's */
+        fdstore_put(fdstore_device_name(name, stored), k->fd(entry->pub.device));
         HASH_ADD_STR(m->devices, name, entry);
         *ret = &TAKE_PTR(entry)->pub;
         log_info("Device '%s' (%s%s%s) is made%s%s", name, kind, (*ret)->device->peer ? ", " : "", (*ret)->device->peer ?: "",
@@ -130,20 +141,20 @@ int manager_create_device(Manager *m, const char *kind, uint32_t uid, const Devi
         manager_tell_device(m, *ret, MANAGER_ADDED);
         if (n)
                 manager_tell_network(m, n, MANAGER_CHANGED);
+        state_changed(m);
         return 0;
 }
 
-static void free_entry(DeviceEntry *entry) {
-        device_free(entry->pub.device);
-        free(entry);
-}
 
 void manager_drop_device(Manager *m, ManagedDevice *d) {
         DeviceEntry *entry = CONTAINER_OF(d, DeviceEntry, pub);
         Network *n = d->network;
+        char stored[FDSTORE_NAME_MAX];
         int r = 0;
 
         manager_tell_device(m, d, MANAGER_REMOVED);
+        if (!m->ending)
+                fdstore_remove(fdstore_device_name(entry->name, stored));
         HASH_DEL(m->devices, entry);
         if (n)
                 r = network_detach(n, d->device);
@@ -157,6 +168,7 @@ void manager_drop_device(Manager *m, ManagedDevice *d) {
                 free_entry(entry);
         if (n)
                 manager_tell_network(m, n, MANAGER_CHANGED);
+        state_changed(m);
 }
 
 void manager_free_going(Manager *m, const Device *only) {
@@ -190,6 +202,7 @@ int manager_attach_device(Manager *m, ManagedDevice *d, Network *n, Error *e) {
         log_info("Device '%s' is attached to network '%s'", entry->name, network_config(n)->name);
         manager_tell_device(m, d, MANAGER_CHANGED);
         manager_tell_network(m, n, MANAGER_CHANGED);
+        state_changed(m);
         return 0;
 }
 
@@ -208,6 +221,7 @@ int manager_detach_device(Manager *m, ManagedDevice *d, Error *e) {
         log_info("Device '%s' is detached from network '%s'", entry->name, network_config(n)->name);
         manager_tell_device(m, d, MANAGER_CHANGED);
         manager_tell_network(m, n, MANAGER_CHANGED);
+        state_changed(m);
         return 0;
 }
 

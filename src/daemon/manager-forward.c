@@ -100,18 +100,43 @@ static int open_listener(uint8_t proto, const Endpoint *at) {
         return TAKE_FD(fd);
 }
 
-static void close_listeners(ForwardEntry *entry) {
-        while (entry->n_locals > 0)
+static void close_listeners(Manager *m, ForwardEntry *entry) {
+        char name[FDSTORE_NAME_MAX];
+
+        while (entry->n_locals > 0) {
                 (void) network_forward_remove(entry->pub.network, listener_id(&entry->pub, --entry->n_locals));
+                if (!m->ending)
+                        fdstore_remove(fdstore_listener_name(entry->pub.config.proto, &entry->locals[entry->n_locals], name));
+        }
+}
+
+/* The socket the process before has left, when it still is what its name says. */
+static int take_listener(Manager *m, uint8_t proto, const Endpoint *at, const char *name) {
+        _cleanup_close_ int fd = fdstore_take(&m->stored, name);
+        struct sockaddr_storage sa;
+        socklen_t len = sizeof(sa), int_len = sizeof(int);
+        Endpoint bound;
+        int has_proto = 0;
+
+        if (fd < 0)
+                return -ENOENT;
+        if (getsockname(fd, (struct sockaddr *) &sa, &len) < 0 || endpoint_from_sockaddr((struct sockaddr *) &sa, len, &bound) < 0 ||
+            !endpoint_equal(&bound, at) || getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &has_proto, &int_len) < 0 || has_proto != proto)
+                return -ENOENT;
+        return TAKE_FD(fd);
 }
 
 /* Opens one listener and hands it over. Returns 1; 0 when the host lacks an address it need not have. */
-static int add_listener(ForwardEntry *entry, const Endpoint *at, bool optional, Error *e) {
+static int add_listener(Manager *m, ForwardEntry *entry, const Endpoint *at, bool optional, Error *e) {
         ForwardConfig c = entry->pub.config;
         _cleanup_close_ int fd = -EBADF;
+        char name[FDSTORE_NAME_MAX];
         int r;
 
-        fd = open_listener(c.proto, at);
+        (void) fdstore_listener_name(c.proto, at, name);
+        fd = take_listener(m, c.proto, at, name);
+        if (fd < 0)
+                fd = open_listener(c.proto, at);
         if (optional && (fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL))
                 return 0;
         if (fd < 0)
@@ -125,18 +150,19 @@ static int add_listener(ForwardEntry *entry, const Endpoint *at, bool optional, 
                                  network_config(entry->pub.network)->name);
         if (r < 0)
                 return error_set_errno(e, r, "Cannot forward %s", ENDPOINT_TO_TEXT(at));
+        fdstore_put(name, fd); /* the network's by now, which closes it when told to, no sooner */
         (void) TAKE_FD(fd);
         entry->locals[entry->n_locals++] = *at;
         return 1;
 }
 
-static int open_listeners(ForwardEntry *entry, const LocalSpec *spec, Error *e) {
+static int open_listeners(Manager *m, ForwardEntry *entry, const LocalSpec *spec, Error *e) {
         int r = 0;
 
         for (size_t i = 0; i < spec->n && r >= 0; i++)
-                r = add_listener(entry, &spec->endpoints[i], spec->pair && i > 0, e);
+                r = add_listener(m, entry, &spec->endpoints[i], spec->pair && i > 0, e);
         if (r < 0)
-                close_listeners(entry);
+                close_listeners(m, entry);
         return r;
 }
 
@@ -239,7 +265,7 @@ int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, con
         if (!f->local || !f->remote)
                 return error_set(e, ERROR_NO_MEMORY, "Out of memory");
         entry->origin = origin;
-        r = open_listeners(entry, &spec, e);
+        r = open_listeners(m, entry, &spec, e);
         if (r < 0)
                 return r;
 
@@ -269,7 +295,7 @@ void manager_drop_forward(Manager *m, ManagedForward *f) {
         manager_tell_forward(m, f, MANAGER_REMOVED);
         log_info("Forward %u: %s %s is removed", f->id, proto_name(f->config.proto), f->local);
         HASH_DEL(m->forwards, entry);
-        close_listeners(entry);
+        close_listeners(m, entry);
         entry_free(entry);
         manager_tell_network(m, n, MANAGER_CHANGED);
         state_changed(m);

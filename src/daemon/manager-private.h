@@ -7,6 +7,7 @@
 #include "basic/json.h"
 #include "basic/parse.h"
 #include "daemon/config.h"
+#include "daemon/fdstore.h"
 #include "daemon/manager.h"
 #include "daemon/resolv.h"
 
@@ -31,6 +32,8 @@ typedef struct DeviceEntry DeviceEntry;
 struct DeviceEntry {
         ManagedDevice pub;
         DeviceEntry *next_going; /* (owned) of Manager.going */
+        char *namespace;         /* (owned, nullable) as asked */
+        bool persistent;
         char name[NAME_MAX_LEN + 1];
         UT_hash_handle hh; /* Manager.devices, by name */
 };
@@ -61,7 +64,10 @@ struct Manager {
         ResolvWatch *resolv;  /* (owned, nullable) */
         sd_event_source *save_timer; /* (owned, nullable) state.c */
         bool host_loopback;   /* the default in force */
+        int lock_fd;          /* (owned) state_lock() */
         bool restored;        /* state_restore() was here: state may be saved */
+        bool ending;          /* everything goes down, and what a restart needs stays stored */
+        FdStore stored;       /* what the process before has left, while loading */
 };
 
 /* ---- manager.c ---- */
@@ -85,6 +91,7 @@ void manager_free_going(Manager *m, const Device *only); /* of Manager.going; NU
 typedef struct DeviceKind {
         const char *kind;
         int (*create)(const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e);
+        int (*fd)(const Device *d); /* (borrowed) the descriptor that makes it anew after a restart */
 } DeviceKind;
 int manager_create_tap(const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e); /* manager-tap.c */
 
@@ -106,6 +113,7 @@ int local_spec_parse(const char *text, LocalSpec *ret, Error *e);
 int remote_spec_parse(Network *n, const char *text, uint16_t port, bool must_exist, Endpoint *ret, Error *e);
 
 /* ---- state.c ---- */
+int state_lock(Manager *m, Error *e); /* -EBUSY: another vnetd keeps its state there */
 void state_changed(Manager *m); /* saves soon */
 void state_save(Manager *m);    /* saves now; failures are logged */
 void state_restore(Manager *m); /* what was saved and is not there already; failures are logged */

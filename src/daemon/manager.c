@@ -27,6 +27,7 @@ int manager_new(Manager **ret, const ManagerConfig *config, sd_event *event) {
         m = calloc(1, sizeof(*m));
         if (!m)
                 return -ENOMEM;
+        m->lock_fd = -EBADF;
         m->config = *config;
         m->host_loopback = config->host_loopback;
         m->event = sd_event_ref(event);
@@ -54,6 +55,7 @@ Manager *manager_free(Manager *m) {
         m->handler = NULL;
         state_save(m);
         m->restored = false; /* what follows is no change to be kept */
+        m->ending = true;
         m->save_timer = sd_event_source_disable_unref(m->save_timer);
 
         m->resolv = resolv_watch_free(m->resolv);
@@ -66,6 +68,8 @@ Manager *manager_free(Manager *m) {
         manager_free_going(m, NULL);
         config_free(m->loaded);
         sd_event_unref(m->event);
+        (void) safe_close(m->lock_fd);
+        fdstore_drop_rest(&m->stored);
         free(m->config_dir);
         free(m->runtime_dir);
         free(m->state_dir);
@@ -245,6 +249,9 @@ int manager_load(Manager *m, Error *e) {
         int r;
 
         assert(!m->loaded);
+        r = state_lock(m, e);
+        if (r < 0)
+                return r;
         r = read_config(m, &m->loaded, e);
         if (r < 0)
                 return r;
@@ -252,6 +259,9 @@ int manager_load(Manager *m, Error *e) {
                 return report_problems(m->loaded, e);
         apply_main(m, m->loaded);
 
+        r = fdstore_collect(&m->stored);
+        if (r < 0)
+                (void) log_warning_errno(r, "Cannot take over the descriptors of before the restart, ignoring: %m");
         r = resolv_watch_new(&m->resolv, m->event, RESOLV_CONF, on_resolv, m);
         if (r < 0)
                 (void) log_warning_errno(r, "Cannot follow " RESOLV_CONF ", DNS will answer for networks and guests alone: %m");
@@ -265,6 +275,7 @@ int manager_load(Manager *m, Error *e) {
                         return r;
         }
         state_restore(m);
+        fdstore_drop_rest(&m->stored);
         return 0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a restart finds again: objects.json in the runtime directory (networks and forwards made at run time: gone with the next boot) and
+ * What a restart finds again: objects.json in the runtime directory (what was made at run time: gone with the next boot) and
  * leases.json in the state directory. Written anew and renamed into place a second after the last change, every few minutes while there
  * are leases (renewals move their end without a word), and at exit. The file is ours, and still read as strictly as any other: what
  * does not fit is left out and told.
@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -18,6 +19,23 @@
 #define STATE_VERSION 1
 #define SAVE_DELAY_USEC USEC_PER_SEC
 #define SAVE_INTERVAL_USEC (5 * USEC_PER_MINUTE)
+
+/* Two of us would write over each other. Held until exit. */
+int state_lock(Manager *m, Error *e) {
+        const char *dir = m->runtime_dir ?: m->state_dir;
+        _cleanup_free_ char *path = NULL;
+
+        if (!dir)
+                return 0;
+        if (asprintf(&path, "%s/lock", dir) < 0)
+                return error_set(e, ERROR_NO_MEMORY, "Out of memory");
+        m->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (m->lock_fd < 0) /* it cannot be written either then, and that is told in its time */
+                return 0;
+        if (flock(m->lock_fd, LOCK_EX | LOCK_NB) < 0)
+                return error_set(e, ERROR_DEVICE_BUSY, "Another vnetd runs, and keeps its state in '%s'", dir);
+        return 0;
+}
 
 /* ---- writing ---- */
 
@@ -88,6 +106,28 @@ static void put_forward(JsonWriter *w, const ManagedForward *f) {
         json_object_close(w);
 }
 
+static void put_device(JsonWriter *w, const DeviceEntry *entry) {
+        const Device *d = entry->pub.device;
+
+        json_object_open(w);
+        put_text(w, "name", d->name);
+        put_text(w, "kind", d->ops->kind);
+        put_u64(w, "owner", d->owner);
+        put_text(w, "network", entry->pub.network ? network_config(entry->pub.network)->name : "");
+        put_text(w, "namespace", entry->namespace ?: "");
+        put_text(w, "ifname", d->ifname);
+        put_u64(w, "mtu", d->mtu);
+        json_key(w, "persistent");
+        json_bool(w, entry->persistent);
+        json_key(w, "offloads");
+        json_array_open(w);
+        for (uint32_t bit = 1; bit < _DEVICE_OFFLOAD_ALL; bit <<= 1)
+                if (d->offloads & bit)
+                        json_string(w, device_offload_to_name((DeviceOffload) bit));
+        json_array_close(w);
+        json_object_close(w);
+}
+
 static int write_objects(Manager *m, char **ret) {
         JsonWriter w;
 
@@ -97,6 +137,11 @@ static int write_objects(Manager *m, char **ret) {
         for (NetworkEntry *entry = m->networks; entry; entry = entry->hh.next)
                 if (is_runtime(entry->origin))
                         put_network(&w, entry->network);
+        json_array_close(&w);
+        json_key(&w, "devices");
+        json_array_open(&w);
+        for (DeviceEntry *entry = m->devices; entry; entry = entry->hh.next)
+                put_device(&w, entry);
         json_array_close(&w);
         json_key(&w, "forwards");
         json_array_open(&w);
@@ -357,6 +402,45 @@ static void restore_network(Manager *m, const StateFile *f, JsonVal v) {
                 log_warning("Network '%s' of before the restart is lost: %s", ERROR_QUOTE(name), e.message);
 }
 
+/**
+ * restore_device() - bring back a device of before the restart
+ *
+ * By its descriptor, where systemd has kept that; else, where its interface is persistent and its namespace was given by path, by opening
+ * that again (a process number may be another process by now). Any other device has ended with the process that held it.
+ */
+static void restore_device(Manager *m, const StateFile *f, JsonVal v) {
+        const char *name = text_of(f->doc, v, "name"), *kind = text_of(f->doc, v, "kind"), *namespace = text_of(f->doc, v, "namespace"),
+                   *network = text_of(f->doc, v, "network");
+        _cleanup_free_ const char **offloads = NULL;
+        char stored[FDSTORE_NAME_MAX];
+        _cleanup_close_ int fd = -EBADF;
+        DeviceOptions o = DEVICE_OPTIONS_INIT;
+        ManagedDevice *d;
+        Error e;
+
+        if (!name || !name_is_valid(name) || !kind || !namespace || !network || list_of(f->doc, v, "offloads", &offloads) < 0) {
+                log_warning("%s:%u: this is no device, ignoring it", f->path, json_line(f->doc, v));
+                return;
+        }
+        fd = fdstore_take(&m->stored, fdstore_device_name(name, stored));
+        o.name = name;
+        o.network = manager_network(m, network) ? network : "";
+        o.namespace = namespace[0] != 0 ? namespace : NULL;
+        o.persistent = bool_of(f->doc, v, "persistent");
+        o.mtu = (uint32_t) number_of(f->doc, v, "mtu", DEVICE_MTU_MAX);
+        o.offloads = offloads;
+        o.fd = fd;
+        if (fd < 0) {
+                o.ifname = text_of(f->doc, v, "ifname");
+                if (!o.persistent || !o.ifname || (o.namespace && o.namespace[0] != '/')) {
+                        log_info("Device '%s' has ended with the vnetd before", name);
+                        return;
+                }
+        }
+        if (manager_create_device(m, kind, (uint32_t) number_of(f->doc, v, "owner", UINT32_MAX), &o, &d, &e) < 0)
+                log_warning("Device '%s' of before the restart is lost: %s", name, e.message);
+}
+
 static void restore_forward(Manager *m, const StateFile *f, JsonVal v) {
         const char *network = text_of(f->doc, v, "network"), *protocol = text_of(f->doc, v, "protocol"),
                    *local = text_of(f->doc, v, "local"), *remote = text_of(f->doc, v, "remote");
@@ -449,6 +533,8 @@ void state_restore(Manager *m) {
                 for_each(m, &objects, "networks", restore_network);
         if (have_leases > 0)
                 for_each(m, &leases, "leases", restore_lease);
+        if (have_objects > 0)
+                for_each(m, &objects, "devices", restore_device);
         if (have_objects > 0) /* last: they name guests by their leases */
                 for_each(m, &objects, "forwards", restore_forward);
         state_changed(m);

@@ -2,7 +2,11 @@
 /* A private dbus-daemon and vnetd processes on it. The program is the one named by $VNETD. */
 
 #include <glib/gstdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "daemon-fixture.h"
 
@@ -46,6 +50,7 @@ void daemon_setup(Daemon *d, gconstpointer data) {
         make_dir(d, "config");
         make_dir(d, "config/networks.d");
         make_dir(d, "state");
+        d->notify_fd = -1;
         start_bus(d);
 }
 
@@ -72,7 +77,95 @@ void daemon_teardown(Daemon *d, gconstpointer data) {
         remove_tree(d->dir);
         g_free(d->dir);
         g_free(d->address);
-        g_free(d->notify_path);
+        g_clear_pointer(&d->stored, g_hash_table_unref);
+        if (d->notify_fd >= 0)
+                (void) close(d->notify_fd);
+}
+
+static void close_stored(gpointer fd) {
+        (void) close(GPOINTER_TO_INT(fd) - 1);
+}
+
+static char *notify_path(Daemon *d) {
+        return in_dir(d, "notify");
+}
+
+void daemon_be_systemd(Daemon *d) {
+        g_autofree char *path = notify_path(d);
+        struct sockaddr_un sa = { .sun_family = AF_UNIX };
+
+        d->stored = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, close_stored);
+        d->notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        g_assert_cmpuint(g_strlcpy(sa.sun_path, path, sizeof(sa.sun_path)), <, sizeof(sa.sun_path));
+        g_assert_cmpint(bind(d->notify_fd, (struct sockaddr *) &sa, sizeof(sa)), ==, 0);
+}
+
+static void take_in(Daemon *d, const char *text, int fd) {
+        const char *name = strstr(text, "FDNAME=");
+        g_autofree char *key = name ? g_strndup(name + 7, strcspn(name + 7, "\n")) : NULL;
+
+        if (fd >= 0 && key && strstr(text, "FDSTORE=1"))
+                g_hash_table_replace(d->stored, g_steal_pointer(&key), GINT_TO_POINTER(fd + 1));
+        else if (fd >= 0)
+                g_error("a descriptor without FDSTORE=1 and a name: %s", text);
+        else if (key && strstr(text, "FDSTOREREMOVE=1"))
+                (void) g_hash_table_remove(d->stored, key);
+}
+
+static char *receive(Daemon *d, int timeout_ms) {
+        char text[4096], control[CMSG_SPACE(sizeof(int))];
+        struct iovec iov = { text, sizeof(text) - 1 };
+        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+        GPollFD poll = { .fd = d->notify_fd, .events = G_IO_IN };
+        struct cmsghdr *c;
+        ssize_t n;
+        int fd = -1;
+
+        if (g_poll(&poll, 1, timeout_ms) <= 0)
+                return NULL;
+        n = recvmsg(d->notify_fd, &m, MSG_CMSG_CLOEXEC);
+        g_assert_cmpint(n, >=, 0);
+        text[n] = 0;
+        c = CMSG_FIRSTHDR(&m);
+        if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+                memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+        take_in(d, text, fd);
+        return g_strdup(text);
+}
+
+char *daemon_notified(Daemon *d) {
+        return receive(d, 1000);
+}
+
+void daemon_notified_all(Daemon *d) {
+        char *text;
+
+        while ((text = receive(d, 50)))
+                g_free(text);
+}
+
+gboolean daemon_stores(Daemon *d, const char *name) {
+        return g_hash_table_contains(d->stored, name);
+}
+
+/* What systemd does before exec(): descriptors from 3 on, their names, and where to tell how it goes. */
+static void hand_over(Daemon *d, GSubprocessLauncher *launcher) {
+        g_autofree char *path = notify_path(d), *count = g_strdup_printf("%u", g_hash_table_size(d->stored));
+        g_autoptr(GString) names = g_string_new(NULL);
+        GHashTableIter i;
+        gpointer name, fd;
+        int target = 3;
+
+        g_hash_table_iter_init(&i, d->stored);
+        while (g_hash_table_iter_next(&i, &name, &fd)) {
+                g_string_append_printf(names, "%s%s", names->len > 0 ? ":" : "", (char *) name);
+                g_subprocess_launcher_take_fd(launcher, dup(GPOINTER_TO_INT(fd) - 1), target++);
+        }
+        g_subprocess_launcher_setenv(launcher, "NOTIFY_SOCKET", path, TRUE);
+        if (target > 3) {
+                g_subprocess_launcher_setenv(launcher, "LISTEN_FDS", count, TRUE);
+                g_subprocess_launcher_setenv(launcher, "LISTEN_FDNAMES", names->str, TRUE);
+        }
 }
 
 static void spawn(Daemon *d, const char *arg) {
@@ -85,10 +178,11 @@ static void spawn(Daemon *d, const char *arg) {
         g_assert_null(d->vnetd);
         (void) g_remove(log);
         g_subprocess_launcher_set_stderr_file_path(launcher, log);
-        if (d->notify_path)
-                g_subprocess_launcher_setenv(launcher, "NOTIFY_SOCKET", d->notify_path, TRUE);
-        d->vnetd = g_subprocess_launcher_spawn(launcher, &error, g_getenv("VNETD"), bus_arg, config_arg, state_arg, "--log-target=console",
-                                               arg, NULL);
+        if (d->notify_fd >= 0)
+                hand_over(d, launcher);
+        /* the shell, because $LISTEN_PID is known only once the process is there */
+        d->vnetd = g_subprocess_launcher_spawn(launcher, &error, "sh", "-c", "LISTEN_PID=$$ exec \"$@\"", "sh", g_getenv("VNETD"),
+                                               bus_arg, config_arg, state_arg, "--log-target=console", arg, NULL);
         g_assert_no_error(error);
 }
 

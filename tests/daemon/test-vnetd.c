@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "daemon-fixture.h"
@@ -112,11 +111,14 @@ static void test_usage(Daemon *d, gconstpointer data) {
 }
 
 static void test_second(Daemon *d, gconstpointer data) {
+        g_autofree char *state = g_strdup_printf("--state-dir=%s", d->dir);
         GSubprocess *first;
 
         daemon_start(d);
         first = g_steal_pointer(&d->vnetd);
-        g_assert_cmpint(daemon_run(d, NULL), ==, 1); /* the name is taken */
+        g_assert_cmpint(daemon_run(d, NULL), ==, 1); /* the state is another's */
+        assert_says(d, "*Another vnetd runs, and keeps its state in*");
+        g_assert_cmpint(daemon_run(d, state), ==, 1); /* the name is taken */
         d->vnetd = first;
         g_assert_true(daemon_has_network(d, "default"));
 }
@@ -132,40 +134,23 @@ static void test_bus_gone(Daemon *d, gconstpointer data) {
         g_object_unref(vnetd);
 }
 
+static void assert_notified(Daemon *d, const char *prefix) {
+        g_autofree char *text = daemon_notified(d);
+
+        g_assert_nonnull(text);
+        if (!g_str_has_prefix(text, prefix))
+                g_error("'%s' does not begin with '%s'", text, prefix);
+}
+
 static void test_notify(Daemon *d, gconstpointer data) {
-        struct sockaddr_un sa = { .sun_family = AF_UNIX };
-        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        struct timeval timeout = { .tv_sec = 10 };
-        g_autoptr(GString) all = g_string_new("");
-        char buf[4096];
-        ssize_t n;
-
-        d->notify_path = g_build_filename(d->dir, "notify", NULL);
-        g_assert_cmpuint(g_strlcpy(sa.sun_path, d->notify_path, sizeof(sa.sun_path)), <, sizeof(sa.sun_path));
-        g_assert_cmpint(bind(fd, (struct sockaddr *) &sa, sizeof(sa)), ==, 0);
-        g_assert_cmpint(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)), ==, 0);
-
+        daemon_be_systemd(d);
         daemon_start(d);
-        n = recv(fd, buf, sizeof(buf) - 1, 0);
-        g_assert_cmpint(n, >, 0);
-        buf[n] = 0;
-        g_assert_true(g_str_has_prefix(buf, "READY=1\n"));
-
+        assert_notified(d, "READY=1\n");
         g_subprocess_send_signal(d->vnetd, SIGHUP);
-        n = recv(fd, buf, sizeof(buf) - 1, 0);
-        g_assert_cmpint(n, >, 0);
-        buf[n] = 0;
-        g_assert_true(g_str_has_prefix(buf, "RELOADING=1\nMONOTONIC_USEC="));
-        n = recv(fd, buf, sizeof(buf) - 1, 0);
-        g_assert_cmpint(n, >, 0);
-        buf[n] = 0;
-        g_assert_true(g_str_has_prefix(buf, "READY=1\n"));
-
+        assert_notified(d, "RELOADING=1\nMONOTONIC_USEC=");
+        assert_notified(d, "READY=1\n");
         g_assert_cmpint(daemon_stop(d, SIGTERM), ==, 0);
-        while ((n = recv(fd, buf, sizeof(buf) - 1, MSG_DONTWAIT)) > 0)
-                g_string_append_printf(all, "%.*s\n", (int) n, buf);
-        g_assert_nonnull(strstr(all->str, "STOPPING=1"));
-        (void) close(fd);
+        assert_notified(d, "STOPPING=1");
 }
 
 /* ---- configuration ---- */
@@ -370,6 +355,89 @@ static void test_restart(Daemon *d, gconstpointer data) {
         g_assert_true(daemon_has_network(d, "default"));
 }
 
+/* Listeners stay open while vnetd is away: clients wait, and are not refused. */
+static void test_restart_listener(Daemon *d, gconstpointer data) {
+        g_autofree char *port = free_port(), *name = g_strdup_printf("listener-tcp-127.0.0.1_%s", port), *text = NULL;
+        uint16_t n = (uint16_t) atoi(port), other_port;
+        int other;
+
+        daemon_be_systemd(d);
+        daemon_start(d);
+        call(d, NETWORK_DEFAULT, "Network", "Expose", expose_args("tcp", port, "192.168.127.2"));
+        daemon_notified_all(d);
+        g_assert_true(daemon_stores(d, name));
+        g_assert_cmpint(daemon_stop(d, SIGTERM), ==, 0);
+        daemon_notified_all(d);
+        g_assert_true(daemon_stores(d, name));
+        g_assert_cmpint(try_connect("127.0.0.1", n), ==, 0);
+
+        /* One that nothing asks for any more leaves the store, and one that is not what it is called is not used. */
+        other = listen_somewhere(&other_port);
+        g_hash_table_insert(d->stored, g_strdup("listener-tcp-127.0.0.1_1"), GINT_TO_POINTER(dup(other) + 1));
+        g_hash_table_insert(d->stored, g_strdup("device-none"), GINT_TO_POINTER(other + 1));
+        daemon_start(d);
+        daemon_notified_all(d);
+        g_assert_false(daemon_stores(d, "listener-tcp-127.0.0.1_1"));
+        g_assert_false(daemon_stores(d, "device-none"));
+        g_assert_true(daemon_stores(d, name));
+        text = daemon_describe(d);
+        g_assert_nonnull(strstr(text, "\"remote\": \"192.168.127.2\""));
+
+        call(d, NETWORK_DEFAULT, "Network", "Unexpose", g_variant_new("(ss)", "tcp", port));
+        daemon_notified_all(d);
+        g_assert_false(daemon_stores(d, name));
+        g_assert_cmpint(try_connect("127.0.0.1", n), ==, ECONNREFUSED);
+}
+
+/* A process in a network namespace of its own; NULL where that is not allowed. */
+static GSubprocess *new_namespace(void) {
+        g_autoptr(GSubprocess) p = g_subprocess_new(G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDIN_PIPE, NULL, "unshare",
+                                                    "--net", "sh", "-c", "echo; exec cat", NULL);
+        char byte;
+
+        if (!p || g_input_stream_read(g_subprocess_get_stdout_pipe(p), &byte, 1, NULL, NULL) != 1)
+                return NULL;
+        return g_steal_pointer(&p);
+}
+
+/* A guest's interface survives: same name, same MAC, in its network. */
+static void test_restart_device(Daemon *d, gconstpointer data) {
+        g_autoptr(GSubprocess) guest = NULL;
+        g_autofree char *before = NULL, *after = NULL, *mac = NULL;
+        const char *at;
+
+        if (geteuid() != 0 || access("/dev/net/tun", R_OK | W_OK) < 0 || !(guest = new_namespace())) {
+                g_test_skip("needs root, /dev/net/tun and a network namespace of its own");
+                return;
+        }
+        daemon_be_systemd(d);
+        daemon_start(d);
+        call(d, MANAGER, "Manager", "CreateDevice",
+             g_variant_new("(s@a{sv})", "tap", one_option("Namespace", g_variant_new_string(g_subprocess_get_identifier(guest)))));
+        daemon_notified_all(d);
+        g_assert_true(daemon_stores(d, "device-tap0"));
+        before = daemon_describe(d);
+        at = strstr(before, "\"state\": \"attached\"");
+        g_assert_nonnull(at);
+        at = strstr(at, "\"mac\": ");
+        mac = g_strndup(at, strcspn(at, "\n"));
+        g_assert_cmpint(daemon_stop(d, SIGTERM), ==, 0);
+        daemon_notified_all(d);
+        g_assert_true(daemon_stores(d, "device-tap0"));
+
+        daemon_start(d);
+        after = daemon_describe(d);
+        g_assert_nonnull(strstr(after, "\"name\": \"tap0\""));
+        g_assert_nonnull(strstr(after, "\"state\": \"attached\""));
+        g_assert_nonnull(strstr(after, mac));
+
+        call(d, "/org/vnetd1/device/tap0", "Device", "Remove", NULL);
+        daemon_notified_all(d);
+        g_assert_false(daemon_stores(d, "device-tap0"));
+        g_subprocess_force_exit(guest);
+        (void) g_subprocess_wait(guest, NULL, NULL);
+}
+
 int main(int argc, char **argv) {
         g_autofree char *bus = g_find_program_in_path("dbus-daemon");
 
@@ -391,5 +459,7 @@ int main(int argc, char **argv) {
         ADD("forwards", test_forwards);
         ADD("devices", test_devices);
         ADD("restart", test_restart);
+        ADD("restart-listener", test_restart_listener);
+        ADD("restart-device", test_restart_device);
         return g_test_run();
 }
