@@ -45,7 +45,7 @@ static Guest guest_new(int unshare_flags) {
 
         g_assert_cmpint(pipe2(ready, O_CLOEXEC), ==, 0);
         g_assert_cmpint(pipe2(alive, O_CLOEXEC), ==, 0);
-        g.pid = fork();
+        g.pid = _Fork(); /* what it does next takes a process of one thread, sanitizers' included */
         g_assert_cmpint(g.pid, >=, 0);
         if (g.pid == 0) {
                 (void) close(alive[1]);
@@ -656,6 +656,21 @@ static int call_stop(void *arg) {
         return 0;
 }
 
+/* An IPv6 address takes nothing before the kernel has seen that the link is ready and has laid the route to the address
+ * itself, both in its own time. */
+static void wait_for_v6(const Guest *g) {
+        g_autofree char *path = g_strdup_printf("/proc/%d/net/ipv6_route", (int) g->pid);
+
+        for (unsigned i = 0; i < 10000; i++, g_usleep(1000)) {
+                g_autofree char *text = NULL;
+
+                g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+                if (strstr(text, "fd000000000000000000000000000001 80 "))
+                        return;
+        }
+        g_assert_not_reached();
+}
+
 static void peer_init(Peer *p, const Mode *m) {
         *p = (Peer){ .guest = guest_new(CLONE_NEWNET), .v6 = m->v6, .received = g_byte_array_new() };
         TapConfig c = tap_config(p->guest.pid_text);
@@ -677,6 +692,7 @@ static void peer_init(Peer *p, const Mode *m) {
         if (m->v6) {
                 guest_run(&p->guest, "ip addr add fd00::1/64 dev eth0 nodad");
                 guest_run(&p->guest, "ip neigh add fd00::2 lladdr 52:54:00:00:00:02 dev eth0 nud permanent");
+                wait_for_v6(&p->guest);
         }
 }
 
