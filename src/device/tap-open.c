@@ -12,12 +12,14 @@
 
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/magic.h>
 #include <linux/netlink.h>
 #include <linux/nsfs.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include "basic/parse.h"
@@ -51,9 +53,16 @@ typedef struct TapReport {
         bool existed;
 } TapReport;
 
+/**
+ * netns_open() - open a network namespace by path or pid
+ * @netns:      somebody's word: it may name a FIFO, a tape drive, a watchdog
+ *
+ * So the file is first held without being opened, and opened only when it is of the file system of namespaces.
+ */
 int netns_open(const char *netns) {
-        char path[sizeof("/proc//ns/net") + 3 * sizeof(pid_t)];
-        _cleanup_close_ int fd = -EBADF;
+        char path[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
+        _cleanup_close_ int held_fd = -EBADF, fd = -EBADF;
+        struct statfs fs;
         pid_t pid;
 
         if (parse_pid(netns, &pid) >= 0) {
@@ -61,8 +70,14 @@ int netns_open(const char *netns) {
                 netns = path;
         }
 
-        /* Not blocking: the path is somebody's word, it may name a FIFO. */
-        fd = open(netns, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        held_fd = open(netns, O_PATH | O_CLOEXEC);
+        if (held_fd < 0 || fstatfs(held_fd, &fs) < 0)
+                return -errno;
+        if (fs.f_type != NSFS_MAGIC)
+                return -EINVAL;
+
+        (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", held_fd);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
         if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET)

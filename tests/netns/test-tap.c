@@ -254,6 +254,14 @@ static void test_refused(void) {
         tap_refused(&c, -EINVAL);
         c = tap_config("/dev/null");
         tap_refused(&c, -EINVAL);
+        /* Opened for reading this would wait for ever. */
+        g_autofree char *dir = g_dir_make_tmp("vnetd-tap-XXXXXX", NULL), *fifo = g_build_filename(dir, "fifo", NULL);
+        g_assert_cmpint(mkfifo(fifo, 0600), ==, 0);
+        c = tap_config(fifo);
+        tap_refused(&c, -EINVAL);
+        (void) unlink(fifo);
+        (void) rmdir(dir);
+
         c = tap_config(NULL);
         c.ifname = "a/b";
         tap_refused(&c, -EINVAL);
