@@ -145,6 +145,11 @@ void loop_remove(Loop *l, LoopIo *io) {
                 return;
 
         (void) epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, io->fd, NULL);
+        loop_forget(l, io);
+}
+
+void loop_forget(Loop *l, LoopIo *io) {
+        assert(loop_is_mine(l));
         io->fd = -EBADF;
 
         /* What was fetched for it already must not reach memory the caller may free now. */

@@ -34,6 +34,8 @@ typedef struct HostSocket {
         uint32_t peek_at;   /* the kernel's peek position, when has_peek_off */
         bool has_peek_off;
         bool is_unix;
+        bool sent;          /* something was, so Nagle could begin to wait */
+        bool no_delay;
 } HostSocket;
 
 struct HostSockets {
@@ -88,7 +90,7 @@ static void host_close(void *userdata, int fd, bool reset) {
         HostSockets *h = userdata;
         HostSocket *s = find(h, fd);
         if (s) {
-                loop_remove(h->loop, &s->io);
+                loop_forget(h->loop, &s->io);
                 h->pages[fd / PAGE_FDS][fd % PAGE_FDS] = NULL;
                 free(s);
         }
@@ -174,7 +176,6 @@ static int host_tcp_connect(void *userdata, const Endpoint *dst, uint64_t cookie
         _cleanup_close_ int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
                 return -errno;
-        (void) set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* the guest has done its own waiting */
         if (connect(fd, (struct sockaddr *) &sa, len) < 0 && errno != EINPROGRESS)
                 return -errno;
         return adopt(userdata, TAKE_FD(fd), cookie, ret_fd);
@@ -205,12 +206,25 @@ static int host_tcp_accept(void *userdata, int listen_fd, int *ret_fd, Endpoint 
                 if (r < 0)
                         return r;
         }
-        (void) set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
         *ret_fd = TAKE_FD(fd);
         return 0;
 }
 
+/* Nagle has nothing to wait for at the first send, and the guest has done its own waiting before any other: many a connection never needs
+ * the system call that turns it off. */
+static void before_send(HostSocket *s) {
+        if (s->sent && !s->no_delay && !s->is_unix) {
+                (void) set_int(s->io.fd, IPPROTO_TCP, TCP_NODELAY, 1);
+                s->no_delay = true;
+        }
+        s->sent = true;
+}
+
 static ssize_t host_send(void *userdata, int fd, const struct iovec *iov, unsigned n_iov) {
+        HostSocket *s = find(userdata, fd);
+        if (!s)
+                return -EBADF;
+        before_send(s);
         struct msghdr m = { .msg_iov = (struct iovec *) iov, .msg_iovlen = n_iov };
         ssize_t n = sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
         return n < 0 ? -errno : n;

@@ -523,7 +523,7 @@ void tcp_input(Netstack *s, Packet *p) {
 
 /* Should the ACK wait for the host's answer? Only for a small request on a flow whose host has been quick to answer. */
 static bool ack_may_wait(const Flow *f, uint32_t bytes) {
-        return f->tcp.interactive && bytes > 0 && bytes < f->tcp.mss && !f->tcp.parked && !f->tcp.fin_received;
+        return f->tcp.interactive && bytes > 0 && bytes < f->tcp.mss && !f->tcp.parked && !f->tcp.fin_received && !f->tcp.host_eof;
 }
 
 static void finish_flow(Netstack *s, Flow *f, bool output_due) {

@@ -297,7 +297,7 @@ void tcp_established(Netstack *s, Flow *f) {
         t->state = TCP_ESTABLISHED;
         t->retries = 0;
         t->rto_at = USEC_INFINITY;
-        t->host_readable = true; /* not known: the first peek tells */
+        t->interactive = true; /* until the host turns out slow to answer */
         t->probe_at = netstack_now(s) + TCP_KEEPALIVE_IDLE;
         tcp_half_open_remove(s->tcp, f);
 }
@@ -368,8 +368,8 @@ void tcp_forward_event(Netstack *s, Forward *fw) {
 
 /* ---- events ---- */
 
-static void connect_finished(Netstack *s, Flow *f) {
-        int r = s->ops->tcp_result(s->userdata, f->fd);
+static void connect_finished(Netstack *s, Flow *f, uint32_t events) {
+        int r = events & (HOST_EVENT_ERROR | HOST_EVENT_HUP) ? s->ops->tcp_result(s->userdata, f->fd) : 0;
         if (r == -EINPROGRESS || r == -EAGAIN)
                 return;
         if (r == 0)
@@ -391,13 +391,13 @@ void tcp_host_event(Netstack *s, Flow *f, uint32_t events) {
         TcpFlow *t = &f->tcp;
         if (events & (HOST_EVENT_RDHUP | HOST_EVENT_HUP | HOST_EVENT_ERROR))
                 t->host_rdhup = true;
-        if (t->state == TCP_CONNECTING) {
-                if (events & (HOST_EVENT_OUT | HOST_EVENT_ERROR | HOST_EVENT_HUP))
-                        connect_finished(s, f);
-                return;
-        }
         if (events & (HOST_EVENT_IN | HOST_EVENT_RDHUP | HOST_EVENT_HUP | HOST_EVENT_ERROR))
                 t->host_readable = true;
+        if (t->state == TCP_CONNECTING) {
+                if (events & (HOST_EVENT_OUT | HOST_EVENT_ERROR | HOST_EVENT_HUP))
+                        connect_finished(s, f, events);
+                return;
+        }
         if ((events & HOST_EVENT_OUT) && t->host_blocked)
                 host_writable(s, f);
         if (f->closing || t->state != TCP_ESTABLISHED)

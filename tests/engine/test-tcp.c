@@ -471,10 +471,37 @@ static void test_park_limit(void) {
         fake_clear_frames(h);
         guest_send(&g, ACK, 8000, data, sizeof(data));
         g.seq += sizeof(data);
+        fake_advance(h, 3 * USEC_PER_MSEC); /* a small request's ACK waits this long for the answer to carry it */
         g_assert_cmpuint(guest_take(&g).ack, ==, g.seq);
         g_assert_cmpuint(g.socket->out->len, ==, 1000);
         guest_send(&g, RST, 0, NULL, 0);
         g_assert_cmpuint(parked(h), ==, 0);
+}
+
+/* The ACK of a small request rides on a quick answer, and goes alone when there is none. */
+static void test_delayed_ack(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        for (unsigned i = 0; i < 3; i++) {
+                guest_send(&g, ACK | PSH, 8000, "q", 1);
+                g.seq++;
+                g_assert_cmpuint(fake_n_frames(h), ==, 0);
+                fake_stream_push(h, g.socket, "a", 1);
+                fake_run(h);
+                Parsed r = guest_take(&g);
+                g_assert_cmpuint(r.ack, ==, g.seq);
+                g_assert_cmpuint(r.payload_len, ==, 1);
+                g_assert_cmpuint(fake_n_frames(h), ==, 0);
+                g.ack++;
+        }
+        guest_send(&g, ACK | PSH, 8000, "q", 1);
+        g.seq++;
+        fake_advance(h, 3 * USEC_PER_MSEC);
+        g_assert_cmpuint(guest_take(&g).ack, ==, g.seq);
+        guest_send(&g, ACK | PSH, 8000, "q", 1); /* slow to answer: from now on at once */
+        g.seq++;
+        g_assert_cmpuint(guest_take(&g).ack, ==, g.seq);
+        guest_send(&g, RST, 0, NULL, 0);
 }
 
 /* Each segment out of order is answered at once; closing the hole delivers all. */
@@ -697,6 +724,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/host-loopback", test_host_loopback);
         g_test_add_func("/tcp/parking", test_parking);
         g_test_add_func("/tcp/park-limit", test_park_limit);
+        g_test_add_func("/tcp/delayed-ack", test_delayed_ack);
         g_test_add_func("/tcp/out-of-order", test_out_of_order);
         g_test_add_func("/tcp/zero-window", test_zero_window);
         g_test_add_func("/tcp/vanished", test_vanished);
