@@ -355,6 +355,46 @@ static void test_restart(Daemon *d, gconstpointer data) {
         g_assert_true(daemon_has_network(d, "default"));
 }
 
+/* Leases come back with what is left of their time; what is over, or makes no sense, does not. */
+static void test_restart_leases(Daemon *d, gconstpointer data) {
+        g_autofree char *path = g_build_filename(d->dir, "state", "leases.json", NULL), *text = NULL, *kept = NULL, *port = free_port();
+        gint64 now = g_get_real_time() / G_USEC_PER_SEC;
+        g_autofree char *leases = g_strdup_printf(
+                "{\"version\": 1, \"leases\": ["
+                "{\"network\": \"default\", \"address\": \"192.168.127.77\", \"mac\": \"52:54:00:00:00:77\","
+                " \"clientId\": \"01525400000077\", \"hostname\": \"web\", \"ends\": %" G_GINT64_FORMAT "},"
+                "{\"network\": \"default\", \"address\": \"192.168.127.78\", \"mac\": \"52:54:00:00:00:78\","
+                " \"clientId\": \"\", \"hostname\": \"\", \"ends\": %" G_GINT64_FORMAT "},"
+                "{\"network\": \"default\", \"address\": \"192.168.127.79\", \"mac\": \"52:54:00:00:00:79\","
+                " \"clientId\": \"\", \"hostname\": \"\", \"ends\": %" G_GINT64_FORMAT "},"
+                "{\"network\": \"default\", \"address\": \"10.0.0.1\", \"mac\": \"52:54:00:00:00:7a\","
+                " \"clientId\": \"\", \"hostname\": \"\", \"ends\": %" G_GINT64_FORMAT "},"
+                "{\"network\": \"default\", \"address\": \"192.168.127.80\", \"mac\": \"52:54:00:00:00:80\","
+                " \"clientId\": \"0\", \"hostname\": \"a b\", \"ends\": %" G_GINT64_FORMAT "},"
+                "{\"network\": \"gone\"}, 5]}",
+                now + 600, now - 1, now + 1000000, now + 600, now + 600);
+
+        g_assert_true(g_file_set_contents(path, leases, -1, NULL));
+        daemon_start(d);
+        text = daemon_describe(d);
+        g_assert_nonnull(strstr(text, "\"address\": \"192.168.127.77\""));
+        g_assert_nonnull(strstr(text, "\"expiresInSec\": 59")); /* 590 to 599 */
+        g_assert_null(strstr(text, "192.168.127.78"));
+        g_assert_nonnull(strstr(text, "192.168.127.79"));
+        g_assert_nonnull(strstr(text, "\"expiresInSec\": 35")); /* no more than this network's lease time, an hour */
+        g_assert_null(strstr(text, "10.0.0.1"));
+        g_assert_null(strstr(text, "192.168.127.80"));
+        call(d, NETWORK_DEFAULT, "Network", "Expose", expose_args("tcp", port, "web:80")); /* its name is known again */
+
+        g_assert_cmpint(daemon_stop(d, SIGTERM), ==, 0);
+        g_assert_true(g_file_get_contents(path, &kept, NULL, NULL));
+        g_assert_nonnull(strstr(kept, "\"clientId\": \"01525400000077\""));
+        daemon_start(d); /* and the forward that names it comes back after it */
+        g_free(text);
+        text = daemon_describe(d);
+        g_assert_nonnull(strstr(text, "\"remote\": \"web:80\""));
+}
+
 /* Listeners stay open while vnetd is away: clients wait, and are not refused. */
 static void test_restart_listener(Daemon *d, gconstpointer data) {
         g_autofree char *port = free_port(), *name = g_strdup_printf("listener-tcp-127.0.0.1_%s", port), *text = NULL;
@@ -459,6 +499,7 @@ int main(int argc, char **argv) {
         ADD("forwards", test_forwards);
         ADD("devices", test_devices);
         ADD("restart", test_restart);
+        ADD("restart-leases", test_restart_leases);
         ADD("restart-listener", test_restart_listener);
         ADD("restart-device", test_restart_device);
         return g_test_run();

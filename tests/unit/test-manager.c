@@ -1,0 +1,626 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The manager without a bus: what it makes, what it refuses and with which words, its limits, whom it tells, and forwards as sockets see
+ * them. On real networks, whose threads run; no device but where a test says so.
+ */
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <glib.h>
+#include <glib/gstdio.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "daemon/manager.h"
+
+#define SOMEBODY 12345u /* a uid with limits */
+#define SOMEBODY_ELSE 12346u
+
+typedef struct Fixture {
+        char *dir; /* empty: no configuration */
+        sd_event *event;
+        Manager *m;
+        Network *n; /* default */
+        GString *told; /* "network added default;forward removed 1;" */
+} Fixture;
+
+static const char *const changes[] = { "added", "changed", "removed" };
+
+static void on_network(Manager *m, Network *n, ManagerChange change, void *userdata) {
+        Fixture *f = userdata;
+
+        g_string_append_printf(f->told, "network %s %s;", changes[change], network_config(n)->name);
+}
+
+static void on_device(Manager *m, ManagedDevice *d, ManagerChange change, void *userdata) {
+        Fixture *f = userdata;
+
+        g_string_append_printf(f->told, "device %s %s;", changes[change], d->device->name);
+}
+
+static void on_forward(Manager *m, ManagedForward *fw, ManagerChange change, void *userdata) {
+        Fixture *f = userdata;
+
+        g_string_append_printf(f->told, "forward %s %s;", changes[change], fw->local);
+}
+
+static void on_lease(Manager *m, Network *n, const Lease *lease, bool added, void *userdata) {
+}
+
+static const ManagerHandler handler = {
+        .network = on_network,
+        .device = on_device,
+        .forward = on_forward,
+        .lease = on_lease,
+};
+
+static void setup_as(Fixture *f, bool user) {
+        Error e = ERROR_INIT;
+
+        f->dir = g_dir_make_tmp("vnetd-manager-XXXXXX", NULL);
+        f->told = g_string_new(NULL);
+        g_assert_cmpint(sd_event_new(&f->event), >=, 0);
+        g_assert_cmpint(manager_new(&f->m, &(ManagerConfig){ .user = user, .host_loopback = user, .config_dir = f->dir }, f->event), ==, 0);
+        g_assert_cmpint(manager_load(f->m, &e), ==, 0);
+        f->n = manager_network(f->m, "default");
+        g_assert_nonnull(f->n);
+        manager_set_handler(f->m, &handler, f);
+}
+
+static void setup(Fixture *f, gconstpointer data) {
+        setup_as(f, false);
+}
+
+static void teardown(Fixture *f, gconstpointer data) {
+        manager_free(f->m);
+        sd_event_unref(f->event);
+        g_string_free(f->told, TRUE);
+        g_assert_cmpint(g_rmdir(f->dir), ==, 0);
+        g_free(f->dir);
+}
+
+static void assert_refused(int r, const Error *e, ErrorCode code, const char *pattern) {
+        g_assert_cmpint(r, ==, -error_errno(code));
+        g_assert_cmpstr(error_name(e->code), ==, error_name(code));
+        if (!g_pattern_match_simple(pattern, e->message))
+                g_error("'%s' is not like '%s'", e->message, pattern);
+}
+
+static void assert_told(Fixture *f, const char *what) {
+        g_assert_cmpstr(f->told->str, ==, what);
+        g_string_truncate(f->told, 0);
+}
+
+/* ---- networks ---- */
+
+static void refuse_network(Fixture *f, const char *name, uint32_t uid, NetworkOptions o, ErrorCode code, const char *pattern) {
+        Error e = ERROR_INIT;
+        Network *n = NULL;
+        int r;
+
+        r = manager_create_network(f->m, name, uid, &o, &n, &e);
+        assert_refused(r, &e, code, pattern);
+        g_assert_null(n);
+        assert_told(f, "");
+}
+
+static Network *make_network(Fixture *f, const char *name, uint32_t uid, NetworkOptions o) {
+        Error e = ERROR_INIT;
+        Network *n;
+
+        if (manager_create_network(f->m, name, uid, &o, &n, &e) < 0)
+                g_error("%s: %s", name, e.message);
+        return n;
+}
+
+#define OPTIONS(...) ((NetworkOptions){ .host_loopback = -1, __VA_ARGS__ })
+
+static void test_network(Fixture *f, gconstpointer data) {
+        const char *const dns[] = { "192.0.2.1", "[2001:db8::1]:5353", NULL };
+        const char *const leases[] = { "10.5.0.9", "52:54:00:00:00:09", NULL };
+        _cleanup_free_ Lease *list = NULL;
+        const NetworkConfig *c;
+        size_t n_list;
+        Network *n;
+
+        n = make_network(f, "a.b_c-d", SOMEBODY,
+                         OPTIONS(.subnet = "10.5.0.0/16", .domain = "x.example", .mtu = 1280, .dns_servers = dns,
+                                 .static_leases = leases, .lease_sec = 60));
+        assert_told(f, "network added a.b_c-d;");
+        c = network_config(n);
+        g_assert_cmpuint(c->owner, ==, SOMEBODY);
+        g_assert_cmpstr(PREFIX_TO_TEXT(&c->stack.subnet), ==, "10.5.0.0/16");
+        g_assert_cmpstr(IP_TO_TEXT(&c->stack.gateway), ==, "10.5.0.1");
+        g_assert_cmpstr(IP_TO_TEXT(&c->stack.host), ==, "10.5.255.254");
+        g_assert_cmpstr(c->stack.domain, ==, "x.example");
+        g_assert_cmpuint(c->stack.mtu, ==, 1280);
+        g_assert_cmpuint(c->stack.lease_sec, ==, 60);
+        g_assert_false(c->stack.host_loopback);
+        g_assert_cmpuint(c->n_dns_servers, ==, 2);
+        g_assert_cmpstr(ENDPOINT_TO_TEXT(&c->dns_servers[0]), ==, "192.0.2.1:53");
+        g_assert_cmpint(network_list_leases(n, &list, &n_list), ==, 0);
+        g_assert_cmpuint(n_list, ==, 1);
+        g_assert_true(list[0].is_static);
+
+        g_assert_true(manager_network(f->m, "a.b_c-d") == n);
+        g_assert_true(manager_next_network(f->m, NULL) == f->n); /* in order of creation */
+        g_assert_true(manager_next_network(f->m, f->n) == n);
+        g_assert_null(manager_next_network(f->m, n));
+        g_assert_cmpint(manager_remove_network(f->m, n, NULL), ==, 0);
+        assert_told(f, "network removed a.b_c-d;");
+        g_assert_null(manager_network(f->m, "a.b_c-d"));
+}
+
+static void test_network_refused(Fixture *f, gconstpointer data) {
+        static const char *const bad_names[] = { "", "-a", ".a", "a b", "a/b", "\xc3\xa9",
+                                                 "0123456789012345678901234567890123456789012345678901234567890123" };
+        static const char *const bad_subnets[] = { "x", "10.0.0.0", "10.0.0.0/33", "fd00::/64", "10.0.0.0/30", "8.8.8.0/24",
+                                                   "127.0.0.0/8", "224.0.0.0/24", "0.0.0.0/8", "10.0.0.1/24" };
+        const char *const bad_dns[] = { "224.0.0.1", NULL };
+        const char *const many_dns[] = { "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5",
+                                         "192.0.2.6", "192.0.2.7", "192.0.2.8", "192.0.2.9", NULL };
+        const char *const lease_outside[] = { "10.9.9.9", "52:54:00:00:00:09", NULL };
+        const char *const lease_gateway[] = { "10.6.0.1", "52:54:00:00:00:09", NULL };
+        const char *const lease_mac[] = { "10.6.0.9", "01:00:5e:00:00:01", NULL };
+        const char *const lease_twice[] = { "10.6.0.9", "52:54:00:00:00:09", "10.6.0.9", "52:54:00:00:00:0a", NULL };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(bad_names); i++)
+                refuse_network(f, bad_names[i], 0, OPTIONS(), ERROR_INVALID_ARGS, "'*' cannot be the name of a network*");
+        for (size_t i = 0; i < G_N_ELEMENTS(bad_subnets); i++)
+                refuse_network(f, "x", 0, OPTIONS(.subnet = bad_subnets[i]), ERROR_INVALID_ARGS, "Subnet '*'*");
+        refuse_network(f, "default", 0, OPTIONS(), ERROR_NETWORK_EXISTS, "Network 'default' exists");
+        refuse_network(f, "x", 0, OPTIONS(.subnet = "192.168.0.0/16"), ERROR_SUBNET_IN_USE,
+                       "Subnet '192.168.0.0/16' overlaps 192.168.127.0/24 of network 'default'");
+        refuse_network(f, "x", 0, OPTIONS(.subnet = "192.168.127.8/29"), ERROR_SUBNET_IN_USE, "*overlaps*");
+        refuse_network(f, "x", 0, OPTIONS(.mtu = 575), ERROR_INVALID_ARGS, "Mtu 575 *");
+        refuse_network(f, "x", 0, OPTIONS(.mtu = 65521), ERROR_INVALID_ARGS, "Mtu 65521 *");
+        refuse_network(f, "x", 0, OPTIONS(.lease_sec = 59), ERROR_INVALID_ARGS, "A lease time of 59 s*");
+        refuse_network(f, "x", 0, OPTIONS(.domain = "-x"), ERROR_INVALID_ARGS, "Domain '-x'*");
+        refuse_network(f, "x", 0, OPTIONS(.dns_servers = bad_dns), ERROR_INVALID_ARGS, "DNS server '224.0.0.1'*");
+        refuse_network(f, "x", 0, OPTIONS(.dns_servers = many_dns), ERROR_INVALID_ARGS, "More than 8 DNS servers");
+        refuse_network(f, "x", 0, OPTIONS(.subnet = "10.6.0.0/24", .static_leases = lease_outside), ERROR_INVALID_ARGS,
+                       "Static lease of '10.9.9.9': no address in 10.6.0.0/24");
+        refuse_network(f, "x", 0, OPTIONS(.subnet = "10.6.0.0/24", .static_leases = lease_gateway), ERROR_INVALID_ARGS,
+                       "Static lease of '10.6.0.1'*");
+        refuse_network(f, "x", 0, OPTIONS(.subnet = "10.6.0.0/24", .static_leases = lease_mac), ERROR_INVALID_ARGS,
+                       "Static lease of '10.6.0.9': '01:00:5e:00:00:01' is no MAC address*");
+        refuse_network(f, "x", 0, OPTIONS(.subnet = "10.6.0.0/24", .static_leases = lease_twice), ERROR_INVALID_ARGS,
+                       "Static lease of '10.6.0.9'*");
+        /* a guest of one user must not reach another's services on the host */
+        refuse_network(f, "x", SOMEBODY, (NetworkOptions){ .host_loopback = 1 }, ERROR_ACCESS_DENIED, "HostLoopback of network 'x'*");
+        g_assert_true(network_config(make_network(f, "x", getuid(), (NetworkOptions){ .host_loopback = 1 }))->stack.host_loopback);
+}
+
+static void test_network_user(Fixture *f, gconstpointer data) {
+        g_assert_true(network_config(f->n)->stack.host_loopback);
+        g_assert_true(network_config(make_network(f, "a", SOMEBODY, OPTIONS()))->stack.host_loopback);
+        g_assert_false(network_config(make_network(f, "b", SOMEBODY, (NetworkOptions){ .host_loopback = 0 }))->stack.host_loopback);
+}
+
+static void setup_user(Fixture *f, gconstpointer data) {
+        setup_as(f, true);
+}
+
+/* Without a subnet each network gets one of its own. */
+static void test_network_limits(Fixture *f, gconstpointer data) {
+        unsigned count = 0;
+
+        for (int i = 0; i < MANAGER_PER_USER_NETWORKS_MAX; i++) {
+                g_autofree char *name = g_strdup_printf("n%d", i);
+                (void) make_network(f, name, SOMEBODY, OPTIONS());
+        }
+        g_string_truncate(f->told, 0);
+        refuse_network(f, "more", SOMEBODY, OPTIONS(), ERROR_QUOTA_EXCEEDED, "Network 'more': user 12345 has 16 already*");
+        (void) make_network(f, "other", SOMEBODY_ELSE, OPTIONS());
+        (void) manager_remove_network(f->m, manager_network(f->m, "n3"), NULL);
+        (void) make_network(f, "more", SOMEBODY, OPTIONS());
+
+        for (Network *n = NULL; (n = manager_next_network(f->m, n));)
+                count++;
+        for (; count < MANAGER_NETWORKS_MAX; count++) {
+                g_autofree char *full = g_strdup_printf("full%u", count), *subnet = g_strdup_printf("10.%u.0.0/16", count);
+                (void) make_network(f, full, 0, OPTIONS(.subnet = subnet));
+        }
+        g_string_truncate(f->told, 0);
+        refuse_network(f, "over", 0, OPTIONS(.subnet = "172.16.0.0/16"), ERROR_QUOTA_EXCEEDED, "Network 'over': there are 256 already*");
+}
+
+/* ---- forwards ---- */
+
+static int expose(Fixture *f, uint32_t uid, const char *protocol, const char *local, const char *remote, Error *e) {
+        return manager_expose(f->m, f->n, uid, protocol, local, remote, NULL, NULL, e);
+}
+
+static void refuse_forward(Fixture *f, const char *protocol, const char *local, const char *remote, ErrorCode code, const char *pattern) {
+        Error e = ERROR_INIT;
+        int r = expose(f, 0, protocol, local, remote, &e);
+
+        assert_refused(r, &e, code, pattern);
+        assert_told(f, "");
+}
+
+/* A port nobody listens on, on loopback of both families, as far as one can know. */
+static uint16_t free_port(void) {
+        struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        socklen_t len = sizeof(sa);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        g_assert_cmpint(bind(fd, (struct sockaddr *) &sa, sizeof(sa)), ==, 0);
+        g_assert_cmpint(getsockname(fd, (struct sockaddr *) &sa, &len), ==, 0);
+        (void) close(fd);
+        return ntohs(sa.sin_port);
+}
+
+/* Can @text be bound by somebody else? */
+static bool is_free(const char *text, int type) {
+        struct sockaddr_storage sa;
+        socklen_t len;
+        Endpoint e;
+        int fd, r, one = 1;
+
+        g_assert_cmpint(endpoint_parse(text, &e), ==, 0);
+        len = endpoint_to_sockaddr(&e, &sa);
+        fd = socket(sa.ss_family, type | SOCK_CLOEXEC, 0);
+        g_assert_cmpint(fd, >=, 0);
+        if (sa.ss_family == AF_INET6)
+                g_assert_cmpint(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)), ==, 0);
+        r = bind(fd, (struct sockaddr *) &sa, len);
+        (void) close(fd);
+        return r == 0;
+}
+
+static bool have_ipv6(void) {
+        g_autofree char *text = g_strdup_printf("[::1]:%u", free_port());
+
+        return is_free(text, SOCK_STREAM);
+}
+
+static void test_forward(Fixture *f, gconstpointer data) {
+        uint16_t port = free_port();
+        g_autofree char *bare = g_strdup_printf("%u", port), *v4 = g_strdup_printf("127.0.0.1:%u", port),
+                        *v6 = g_strdup_printf("[::1]:%u", port), *all = g_strdup_printf(":%u", port),
+                        *other = g_strdup_printf("127.0.0.2:%u", port), *told = NULL;
+        bool ipv6 = have_ipv6();
+        ManagedForward *fw;
+        ForwardStats stats;
+        Error e;
+
+        g_assert_cmpint(manager_expose(f->m, f->n, SOMEBODY, "tcp", bare, "192.168.127.2:80", "gateway", &fw, &e), ==, 0);
+        told = g_strdup_printf("forward added %s;network changed default;", bare);
+        assert_told(f, told);
+        g_assert_false(is_free(v4, SOCK_STREAM));
+        g_assert_true(!ipv6 || !is_free(v6, SOCK_STREAM));
+        g_assert_true(is_free(other, SOCK_STREAM)); /* loopback alone, and no more of it than said */
+        g_assert_true(is_free(v4, SOCK_DGRAM));
+        g_assert_cmpuint(fw->owner, ==, SOMEBODY);
+        g_assert_cmpstr(ENDPOINT_TO_TEXT(&fw->config.remote), ==, "192.168.127.2:80");
+        g_assert_cmpstr(ENDPOINT_TO_TEXT(&fw->config.local), ==, v4);
+        g_assert_cmpint(fw->config.source, ==, FORWARD_SOURCE_GATEWAY);
+        g_assert_true(manager_forward(f->m, fw->id) == fw);
+        g_assert_cmpint(manager_forward_stats(f->m, fw, &stats), ==, 0);
+        g_assert_cmpuint(stats.connections, ==, 0);
+
+        refuse_forward(f, "tcp", v4, "192.168.127.3", ERROR_FORWARD_EXISTS, "tcp '127.0.0.1:*' is forwarded already: '*' leads to*");
+        refuse_forward(f, "tcp", all, "192.168.127.3", ERROR_FORWARD_EXISTS, "*is forwarded already*");
+        g_assert_cmpint(expose(f, 0, "udp", bare, "192.168.127.2", &e), ==, 0);
+        g_assert_false(is_free(v4, SOCK_DGRAM));
+        g_string_truncate(f->told, 0);
+
+        assert_refused(manager_unexpose(f->m, f->n, "tcp", v4, &e), &e, ERROR_NO_SUCH_FORWARD, "Network 'default' has no forward of*");
+        g_assert_cmpint(manager_unexpose(f->m, f->n, "tcp", bare, &e), ==, 0);
+        g_assert_true(is_free(v4, SOCK_STREAM));
+        g_assert_true(!ipv6 || is_free(v6, SOCK_STREAM));
+        assert_refused(manager_unexpose(f->m, f->n, "tcp", bare, &e), &e, ERROR_NO_SUCH_FORWARD, "*");
+
+        g_assert_cmpint(expose(f, 0, "tcp", all, "192.168.127.2", &e), ==, 0);
+        g_assert_false(is_free(other, SOCK_STREAM));
+        g_string_truncate(f->told, 0);
+        (void) manager_remove_network(f->m, f->n, NULL); /* takes its forwards along */
+        g_assert_null(manager_next_forward(f->m, NULL));
+        g_assert_true(is_free(other, SOCK_STREAM));
+}
+
+static void test_forward_refused(Fixture *f, gconstpointer data) {
+        static const char *const bad_locals[] = { "",        "x",         "0",        "65536",        ":0",           "1.2.3.4",
+                                                  "1.2.3:80", "[::1:80",   "::1:80x",  "224.0.0.1:80", "255.255.255.255:80",
+                                                  "[ff02::1]:80", " 80", "80 ", "+80", "0x50" };
+        static const char *const bad_remotes[] = { "x:0", "192.168.127.2:0", "192.168.127.2:x", "-x", ":", ":0", "8080", "1.2.3", "a b" };
+        static const char *const ours[] = { "192.168.127.0", "192.168.127.1:80", "192.168.127.254", "192.168.127.255:80" };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(bad_locals); i++)
+                refuse_forward(f, "tcp", bad_locals[i], "192.168.127.2", ERROR_INVALID_ARGS, "'*' is no place to listen*");
+        for (size_t i = 0; i < G_N_ELEMENTS(bad_remotes); i++)
+                refuse_forward(f, "tcp", "6443", bad_remotes[i], ERROR_INVALID_ARGS, "'*' is no guest: ADDRESS:PORT*");
+        for (size_t i = 0; i < G_N_ELEMENTS(ours); i++)
+                refuse_forward(f, "tcp", "6443", ours[i], ERROR_INVALID_ARGS, "'*' is no guest's: it is network 'default' itself");
+        refuse_forward(f, "tcp", "6443", "192.168.128.2", ERROR_INVALID_ARGS,
+                       "'192.168.128.2' is not in network 'default', which is 192.168.127.0/24");
+        refuse_forward(f, "tcp", "6443", "127.0.0.1:80", ERROR_INVALID_ARGS, "*is not in network 'default'*");
+        refuse_forward(f, "tcp", "6443", "", ERROR_NO_SUCH_GUEST, "*has no guest yet*as in 192.168.127.2:6443, or start it first");
+        refuse_forward(f, "tcp", "6443", ":80", ERROR_NO_SUCH_GUEST, "*as in 192.168.127.2:80,*");
+        refuse_forward(f, "tcp", "6443", "web", ERROR_NO_SUCH_GUEST, "Network 'default' has no guest called 'web'; name an address in*");
+        refuse_forward(f, "sctp", "6443", "192.168.127.2", ERROR_INVALID_ARGS, "There is no protocol 'sctp'*");
+        refuse_forward(f, "unix", "/x", "192.168.127.2:80", ERROR_NOT_SUPPORTED, "Protocol 'unix'*");
+        refuse_forward(f, "tcp", "192.0.2.99:6443", "192.168.127.2", ERROR_ADDRESS_NOT_AVAILABLE, "*192.0.2.99*");
+        refuse_forward(f, "tcp", "[fe80::1]:6443", "192.168.127.2", ERROR_NOT_SUPPORTED, "*link-local*");
+}
+
+static void add_lease(Fixture *f, const char *addr, uint8_t number, const char *hostname) {
+        Lease l = { .mac = { { 0x52, 0x54, 0, 0, 0, number } }, .expires = network_now(f->n) + 3600 * USEC_PER_SEC };
+
+        g_assert_cmpint(ip_parse(addr, &l.addr), ==, 0);
+        g_assert_cmpuint(g_strlcpy(l.hostname, hostname, sizeof(l.hostname)), <, sizeof(l.hostname));
+        g_assert_cmpint(network_add_lease(f->n, &l), ==, 0);
+}
+
+static void test_forward_guests(Fixture *f, gconstpointer data) {
+        g_autofree char *a = g_strdup_printf("%u", free_port()), *b = g_strdup_printf("%u", free_port()),
+                        *c = g_strdup_printf("%u", free_port());
+        ManagedForward *fw;
+        Error e;
+
+        add_lease(f, "192.168.127.7", 7, "Web");
+        g_assert_cmpint(manager_expose(f->m, f->n, 0, "tcp", a, "", NULL, &fw, &e), ==, 0); /* the only guest, whoever that will be */
+        g_assert_true(ip_is_null(&fw->config.remote.addr));
+        g_assert_cmpuint(fw->config.remote.port, ==, (uint16_t) atoi(a));
+        g_assert_cmpint(fw->config.source, ==, FORWARD_SOURCE_CLIENT);
+        g_assert_cmpint(manager_expose(f->m, f->n, 0, "tcp", b, "web:80", NULL, &fw, &e), ==, 0);
+        g_assert_cmpstr(ENDPOINT_TO_TEXT(&fw->config.remote), ==, "192.168.127.7:80");
+        g_assert_cmpint(manager_expose(f->m, f->n, 0, "tcp", c, "WEB.vnet.internal", NULL, &fw, &e), ==, 0);
+        g_assert_cmpstr(IP_TO_TEXT(&fw->config.remote.addr), ==, "192.168.127.7");
+        g_string_truncate(f->told, 0);
+
+        add_lease(f, "192.168.127.8", 8, "");
+        refuse_forward(f, "tcp", "6443", "", ERROR_NO_SUCH_GUEST, "*has 2 guests, name the one that is meant: *192.168.127.7 (*");
+        refuse_forward(f, "tcp", "6443", "db", ERROR_NO_SUCH_GUEST, "*no guest called 'db', there are: *192.168.127.8*");
+        refuse_forward(f, "tcp", "6443", "web.example", ERROR_NO_SUCH_GUEST, "*no guest called 'web.example'*");
+}
+
+static void test_forward_in_use(Fixture *f, gconstpointer data) {
+        for (int proto = 0; proto < 2; proto++) {
+                uint16_t port = free_port();
+                struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+                int fd = socket(AF_INET, (proto ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+                g_autofree char *local = g_strdup_printf("%u", port);
+
+                g_assert_cmpint(bind(fd, (struct sockaddr *) &sa, sizeof(sa)), ==, 0);
+                g_assert_true(proto || listen(fd, 1) == 0);
+                refuse_forward(f, proto ? "udp" : "tcp", local, "192.168.127.2", ERROR_ADDRESS_IN_USE,
+                               "Another program listens on 127.0.0.1:*: choose another port");
+                (void) close(fd);
+        }
+}
+
+/* When the second of two listeners cannot be had, the first does not stay. */
+static void test_forward_half(Fixture *f, gconstpointer data) {
+        uint16_t port = free_port();
+        struct sockaddr_in6 sa = { .sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+        g_autofree char *local = g_strdup_printf("%u", port), *v4 = g_strdup_printf("127.0.0.1:%u", port);
+        int fd;
+
+        if (!have_ipv6()) {
+                g_test_skip("the host has no ::1");
+                return;
+        }
+        fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        g_assert_cmpint(bind(fd, (struct sockaddr *) &sa, sizeof(sa)), ==, 0);
+        g_assert_cmpint(listen(fd, 1), ==, 0);
+        refuse_forward(f, "tcp", local, "192.168.127.2", ERROR_ADDRESS_IN_USE, "Another program listens on [::1]:*");
+        g_assert_true(is_free(v4, SOCK_STREAM));
+        (void) close(fd);
+}
+
+/* Gives up the right to bind privileged ports, of this thread, for good; or has none. */
+static void give_up_bind_service(void) {
+        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
+
+        g_assert_cmpint(syscall(SYS_capget, &header, caps), ==, 0);
+        caps[0].effective &= ~(1u << CAP_NET_BIND_SERVICE);
+        g_assert_cmpint(syscall(SYS_capset, &header, caps), ==, 0);
+}
+
+static void test_forward_privileged(Fixture *f, gconstpointer data) {
+        g_assert_false(manager_local_is_privileged(f->m, "65535"));
+        g_assert_false(manager_local_is_privileged(f->m, "nonsense"));
+        if (!manager_local_is_privileged(f->m, "81")) {
+                g_test_skip("no port is privileged here (net.ipv4.ip_unprivileged_port_start)");
+                return;
+        }
+        g_assert_true(manager_local_is_privileged(f->m, ":81"));
+        g_assert_true(manager_local_is_privileged(f->m, "[::1]:81"));
+        give_up_bind_service();
+        refuse_forward(f, "tcp", "81", "192.168.127.2", ERROR_ACCESS_DENIED, "Port 81 is privileged, and vnetd may not listen on it: choose*");
+}
+
+static void test_forward_limits(Fixture *f, gconstpointer data) {
+        unsigned made = 0;
+        Error e;
+
+        /* 127.1.x.y: no other program's, and one socket each */
+        for (unsigned i = 0; made < MANAGER_PER_USER_FORWARDS_MAX; i++, made++) {
+                g_autofree char *local = g_strdup_printf("127.1.%u.%u:20000", i / 250, i % 250 + 1);
+
+                if (expose(f, SOMEBODY, "udp", local, "192.168.127.2", &e) < 0)
+                        g_error("%s", e.message);
+        }
+        assert_refused(expose(f, SOMEBODY, "udp", "127.2.0.1:20000", "192.168.127.2", &e), &e, ERROR_QUOTA_EXCEEDED,
+                       "'127.2.0.1:20000': user 12345 has 256 forwards already*");
+        g_assert_cmpint(expose(f, SOMEBODY_ELSE, "udp", "127.2.0.1:20000", "192.168.127.2", &e), ==, 0);
+
+        /* One network has room for FORWARDS_MAX, which is less than MANAGER_FORWARDS_MAX. */
+        for (unsigned i = 0; i < MANAGER_FORWARDS_MAX; i++) {
+                g_autofree char *local = g_strdup_printf("127.3.%u.%u:20000", i / 250, i % 250 + 1);
+
+                if (expose(f, 0, "udp", local, "192.168.127.2", &e) < 0) {
+                        g_assert_cmpint(e.code, ==, ERROR_QUOTA_EXCEEDED);
+                        g_assert_cmpstr(e.message, ==, "Network 'default' has no room for another forward");
+                        return;
+                }
+        }
+        g_assert_not_reached();
+}
+
+/* ---- devices ---- */
+
+static void refuse_device(Fixture *f, const char *kind, DeviceOptions o, ErrorCode code, const char *pattern) {
+        ManagedDevice *d;
+        Error e = ERROR_INIT;
+        int r = manager_create_device(f->m, kind, 0, &o, &d, &e);
+
+        assert_refused(r, &e, code, pattern);
+        assert_told(f, "");
+}
+
+#define DEVICE(...) ((DeviceOptions){ .fd = -EBADF, .up = true, .queues = 1, __VA_ARGS__ })
+
+static void test_device_refused(Fixture *f, gconstpointer data) {
+        const char *const offloads[] = { "csum", "warp", NULL };
+
+        refuse_device(f, "pigeon", DEVICE(), ERROR_NOT_SUPPORTED, "There is no kind of device 'pigeon'; there are: tap*");
+        refuse_device(f, "tap", DEVICE(.name = "a/b"), ERROR_INVALID_ARGS, "'a/b' cannot be the name of a device*");
+        refuse_device(f, "tap", DEVICE(.network = "x"), ERROR_NO_SUCH_NETWORK, "There is no network 'x'");
+        refuse_device(f, "tap", DEVICE(.mac = "x"), ERROR_INVALID_ARGS, "Mac 'x' is no*");
+        refuse_device(f, "tap", DEVICE(.mac = "00:00:00:00:00:00"), ERROR_INVALID_ARGS, "Mac '00:00:00:00:00:00' is no*");
+        refuse_device(f, "tap", DEVICE(.mtu = 575), ERROR_INVALID_ARGS, "Mtu 575*");
+        refuse_device(f, "tap", DEVICE(.mtu = 65521), ERROR_INVALID_ARGS, "Mtu 65521*");
+        refuse_device(f, "tap", (DeviceOptions){ .fd = -EBADF }, ERROR_INVALID_ARGS, "Queues 0*");
+        refuse_device(f, "tap", DEVICE(.ifname = "sixteen-letters-"), ERROR_INVALID_ARGS, "'sixteen-letters-' cannot be*");
+        refuse_device(f, "tap", DEVICE(.namespace = "x"), ERROR_INVALID_ARGS, "Namespace 'x' is neither*");
+        refuse_device(f, "tap", DEVICE(.offloads = offloads), ERROR_INVALID_ARGS, "There is no offload 'warp'; there are: csum, *");
+        refuse_device(f, "tap", (DeviceOptions){ .fd = STDERR_FILENO, .queues = 1 }, ERROR_INVALID_ARGS, "Cannot make TAP device*");
+        if (access("/dev/net/tun", F_OK) == 0) {
+                refuse_device(f, "tap", DEVICE(.namespace = "/nowhere"), ERROR_NO_SUCH_NAMESPACE, "There is no network namespace at '/nowhere'*");
+                refuse_device(f, "tap", DEVICE(.namespace = "4194304"), ERROR_NO_SUCH_NAMESPACE, "*'4194304'*");
+                refuse_device(f, "tap", DEVICE(.namespace = "/dev/null"), ERROR_INVALID_ARGS, "*/dev/null*");
+        }
+}
+
+static ManagedDevice *make_device(Fixture *f, uint32_t uid, DeviceOptions o) {
+        ManagedDevice *d;
+        Error e = ERROR_INIT;
+
+        if (manager_create_device(f->m, "tap", uid, &o, &d, &e) < 0)
+                g_error("%s", e.message);
+        return d;
+}
+
+/* In a network namespace of the test's own: needs root. */
+static bool own_namespace(void) {
+        if (geteuid() == 0 && access("/dev/net/tun", R_OK | W_OK) == 0 && unshare(CLONE_NEWNET) == 0)
+                return true;
+        g_test_skip("needs root and /dev/net/tun");
+        return false;
+}
+
+static void test_device(Fixture *f, gconstpointer data) {
+        ManagedDevice *a, *b;
+        Network *other;
+        Error e;
+
+        if (!own_namespace())
+                return;
+        a = make_device(f, SOMEBODY, DEVICE());
+        assert_told(f, "device added tap0;network changed default;");
+        g_assert_cmpstr(a->state, ==, "attached");
+        g_assert_true(a->network == f->n);
+        g_assert_cmpuint(a->device->owner, ==, SOMEBODY);
+        b = make_device(f, 0, DEVICE(.network = ""));
+        assert_told(f, "device added tap1;");
+        g_assert_cmpstr(b->state, ==, "detached");
+        g_assert_true(manager_device(f->m, "tap1") == b);
+        g_assert_true(manager_next_device(f->m, a) == b);
+        refuse_device(f, "tap", DEVICE(.name = "tap1"), ERROR_DEVICE_EXISTS, "Device 'tap1' exists");
+        refuse_device(f, "tap", DEVICE(.ifname = a->device->ifname), ERROR_DEVICE_BUSY, "Interface '*' is in use");
+
+        assert_refused(manager_detach_device(f->m, b, &e), &e, ERROR_NOT_ATTACHED, "Device 'tap1' is in no network");
+        other = make_network(f, "other", 0, OPTIONS());
+        assert_refused(manager_attach_device(f->m, a, other, &e), &e, ERROR_DEVICE_BUSY, "Device 'tap0' is in network 'default'*");
+        g_assert_cmpint(manager_attach_device(f->m, b, other, &e), ==, 0);
+        g_assert_cmpint(manager_detach_device(f->m, a, &e), ==, 0);
+        g_assert_null(a->network);
+        g_string_truncate(f->told, 0);
+        g_assert_cmpint(manager_remove_network(f->m, other, &e), ==, 0); /* takes its devices along */
+        assert_told(f, "device removed tap1;network changed other;network removed other;");
+        g_assert_null(manager_device(f->m, "tap1"));
+        g_assert_cmpint(manager_remove_device(f->m, a, &e), ==, 0);
+        assert_told(f, "device removed tap0;");
+}
+
+static void test_device_limits(Fixture *f, gconstpointer data) {
+        ManagedDevice *d;
+        Error e;
+
+        if (!own_namespace())
+                return;
+        for (int i = 0; i < MANAGER_PER_USER_DEVICES_MAX; i++)
+                (void) make_device(f, SOMEBODY, DEVICE(.network = i % 2 ? "" : NULL));
+        assert_refused(manager_create_device(f->m, "tap", SOMEBODY, &DEVICE(), &d, &e), &e, ERROR_QUOTA_EXCEEDED,
+                       "Device 'tap64': user 12345 has 64 already*");
+        (void) make_device(f, SOMEBODY_ELSE, DEVICE());
+}
+
+/* The interface is taken away under us: the device goes, and everybody is told once. */
+static void test_device_gone(Fixture *f, gconstpointer data) {
+        g_autofree char *command = NULL;
+
+        if (!own_namespace())
+                return;
+        command = g_strdup_printf("ip link delete %s", make_device(f, 0, DEVICE())->device->ifname);
+        g_string_truncate(f->told, 0);
+        g_assert_true(g_spawn_command_line_sync(command, NULL, NULL, NULL, NULL));
+        for (int i = 0; i < 100 && manager_device(f->m, "tap0"); i++)
+                g_assert_cmpint(sd_event_run(f->event, 100 * USEC_PER_MSEC), >=, 0);
+        g_assert_null(manager_device(f->m, "tap0"));
+        assert_told(f, "device changed tap0;device removed tap0;network changed default;");
+}
+
+/* ---- describe ---- */
+
+static void test_describe(Fixture *f, gconstpointer data) {
+        _cleanup_free_ char *all = NULL, *one = NULL;
+        g_autofree char *port = g_strdup_printf("%u", free_port());
+        Error e;
+
+        g_assert_cmpint(expose(f, 0, "tcp", port, "192.168.127.2", &e), ==, 0);
+        add_lease(f, "192.168.127.7", 7, "web");
+        g_assert_cmpint(manager_describe(f->m, NULL, &all), ==, 0);
+        g_assert_cmpint(manager_describe(f->m, f->n, &one), ==, 0);
+        g_assert_nonnull(strstr(all, "\"devices\": []"));
+        g_assert_nonnull(strstr(one, "\"subnet\": \"192.168.127.0/24\""));
+        g_assert_nonnull(strstr(one, "\"hostname\": \"web\""));
+        g_assert_nonnull(strstr(one, "\"remote\": \"192.168.127.2\""));
+        g_assert_nonnull(strstr(one, "\"tcpFlows\": 0"));
+        g_assert_nonnull(strstr(one, "\"rxFrames\": 0"));
+}
+
+int main(int argc, char **argv) {
+        struct rlimit limit;
+
+        g_test_init(&argc, &argv, NULL);
+        if (getrlimit(RLIMIT_NOFILE, &limit) == 0) { /* as main() does */
+                limit.rlim_cur = limit.rlim_max;
+                (void) setrlimit(RLIMIT_NOFILE, &limit);
+        }
+#define ADD(name, fn) g_test_add("/manager/" name, Fixture, NULL, setup, fn, teardown)
+        ADD("network", test_network);
+        ADD("network-refused", test_network_refused);
+        g_test_add("/manager/network-user", Fixture, NULL, setup_user, test_network_user, teardown);
+        ADD("network-limits", test_network_limits);
+        ADD("forward", test_forward);
+        ADD("forward-refused", test_forward_refused);
+        ADD("forward-guests", test_forward_guests);
+        ADD("forward-in-use", test_forward_in_use);
+        ADD("forward-half", test_forward_half);
+        ADD("forward-limits", test_forward_limits);
+        ADD("device-refused", test_device_refused);
+        ADD("describe", test_describe);
+        ADD("device", test_device);
+        ADD("device-limits", test_device_limits);
+        ADD("device-gone", test_device_gone);
+        ADD("forward-privileged", test_forward_privileged); /* last: gives up a right */
+        return g_test_run();
+}
