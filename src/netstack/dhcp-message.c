@@ -241,10 +241,11 @@ bool dhcp_reply_put(DhcpReply *r, uint8_t code, const void *data, size_t len) {
 
                 r->buf[r->len++] = code;
                 r->buf[r->len++] = n;
-                if (n > 0)
+                if (n > 0) { /* @data may be NULL */
                         memcpy(r->buf + r->len, p, n);
+                        p += n;
+                }
                 r->len += n;
-                p += n;
                 len -= n;
         } while (len > 0);
         return true;
