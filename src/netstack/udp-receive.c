@@ -133,19 +133,14 @@ static bool udp_is_one_frame(const UdpTarget *t, const HostMsg *m) {
 
 /* Sends a datagram that lies outside the arena; a run of datagrams that would each have to be cut goes one by one. */
 static void udp_emit_copy(Netstack *s, const UdpTarget *t, const HostMsg *m, const uint8_t *payload) {
-        size_t step = m->len;
-        HostMsg one = *m;
+        size_t step = m->gso_size > 0 && !udp_is_one_frame(t, m) ? m->gso_size : m->len;
 
-        if (m->gso_size > 0 && !udp_is_one_frame(t, m)) {
-                step = m->gso_size;
-                one.gso_size = 0;
-        }
         for (size_t off = 0; off == 0 || off < m->len; off += MAX(step, (size_t) 1)) {
                 size_t len = MIN(step, m->len - off);
                 uint8_t *l4 = netstack_tx_reserve(s, UDP_HEADER_LEN + len);
 
                 memcpy(l4 + UDP_HEADER_LEN, payload + off, len);
-                udp_emit(s, &t->src, &t->dst, t->mac, t->mtu, l4, len, &one);
+                udp_emit(s, &t->src, &t->dst, t->mac, t->mtu, l4, len, m);
         }
 }
 

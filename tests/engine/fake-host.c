@@ -465,8 +465,13 @@ static int op_dgram_send(void *userdata, int fd, const HostMsg *msgs, unsigned n
 
         g_assert_cmpuint(n, >, 0);
         k->n_sends++;
-        if (k->send_error < 0)
-                return k->send_error;
+        if (k->send_error < 0) {
+                int error = k->send_error;
+
+                if (k->send_error_times > 0 && --k->send_error_times == 0)
+                        k->send_error = 0;
+                return error;
+        }
         for (i = 0; i < n && k->send_room_msgs > 0; i++) {
                 const HostMsg *m = &msgs[i];
                 g_autoptr(GByteArray) bytes = g_byte_array_new();

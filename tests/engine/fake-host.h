@@ -51,7 +51,8 @@ typedef struct FakeSocket {
         /* datagrams */
         GPtrArray *sent;      /* (owned) FakeDgram, all that ever left */
         GQueue rx, errors;    /* (owned) FakeDgram, HostError */
-        int send_error;       /* negative errno: sends fail with it until it is cleared */
+        int send_error;       /* negative errno: sends fail with it until it is cleared ... */
+        unsigned send_error_times; /* ... or, when not 0, so many times */
         unsigned send_room_msgs; /* messages until -EAGAIN; UINT_MAX */
 
         /* streams */

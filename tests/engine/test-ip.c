@@ -84,6 +84,15 @@ static void test_padding(void) {
         packet_send(h, b);
         FakeSocket *k = fake_last_socket(h, FAKE_UDP);
         g_assert_cmpmem(fake_sent(k, 0)->data, fake_sent(k, 0)->len, "0123456789", 10);
+
+        /* ... and none of it comes back in an echo */
+        g_autoptr(FakeFrame) f = NULL;
+        Packet4 p = packet4("192.168.127.1", 0);
+        b = packet_icmp(&p, ICMP_ECHO, 0, 1, 1, "abc", 3);
+        g_byte_array_append(b, (const guint8 *) "PADDINGPADDING", 14);
+        packet_send(h, b);
+        Parsed e = packet_take(h, &f);
+        g_assert_cmpmem(e.payload, e.payload_len, "abc", 3);
 }
 
 static void test_sources(void) {
@@ -273,6 +282,7 @@ static void test_send_pieces(void) {
                 g_autoptr(GByteArray) b = packet_ip(&head, IPPROTO_UDP, whole, next);
                 FakeFrame again = { .data = b->data, .len = b->len };
                 p = packet_parse(&again);
+                g_assert_cmpuint(p.l4[6] << 8 | p.l4[7], !=, 0); /* 0 would be "none" */
                 for (size_t j = 8; j < len; j++)
                         g_assert_cmpuint(p.l4[j], ==, (uint8_t) (j * 7 + j / 256));
         }

@@ -79,19 +79,19 @@ static void test_peers_limit(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
         char text[64];
 
-        for (unsigned i = 0; i <= UDP_PEERS_MAX; i++) {
+        for (unsigned i = 0; i <= UDP_PEERS_MAX + 1; i++) {
                 g_snprintf(text, sizeof(text), "8.8.8.%u", i + 1);
                 send_udp(h, text, 40000, 9, "x");
         }
         FakeSocket *k = fake_last_socket(h, FAKE_UDP);
-        for (unsigned i = 0; i <= UDP_PEERS_MAX; i++) {
+        for (unsigned i = 0; i <= UDP_PEERS_MAX + 1; i++) {
                 g_snprintf(text, sizeof(text), "8.8.8.%u:9", i + 1);
                 push(h, k, text, "y");
         }
         fake_run(h);
-        g_assert_cmpuint(fake_n_frames(h), ==, UDP_PEERS_MAX); /* the oldest is forgotten */
-        g_assert_cmpuint(fake_drops(h, DROP_UDP_FILTERED), ==, 1);
-        expect_udp(h, "8.8.8.2:9", 40000, "y", 1);
+        g_assert_cmpuint(fake_n_frames(h), ==, UDP_PEERS_MAX); /* the two oldest are forgotten */
+        g_assert_cmpuint(fake_drops(h, DROP_UDP_FILTERED), ==, 2);
+        expect_udp(h, "8.8.8.3:9", 40000, "y", 1);
 }
 
 static void test_ages(void) {
@@ -259,6 +259,14 @@ static void test_send_errors(void) {
                 g_assert_cmpuint(fake_n_frames(h), ==, 0);
                 g_assert_cmpuint(fake_drops(h, DROP_UDP_SEND), ==, 4 + i);
         }
+
+        /* an error that was only waiting to be told costs no datagram */
+        unsigned n = k->sent->len;
+        k->send_error = -ECONNREFUSED;
+        k->send_error_times = 1;
+        packet_send(h, packet_udp(&p, "x", 1));
+        g_assert_cmpuint(k->sent->len, ==, n + 1);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
 }
 
 static void test_runs_out(void) {
@@ -347,11 +355,16 @@ static void test_receive_lengths(void) {
         static const size_t edges[] = {
                 0, 1, 1471, 1472, 1473, 2047, 2048, 2049, 0, 3000, 65507, 100, 65507, 65506, 1, 2048, 40000, 1472, 1473, 10, 9000,
         };
-        size_t lengths[700];
+        size_t lengths[700], same[] = { 2048, 65507, 1500, 600 };
         g_autoptr(GRand) rand = g_rand_new_with_seed(7);
 
         for (unsigned m = 0; m < ELEMENTSOF(mtus); m++) {
                 receive_lengths(mtus[m], edges, ELEMENTSOF(edges));
+                for (unsigned i = 0; i < ELEMENTSOF(same); i++) {
+                        for (unsigned j = 0; j < 40; j++)
+                                lengths[j] = same[i];
+                        receive_lengths(mtus[m], lengths, 40);
+                }
                 for (unsigned round = 0; round < 6; round++) {
                         unsigned n = (unsigned) g_rand_int_range(rand, 1, round == 0 ? 700 : 80);
 
@@ -506,6 +519,9 @@ static void test_all_ports(void) {
 
         fake_advance(h, UDP_TIMEOUT_ONESHOT_USEC);
         g_assert_cmpuint(h->n_open, ==, 0);
+        send_udp(h, "8.8.8.8", 5000, 9, "anew"); /* its share is free again */
+        send_udp(h, "8.8.8.8", 5001, 9, "anew");
+        g_assert_cmpuint(h->n_open, ==, 2);
 }
 
 static void few_flows(NetstackConfig *c) {
@@ -537,18 +553,19 @@ static void test_evict(void) {
         send_udp(h, "8.8.8.8", 300, 9, "new");
         g_assert_cmpuint(fake_drops(h, DROP_UDP_FLOW_LIMIT), ==, 100);
 
-        /* evicted and used in one batch: nothing is sent by a socket that is closed */
+        /* used and evicted in one batch: what was to leave by a socket that is closed by now is dropped */
+        fake_advance(h, UDP_TIMEOUT_ONESHOT_USEC);
+        g_assert_cmpuint(h->n_open, ==, 0);
         g_autofree Batch *t = g_new0(Batch, 1);
         Packet4 p = packet4("8.8.8.8", 9);
-        h->now += USEC_PER_SEC;
-        for (uint16_t i = 400; i < 420; i++) {
+        for (uint16_t i = 401; i <= 408; i++) {
                 p.sport = i;
-                batch_add(t, packet_udp(&p, "x", 1));
-                p.sport = 3;
                 batch_add(t, packet_udp(&p, "x", 1));
         }
         batch_send(h, t);
         g_assert_cmpuint(h->n_open, ==, 7);
+        g_assert_cmpuint(fake_drops(h, DROP_UDP_FLOW_LIMIT), ==, 101);
+        g_assert_cmpuint(fake_last_socket(h, FAKE_UDP)->sent->len, ==, 1);
 }
 
 /* ---- services and unserved ports ---- */
