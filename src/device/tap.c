@@ -3,12 +3,12 @@
  * The tap device: its data path on the loop, and its birth from a TapConfig. Opening in a namespace is in tap-open.c, the link
  * in tap-link.c.
  *
- * Receiving: one read() a frame, each landing behind the one before it, so that a batch of small frames stays in a few cache
+ * Receiving: one preadv2() a frame, each landing behind the one before it, so that a batch of small frames stays in a few cache
  * lines and one of super-frames in the level 2 cache. A batch goes up when it is full, when the arena cannot take another
  * frame, or when the kernel has no more. After TURN_BATCHES the others on the loop get their turn; as the descriptor is
  * edge-triggered, a timer due at once brings us back.
  *
- * Sending: one writev() a frame, straight from the pieces. The kernel takes a frame into the guest's stack before it returns,
+ * Sending: one pwritev2() a frame, straight from the pieces. The kernel takes a frame into the guest's stack before it returns,
  * so there is nothing to queue. What the far end cannot do is done before (offload.h).
  *
  * A TAP keeps its network namespace alive: that the guest's processes are gone is for the owner to notice. What we notice is
@@ -41,6 +41,7 @@ typedef struct Tap {
         bool vnet_hdr; /* frames have a header in front */
         bool cut, join; /* offloads the far end lacks */
         bool blocked;  /* the last send() was short */
+        int rw_flags;  /* RWF_NOWAIT where the kernel has it for TAPs, else 0 */
 
         Loop *loop; /* (borrowed: from start to stop) NULL: not running */
         LoopIo io;
@@ -55,6 +56,38 @@ typedef struct Tap {
 
 static Tap *tap_of(const Device *d) {
         return CONTAINER_OF(d, Tap, device);
+}
+
+/*
+ * Whoever handed in a descriptor still has it, and can make it a blocking one under our feet; so each call says for itself that
+ * it does not wait. Kernels that cannot do that for a TAP say so at the first call. Both return a length or negative errno.
+ */
+static ssize_t tap_read(Tap *t, void *at, size_t len) {
+        struct iovec iov = { at, len };
+
+        for (;;) {
+                ssize_t n = preadv2(t->fd, &iov, 1, -1, t->rw_flags);
+
+                if (n >= 0)
+                        return n;
+                if (errno == EOPNOTSUPP && t->rw_flags != 0)
+                        t->rw_flags = 0;
+                else if (errno != EINTR)
+                        return -errno;
+        }
+}
+
+static ssize_t tap_write(Tap *t, const struct iovec *iov, unsigned n_iov) {
+        for (;;) {
+                ssize_t n = pwritev2(t->fd, iov, (int) n_iov, -1, t->rw_flags);
+
+                if (n >= 0)
+                        return n;
+                if (errno == EOPNOTSUPP && t->rw_flags != 0)
+                        t->rw_flags = 0;
+                else if (errno != EINTR)
+                        return -errno;
+        }
 }
 
 /* ---- from the guest ---- */
@@ -116,11 +149,9 @@ static int read_batch(Tap *t, unsigned *ret_n) {
                 if (at + SLOT_LEN > ARENA_LEN)
                         break;
 
-                ssize_t len = read(t->fd, t->arena + at, SLOT_LEN);
+                ssize_t len = tap_read(t, t->arena + at, SLOT_LEN);
                 if (len < 0) {
-                        if (errno == EINTR)
-                                continue;
-                        r = errno == EAGAIN ? 0 : -ENODEV;
+                        r = len == -EAGAIN ? 0 : -ENODEV;
                         break;
                 }
                 if (accept_frame(t, t->arena + at, (size_t) len, &t->frames[n], &t->iov[n])) {
@@ -195,16 +226,12 @@ static void drop_tx(Tap *t, Drop reason) {
 static int write_frame(Tap *t, const Frame *f) {
         struct iovec iov[1 + FRAME_IOV_MAX];
         unsigned n_hdr = t->vnet_hdr ? 1 : 0;
-        ssize_t n;
 
         assert(f->n_iov <= FRAME_IOV_MAX);
         iov[0] = (struct iovec){ (void *) &f->hdr, HDR_LEN };
         memcpy(iov + n_hdr, f->iov, f->n_iov * sizeof(*iov));
 
-        do
-                n = writev(t->fd, iov, (int) (n_hdr + f->n_iov));
-        while (n < 0 && errno == EINTR);
-        return n < 0 ? -errno : 0;
+        return (int) MIN(tap_write(t, iov, n_hdr + f->n_iov), 0);
 }
 
 /**
@@ -342,6 +369,7 @@ static int tap_alloc(Tap **ret, const TapConfig *c) {
                 return r;
         }
         t->fd = -EBADF;
+        t->rw_flags = RWF_NOWAIT;
         t->io.fd = -EBADF;
         timer_init(&t->resume, on_resume);
 

@@ -916,6 +916,37 @@ static void test_down(void) {
         peer_done(&p);
 }
 
+/* Whoever handed in the descriptor makes it wait; the loop must not. */
+static void test_blocking_description(void) {
+        Peer p = { .guest = guest_new(CLONE_NEWNET), .received = g_byte_array_new() };
+        TapConfig c = tap_config(NULL);
+        int theirs;
+
+        c.fd = open_tap(&p.guest, "eth0", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
+        theirs = fcntl(c.fd, F_DUPFD_CLOEXEC, 0);
+        p.device = tap_make(&c);
+        p.device->handler = &peer_handler;
+        p.device->userdata = &p;
+        g_assert_cmpint(fcntl(theirs, F_SETFL, O_RDWR), ==, 0);
+        g_assert_cmpint(loop_new(&p.loop, "tap", NULL, NULL), ==, 0);
+        g_assert_cmpint(loop_call(p.loop, call_start, &p), ==, 0);
+
+        /* A frame of the guest's, after which there are no more. */
+        guest_run(&p.guest, "ip addr add 10.0.0.1/24 dev eth0");
+        guest_run(&p.guest, "ip neigh add 10.0.0.2 lladdr 52:54:00:00:00:02 dev eth0 nud permanent");
+        struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = inet_addr("10.0.0.2") };
+        int fd = guest_socket(&p.guest, AF_INET, SOCK_DGRAM);
+        g_assert_cmpint(sendto(fd, "x", 1, 0, (struct sockaddr *) &to, sizeof(to)), ==, 1);
+        for (unsigned i = 0; i < 10000 && counter_read(&p.device->counters.rx_frames) == 0; i++)
+                g_usleep(1000);
+
+        g_assert_cmpuint(counter_read(&p.device->counters.rx_frames), >, 0);
+        g_assert_cmpint(fcntl(tap_fd(p.device), F_GETFL) & O_NONBLOCK, ==, 0);
+        (void) close(fd);
+        peer_done(&p); /* calls the loop */
+        (void) close(theirs);
+}
+
 /* Stopped and started again: on the same loop, and nothing is lost that came in between. */
 static void test_restart(void) {
         const Mode m = { "restart", _DEVICE_OFFLOAD_ALL, false, 1500, false };
@@ -981,8 +1012,8 @@ int main(int argc, char **argv) {
         };
 
         g_test_init(&argc, &argv, NULL);
-        if (access("/dev/net/tun", F_OK) < 0) {
-                g_printerr("skipped: no /dev/net/tun\n");
+        if (access("/dev/net/tun", R_OK | W_OK) < 0) {
+                g_printerr("skipped: no access to /dev/net/tun\n");
                 return 77;
         }
         if (!enter_namespaces()) {
@@ -1006,6 +1037,7 @@ int main(int argc, char **argv) {
                 g_test_add_data_func(udp, &modes[i], test_udp);
                 g_test_add_data_func(tcp, &modes[i], test_tcp);
         }
+        g_test_add_func("/tap/blocking-description", test_blocking_description);
         g_test_add_func("/tap/gone", test_gone);
         g_test_add_func("/tap/down", test_down);
         g_test_add_func("/tap/restart", test_restart);
