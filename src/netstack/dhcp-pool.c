@@ -33,6 +33,15 @@ void dhcp_end_lease(Dhcp *d, LeaseEntry *e, usec_t now) {
         lease_set_name(&d->table, e, "");
 }
 
+/* A client that is gone renews nothing, and counts as a guest no more; should it come back, its address waits. */
+void dhcp_forget_client(Dhcp *d, const MacAddr *mac) {
+        usec_t now = netstack_now(d->stack);
+
+        for (LeaseEntry *e = lease_next(&d->table, NULL); e; e = lease_next(&d->table, e))
+                if (e->state == LEASE_BOUND && !e->lease.is_static && mac_equal(&e->lease.mac, mac))
+                        dhcp_end_lease(d, e, now);
+}
+
 /* The end of whatever the entry was. */
 void dhcp_lapse(Dhcp *d, LeaseEntry *e, usec_t now) {
         switch (e->state) {

@@ -37,3 +37,4 @@ const Lease *dhcp_only_lease(const Dhcp *d);                            /* the o
 size_t dhcp_n_leases(const Dhcp *d);
 int dhcp_list(const Dhcp *d, Lease **ret, size_t *ret_n);
 int dhcp_add(Dhcp *d, const Lease *lease);                              /* -EEXIST when the address or client has another; -EINVAL outside the subnet */
+void dhcp_forget_client(Dhcp *d, const MacAddr *mac);                   /* its device is gone: what it holds, but for static leases, ends */

@@ -314,6 +314,7 @@ void netstack_forget_guest(Netstack *s, const MacAddr *mac) {
                 if (mac_equal(&f->guest_mac, mac))
                         flow_close(s, f, /* reset= */ f->key.kind == FLOW_TCP);
         arp_forget(s->arp, mac);
+        dhcp_forget_client(s->dhcp, mac);
         flow_reap(s->flows);
 }
 

@@ -68,7 +68,8 @@ void netstack_run_timers(Netstack *s);   /* at ops->now() */
 /* The host's resolvers and search domains, as /etc/resolv.conf has them now. Copied; beyond the maxima cut. */
 void netstack_set_resolvers(Netstack *s, const Endpoint *resolvers, size_t n, const char *const *search, size_t n_search);
 
-/* A guest (by MAC) is gone for good: its flows are reset towards the host, its neighbour entry forgotten; leases stay. */
+/* A guest (by MAC) is gone for good: its flows are reset towards the host, its neighbour entry is forgotten, its lease
+ * ends (a static one stays; any other's address waits for it). */
 void netstack_forget_guest(Netstack *s, const MacAddr *mac);
 
 const Counters *netstack_counters(const Netstack *s); /* readable from any thread */

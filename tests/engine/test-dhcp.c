@@ -441,6 +441,30 @@ static void test_release(void) {
         acquire(h, (Ask){ .client = 1 }, "192.168.127.2");
 }
 
+/* The device behind which a guest stood is gone, and nobody said RELEASE. */
+static void test_forget(void) {
+        g_autoptr(FakeHost) h = fake_host_new(configure);
+        const Lease fixed = { .addr = fake_ip("192.168.127.50"), .mac = client_mac(3), .expires = USEC_INFINITY, .is_static = true };
+        MacAddr first = client_mac(1);
+
+        g_assert_cmpint(netstack_add_lease(h->stack, &fixed), ==, 0);
+        acquire(h, (Ask){ .client = 1, .id = "first" }, "192.168.127.2");
+        acquire(h, (Ask){ .client = 2 }, "192.168.127.3");
+
+        netstack_forget_guest(h->stack, &first);
+        g_assert_null(lease_of(h, "192.168.127.2"));
+        g_assert_nonnull(lease_of(h, "192.168.127.3"));
+        g_assert_cmpuint(h->leases_removed->len, ==, 1);
+        netstack_forget_guest(h->stack, &first);
+        g_assert_cmpuint(h->leases_removed->len, ==, 1); /* told once */
+        netstack_forget_guest(h->stack, &fixed.mac);
+        g_assert_nonnull(lease_of(h, "192.168.127.50"));
+
+        /* Others pass its address by; it gets it again. */
+        acquire(h, (Ask){ .client = 4 }, "192.168.127.4");
+        acquire(h, (Ask){ .client = 1, .id = "first" }, "192.168.127.2");
+}
+
 static void test_decline(void) {
         g_autoptr(FakeHost) h = fake_host_new(configure);
         Ask decline = { DHCP_DECLINE, .client = 1, .requested = "192.168.127.2", .server = "192.168.127.1" };
@@ -802,6 +826,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/dhcp/init-reboot", test_init_reboot);
         g_test_add_func("/dhcp/renew-rebind", test_renew_rebind);
         g_test_add_func("/dhcp/release", test_release);
+        g_test_add_func("/dhcp/forget", test_forget);
         g_test_add_func("/dhcp/decline", test_decline);
         g_test_add_func("/dhcp/decline-limit", test_decline_limit);
         g_test_add_func("/dhcp/inform", test_inform);
