@@ -25,6 +25,7 @@
 #define UDP_BIG_BATCH 7                    /* rooms that hold anything, in one arena */
 #define UDP_SCRATCH_LEN 65536              /* for one datagram */
 #define UDP_ROUNDS_MAX 16                  /* calls per event, before others have their turn */
+#define UDP_RECV_ERRORS_MAX 8              /* in one event */
 #define UDP_ERRORS_MAX 64                  /* read from an error queue per event */
 
 /* From one room to the next: headers in front, and what aligning the end of a frame may take behind. */
@@ -200,12 +201,11 @@ static bool udp_drain(Netstack *s, UdpSource *from, bool *big) {
 
                 if (n == -EAGAIN || n == 0)
                         return true;
-                if (n < 0) { /* an older error that was waiting to be told, or a socket past use */
-                        if (++errors > 1)
+                if (n < 0) { /* older errors that were waiting to be told, or a socket past use */
+                        if (++errors == UDP_RECV_ERRORS_MAX)
                                 return true;
                         continue;
                 }
-                errors = 0;
                 *big = udp_deliver(s, r, from, MIN((unsigned) n, from->n));
         }
         return false;

@@ -270,6 +270,10 @@ Flow *udp_inbound_flow(Netstack *s, Forward *fw, const Endpoint *client, bool cr
 
 /* ---- sending what the batch collected ---- */
 
+static bool udp_is_full(int r) {
+        return r == -EAGAIN || r == -ENOBUFS || r == -ENOMEM;
+}
+
 /* One message could not be sent: counted, and told as the host's stack would tell it. */
 static void udp_send_failed(Netstack *s, const UdpOut *o, int error) {
         HostError e = { .peer = o->msg.peer, .error = error };
@@ -281,26 +285,54 @@ static void udp_send_failed(Netstack *s, const UdpOut *o, int error) {
         (void) icmp_relay_error(s, &(Endpoint){ o->flow->key.guest, o->flow->key.guest_port }, &o->remote, IPPROTO_UDP, &e);
 }
 
-/* Sends @n messages (udp->msgs, of udp->out[which[]]) by one socket. The first error of a socket may be an older one that was waiting
- * to be told, and says nothing about the message at hand: so each message has two tries. */
+/* The first error of a socket may be an older one that was waiting to be told, and says nothing about the message at hand: so each has
+ * two tries. */
+static int udp_try(Netstack *s, int fd, const HostMsg *msgs, unsigned n) {
+        int r = s->ops->dgram_send(s->userdata, fd, msgs, n);
+
+        return r < 0 && !udp_is_full(r) ? s->ops->dgram_send(s->userdata, fd, msgs, n) : r;
+}
+
+/* A run whose datagrams the host's own link would have to cut, or whose link knows no runs: the kernel refuses it, and takes them one by
+ * one. 0, or the error of the first that failed. */
+static int udp_send_singly(Netstack *s, int fd, const HostMsg *run) {
+        IovCur bytes = iovcur_make(run->iov, run->n_iov, run->len);
+
+        while (iovcur_left(&bytes) > 0) {
+                struct iovec iov[FRAME_IOV_MAX];
+                HostMsg one = *run;
+
+                one.gso_size = 0;
+                one.len = MIN(iovcur_left(&bytes), (size_t) run->gso_size);
+                one.iov = iov;
+                one.n_iov = iovcur_slice(&bytes, one.len, iov, ELEMENTSOF(iov));
+                int r = udp_try(s, fd, &one, 1);
+                if (r <= 0)
+                        return r < 0 ? r : -EAGAIN;
+        }
+        return 0;
+}
+
+/* Sends @n messages (udp->msgs, of udp->out[which[]]) by one socket. */
 static void udp_send_group(Udp *u, int fd, const uint8_t *which, unsigned n) {
         Netstack *s = u->stack;
-        unsigned sent = 0, tries = 0;
 
-        while (sent < n) {
-                int r = s->ops->dgram_send(s->userdata, fd, u->msgs + sent, n - sent);
+        for (unsigned sent = 0; sent < n;) {
+                int r = udp_try(s, fd, u->msgs + sent, n - sent);
 
                 if (r > 0) {
                         sent += MIN((unsigned) r, n - sent);
-                        tries = 0;
-                } else if (r == 0 || r == -EAGAIN || r == -ENOBUFS || r == -ENOMEM) {
+                        continue;
+                }
+                if (r == 0 || udp_is_full(r)) {
                         counter_add(&s->counters.drops[DROP_UDP_SEND], n - sent);
                         return;
-                } else if (++tries == 2) {
-                        udp_send_failed(s, &u->out[which[sent]], -r);
-                        sent++;
-                        tries = 0;
                 }
+                if (u->msgs[sent].gso_size > 0)
+                        r = udp_send_singly(s, fd, &u->msgs[sent]);
+                if (r < 0)
+                        udp_send_failed(s, &u->out[which[sent]], -r);
+                sent++;
         }
 }
 

@@ -479,6 +479,8 @@ static int op_dgram_send(void *userdata, int fd, const HostMsg *msgs, unsigned n
                 for (unsigned j = 0; j < m->n_iov; j++)
                         g_byte_array_append(bytes, m->iov[j].iov_base, (guint) m->iov[j].iov_len);
                 g_assert_cmpuint(bytes->len, ==, m->len);
+                if (k->gso_max > 0 && m->gso_size > k->gso_max)
+                        return i == 0 ? -EINVAL : (int) i;
                 g_assert_cmpuint(m->gso_size == 0 ? 1 : DIV_ROUND_UP(m->len, m->gso_size), <=, 64); /* the kernel's UDP_MAX_SEGMENTS */
 
                 FakeDgram *d = dgram_new(&m->peer, bytes->data, bytes->len);

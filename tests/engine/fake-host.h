@@ -54,6 +54,7 @@ typedef struct FakeSocket {
         int send_error;       /* negative errno: sends fail with it until it is cleared ... */
         unsigned send_error_times; /* ... or, when not 0, so many times */
         unsigned send_room_msgs; /* messages until -EAGAIN; UINT_MAX */
+        uint16_t gso_max;     /* runs of longer datagrams are refused (-EINVAL), as by a host with a small MTU; 0: none is */
 
         /* streams */
         GByteArray *in;       /* (owned) the receive queue: what the far end wrote and nobody discarded yet */

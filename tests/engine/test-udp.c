@@ -302,6 +302,34 @@ static void test_runs_out(void) {
         }
 }
 
+static void test_runs_refused(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        g_autofree uint8_t *payload = pattern(10001, 3);
+        g_autofree Batch *t = g_new0(Batch, 1);
+        g_autoptr(GByteArray) all = g_byte_array_new();
+        Packet4 p = packet4("8.8.8.8", 9);
+
+        /* a host with a small link refuses runs of long datagrams: they go one by one, what is around them as ever */
+        packet_send(h, packet_udp(&p, "before", 6));
+        FakeSocket *k = fake_last_socket(h, FAKE_UDP);
+        k->gso_max = 1472;
+        for (unsigned i = 0; i < 3; i++)
+                batch_add(t, i == 1 ? packet_udp(&p, payload, 10001) : packet_udp(&p, "around", 6));
+        t->frames[1].hdr = (struct virtio_net_hdr_v1){
+                .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .gso_type = VIRTIO_NET_HDR_GSO_UDP_L4, .gso_size = htole16(4000),
+                .csum_start = htole16(34), .csum_offset = htole16(6), .hdr_len = htole16(42),
+        };
+        batch_send(h, t);
+        g_assert_cmpuint(k->sent->len, ==, 1 + 1 + 3 + 1);
+        for (unsigned i = 2; i < 5; i++) {
+                g_assert_cmpuint(fake_sent(k, i)->gso_size, ==, 0);
+                g_byte_array_append(all, fake_sent(k, i)->data, (guint) fake_sent(k, i)->len);
+        }
+        g_assert_cmpmem(all->data, all->len, payload, 10001);
+        g_assert_cmpuint(fake_sent(k, 4)->len, ==, 2001);
+        g_assert_cmpuint(fake_drops_total(h), ==, 0);
+}
+
 /* ---- from host sockets ---- */
 
 /* Takes frames and puts what was cut together again; the next datagram's bytes. */
@@ -710,6 +738,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/udp/batch-out", test_batch_out);
         g_test_add_func("/udp/send-errors", test_send_errors);
         g_test_add_func("/udp/runs-out", test_runs_out);
+        g_test_add_func("/udp/runs-refused", test_runs_refused);
         g_test_add_func("/udp/receive-lengths", test_receive_lengths);
         g_test_add_func("/udp/receive-batch", test_receive_batch);
         g_test_add_func("/udp/runs-in", test_runs_in);
