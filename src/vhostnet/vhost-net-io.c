@@ -49,6 +49,10 @@ void vhost_net_disarm(VhostNet *v, unsigned pair, VhostNetRing ring) {
                 p->stats.calls++;
 }
 
+void vhost_net_mute(VhostNet *v, unsigned pair, VhostNetRing ring) {
+        vq_driver_disarm(v->pairs[pair].q[ring].driver);
+}
+
 bool vhost_net_pending(const VhostNet *v, unsigned pair, VhostNetRing ring) {
         const VhostNetPair *p = &v->pairs[pair];
 
@@ -107,14 +111,14 @@ int vhost_net_pair_reap(VhostNetPair *p) {
 }
 
 /* Sums a frame's pieces and judges its header. */
-static int check_frame(const VhostNet *v, VhostNetPair *p, const VhostNetFrame *f, size_t *ret_len) {
+static int check_frame(const VhostNet *v, VhostNetPair *p, const VhostNetFrame *f, bool copy, size_t *ret_len) {
         size_t len = 0;
         VnetHdrError e;
 
         if (f->n_iov < 1 || f->n_iov > VHOST_NET_PIECES_MAX)
                 return -EINVAL;
         for (unsigned i = 0; i < f->n_iov; i++) {
-                if (f->iov[i].iov_len == 0 || f->iov[i].iov_len > UINT32_MAX)
+                if ((f->iov[i].iov_len == 0 && !copy) || f->iov[i].iov_len > UINT32_MAX)
                         return -EINVAL;
                 len += f->iov[i].iov_len;
         }
@@ -174,7 +178,8 @@ static int send_chunks(const VhostNet *v, VhostNetPair *p, VhostNetSlot *s, cons
                         size_t n = f->iov[piece].iov_len - off;
 
                         n = n < VHOST_NET_TX_CHUNK - at ? n : VHOST_NET_TX_CHUNK - at;
-                        memcpy(chunk + at, (const char *) f->iov[piece].iov_base + off, n);
+                        if (n > 0)
+                                memcpy(chunk + at, (const char *) f->iov[piece].iov_base + off, n);
                         at += n;
                         off += n;
                         left -= n;
@@ -195,28 +200,33 @@ static int send_chunks(const VhostNet *v, VhostNetPair *p, VhostNetSlot *s, cons
         return r;
 }
 
+/* One frame. Return: 1, 0 (full) or an error. */
+static int send_frame(VhostNet *v, VhostNetPair *p, const VhostNetFrame *f, size_t len, bool copy) {
+        VhostNetSlot *s = p->free_slot == VHOST_NET_NONE ? NULL : &p->slots[p->free_slot];
+
+        if (!s)
+                return 0;
+        return copy ? send_chunks(v, p, s, f, len) : send_in_place(v, p, s, f, len);
+}
+
 static int send_frames(VhostNet *v, VhostNetPair *p, const VhostNetFrame *frames, unsigned n_frames, bool copy) {
         VqDriver *tx = p->q[VHOST_NET_TX].driver;
         unsigned done;
         int r = 0;
 
+        if (vq_driver_free_slots(tx) < v->queue_size / 4 || p->n_free_chunks < v->n_chunks / 4)
+                (void) vhost_net_pair_reap(p);
         if (vq_driver_broken(tx))
                 return -EBADMSG;
-        if (vq_driver_free_slots(tx) < v->queue_size / 4 || p->n_free_chunks < v->n_chunks / 4 || p->free_slot == VHOST_NET_NONE) {
-                r = vhost_net_pair_reap(p);
-                if (r < 0)
-                        return r;
-        }
         for (done = 0; done < n_frames; done++) {
-                VhostNetSlot *s = p->free_slot == VHOST_NET_NONE ? NULL : &p->slots[p->free_slot];
                 size_t len;
 
-                r = check_frame(v, p, &frames[done], &len);
+                r = check_frame(v, p, &frames[done], copy, &len);
                 if (r < 0)
                         break;
-                if (!s) /* r is 0: full */
-                        break;
-                r = copy ? send_chunks(v, p, s, &frames[done], len) : send_in_place(v, p, s, &frames[done], len);
+                r = send_frame(v, p, &frames[done], len, copy);
+                if (r == 0 && vhost_net_pair_reap(p) == 0) /* rings shorter than four long frames get here */
+                        r = send_frame(v, p, &frames[done], len, copy);
                 if (r <= 0)
                         break;
         }

@@ -535,6 +535,16 @@ unsigned vhost_net_pairs(const VhostNet *v) {
         return v->n_pairs;
 }
 
+bool vhost_net_idle(const VhostNet *v, unsigned pair) {
+        const VqDriver *tx = v->pairs[pair].q[VHOST_NET_TX].driver;
+
+        return vq_driver_used_index(tx) == vq_driver_published(tx);
+}
+
+unsigned vhost_net_outstanding(const VhostNet *v, unsigned pair) {
+        return vq_driver_outstanding(v->pairs[pair].q[VHOST_NET_TX].driver);
+}
+
 unsigned vhost_net_free_slots(const VhostNet *v, unsigned pair, VhostNetRing ring) {
         return vq_driver_free_slots(v->pairs[pair].q[ring].driver);
 }

@@ -147,7 +147,7 @@ int vhost_net_recover(VhostNet *v, unsigned pair);
 int vhost_net_send(VhostNet *v, unsigned pair, const VhostNetFrame *frames, unsigned n_frames);
 
 /* The same, but the bytes are copied: nothing is borrowed after the call, no token comes back. One descriptor a frame of up to
- * VHOST_NET_TX_CHUNK less the header. Also 0 when chunks have run out. */
+ * VHOST_NET_TX_CHUNK less the header. Also 0 when chunks have run out. Empty pieces are fine here. */
 int vhost_net_send_copy(VhostNet *v, unsigned pair, const VhostNetFrame *frames, unsigned n_frames);
 
 /* Takes back tokens of frames the worker is done with (copied; not: delivered). Return: how many of @tokens were filled; -EBADMSG. */
@@ -172,6 +172,8 @@ int vhost_net_return(VhostNet *v, unsigned pair, const VhostNetLoan *loans, unsi
 bool vhost_net_arm(VhostNet *v, unsigned pair, VhostNetRing ring, unsigned after);
 /* Takes the call event off the fd, if one is there, and asks for none. */
 void vhost_net_disarm(VhostNet *v, unsigned pair, VhostNetRing ring);
+/* Asks for no call events and leaves the fd alone: for those who wait for edges (EPOLLET), which need no read. */
+void vhost_net_mute(VhostNet *v, unsigned pair, VhostNetRing ring);
 /* Something to receive, or to be done? */
 bool vhost_net_pending(const VhostNet *v, unsigned pair, VhostNetRing ring);
 
@@ -184,5 +186,7 @@ VqFeatures vhost_net_features(const VhostNet *v);  /* negotiated */
 VqFeatures vhost_net_offered(const VhostNet *v);   /* by the kernel */
 unsigned vhost_net_header_len(const VhostNet *v);
 unsigned vhost_net_pairs(const VhostNet *v);
+bool vhost_net_idle(const VhostNet *v, unsigned pair); /* the worker has completed every frame it was given */
+unsigned vhost_net_outstanding(const VhostNet *v, unsigned pair); /* frames sent whose completion was not taken yet */
 unsigned vhost_net_free_slots(const VhostNet *v, unsigned pair, VhostNetRing ring);
 const VhostNetStats *vhost_net_stats(const VhostNet *v, unsigned pair); /* written by the pair's thread */

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The vhost-net device between two real TCP stacks: two namespaces, a device in each, and this program the wire between them. Segments
+ * cross as super-frames or cut and summed, according to what the far end takes; every byte is compared at both ends.
+ */
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <net/if.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "device/tap-vhost.h"
+#include "vhostnet/vhost.h"
+#include "vm-tap.h"
+
+#define PORT 5000
+#define LOOP_WAIT_MSEC 10000
+
+typedef struct End {
+        const char *ip, *peer_ip;
+        GThread *thread;
+        char netns[64];
+        GMutex lock;
+        GCond cond;
+        bool ready, go, quit;
+        Device *device;
+        struct End *other;
+        uint64_t bytes;         /* to send and to receive */
+        uint64_t super_frames;  /* received from the guest */
+        uint32_t longest;
+        unsigned full, writable;
+        int gone;
+        unsigned delete_ifindex;
+} End;
+
+/* ---- the two stacks ---- */
+
+static uint8_t byte_at(uint64_t off, bool listener) {
+        return (uint8_t) ((off * 2654435761u >> 7) + (listener ? 77 : 0));
+}
+
+static void set_address(const End *e) {
+        int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        struct ifreq ifr = {};
+        struct sockaddr_in *sin = (struct sockaddr_in *) &ifr.ifr_addr;
+
+        g_strlcpy(ifr.ifr_name, e->device->ifname, sizeof(ifr.ifr_name));
+        sin->sin_family = AF_INET;
+        g_assert_cmpint(inet_pton(AF_INET, e->ip, &sin->sin_addr), ==, 1);
+        g_assert_cmpint(ioctl(s, SIOCSIFADDR, &ifr), ==, 0);
+        sin->sin_addr.s_addr = htonl(0xffffff00);
+        g_assert_cmpint(ioctl(s, SIOCSIFNETMASK, &ifr), ==, 0);
+        close(s);
+}
+
+static int connect_ends(const End *e, bool listener) {
+        const struct timeval limit = { .tv_sec = 60 };
+        struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons(PORT) };
+        int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), r = -1;
+
+        g_assert_cmpint(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)), ==, 0);
+        g_assert_cmpint(inet_pton(AF_INET, listener ? e->ip : e->peer_ip, &sin.sin_addr), ==, 1);
+        if (listener) {
+                g_assert_cmpint(bind(fd, (struct sockaddr *) &sin, sizeof(sin)), ==, 0);
+                g_assert_cmpint(listen(fd, 1), ==, 0);
+                r = accept(fd, NULL, NULL);
+                close(fd);
+                fd = r;
+        } else {
+                for (unsigned i = 0; i < 100 && r < 0; i++) { /* until the other one listens */
+                        r = connect(fd, (struct sockaddr *) &sin, sizeof(sin));
+                        if (r < 0)
+                                g_usleep(50000);
+                }
+        }
+        g_assert_cmpint(r, >=, 0);
+        g_assert_cmpint(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)), ==, 0);
+        g_assert_cmpint(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)), ==, 0);
+        return fd;
+}
+
+static void send_all(int fd, uint64_t n, bool listener) {
+        static __thread uint8_t buf[65536];
+
+        for (uint64_t off = 0; off < n;) {
+                size_t len = MIN(n - off, sizeof(buf));
+
+                for (size_t i = 0; i < len; i++)
+                        buf[i] = byte_at(off + i, listener);
+                for (size_t at = 0; at < len;) {
+                        ssize_t r = send(fd, buf + at, len - at, MSG_NOSIGNAL);
+
+                        g_assert_cmpint(r, >, 0);
+                        at += (size_t) r;
+                }
+                off += len;
+        }
+}
+
+static void receive_all(int fd, uint64_t n, bool listener) {
+        static __thread uint8_t buf[65536];
+
+        for (uint64_t off = 0; off < n;) {
+                ssize_t r = recv(fd, buf, sizeof(buf), 0);
+
+                g_assert_cmpint(r, >, 0);
+                for (ssize_t i = 0; i < r; i++)
+                        if (buf[i] != byte_at(off + (uint64_t) i, listener))
+                                g_error("byte %" G_GUINT64_FORMAT " differs", off + (uint64_t) i);
+                off += (uint64_t) r;
+        }
+}
+
+/* A thread is an end: it lives in a network namespace of its own. The first one listens. */
+static void *end_main(void *arg) {
+        End *e = arg;
+        bool listener = e < e->other;
+        int fd;
+
+        g_assert_cmpint(unshare(CLONE_NEWNET), ==, 0);
+        (void) snprintf(e->netns, sizeof(e->netns), "/proc/%d/task/%d/ns/net", (int) getpid(), (int) gettid());
+        g_mutex_lock(&e->lock);
+        e->ready = true;
+        g_cond_broadcast(&e->cond);
+        while (!e->go)
+                g_cond_wait(&e->cond, &e->lock);
+        g_mutex_unlock(&e->lock);
+        if (e->quit)
+                return NULL;
+        if (e->delete_ifindex) {
+                VmTap t = { .ifindex = (int) e->delete_ifindex };
+
+                vm_tap_delete(&t);
+                return NULL;
+        }
+
+        set_address(e);
+        fd = connect_ends(e, listener);
+        if (listener) {
+                receive_all(fd, e->bytes, false);
+                send_all(fd, e->bytes, true);
+        } else {
+                send_all(fd, e->bytes, false);
+                receive_all(fd, e->bytes, true);
+        }
+        close(fd);
+        return NULL;
+}
+
+static void end_open(End *e) {
+        g_mutex_init(&e->lock);
+        g_cond_init(&e->cond);
+        e->thread = g_thread_new("end", end_main, e);
+        g_mutex_lock(&e->lock);
+        while (!e->ready)
+                g_cond_wait(&e->cond, &e->lock);
+        g_mutex_unlock(&e->lock);
+}
+
+static void end_go(End *e) {
+        g_mutex_lock(&e->lock);
+        e->go = true;
+        g_cond_broadcast(&e->cond);
+        g_mutex_unlock(&e->lock);
+}
+
+/* ---- the wire ---- */
+
+static void on_receive(Device *d, Frame *frames, unsigned n, void *userdata) {
+        End *e = userdata;
+        unsigned taken;
+
+        for (unsigned i = 0; i < n; i++) {
+                e->super_frames += frames[i].hdr.gso_type != 0;
+                e->longest = MAX(e->longest, frames[i].len);
+        }
+        taken = device_send(e->other->device, frames, n);
+        if (taken < n) /* the rest is lost, as on any wire that is full */
+                e->full++;
+}
+
+static void on_writable(Device *d, void *userdata) {
+        ((End *) userdata)->writable++;
+}
+
+static void on_gone(Device *d, int error, void *userdata) {
+        g_atomic_int_set(&((End *) userdata)->gone, error);
+}
+
+static const DeviceHandler handler = { .receive = on_receive, .writable = on_writable, .gone = on_gone };
+
+typedef struct Both {
+        End *ends;
+        Loop *loop;
+} Both;
+
+static int start_both(void *arg) {
+        Both *b = arg;
+
+        for (unsigned i = 0; i < 2; i++)
+                g_assert_cmpint(device_start(b->ends[i].device, b->loop), ==, 0);
+        return 0;
+}
+
+static int stop_both(void *arg) {
+        Both *b = arg;
+
+        for (unsigned i = 0; i < 2; i++)
+                device_stop(b->ends[i].device);
+        return 0;
+}
+
+static int restart_both(void *arg) {
+        stop_both(arg);
+        return start_both(arg);
+}
+
+static void make_device(End *e, bool vhost, uint32_t offloads, unsigned queue_size, uint32_t mtu) {
+        const char *what = NULL, *note = NULL;
+        TapConfig c = { .name = "t", .netns = e->netns, .fd = -EBADF, .up = true, .mtu = mtu, .offloads = offloads,
+                        .no_vnet_hdr = !vhost, .n_queues = 1 };
+        int r = vhost ? tap_vhost_new(&e->device, &c, queue_size, &note, &what) : tap_new(&e->device, &c, &what);
+
+        if (r < 0)
+                g_error("%s: %s", what, g_strerror(-r));
+        g_assert_cmpstr(e->device->ops->kind, ==, vhost ? "vhost-net" : "tap");
+        g_assert_null(note);
+        e->device->handler = &handler;
+        e->device->userdata = e;
+}
+
+static void open_both(Both *b, End *ends) {
+        ends[0].ip = ends[1].peer_ip = "10.9.0.1";
+        ends[1].ip = ends[0].peer_ip = "10.9.0.2";
+        ends[0].other = &ends[1];
+        ends[1].other = &ends[0];
+        b->ends = ends;
+        end_open(&ends[0]);
+        end_open(&ends[1]);
+        g_assert_cmpint(loop_new(&b->loop, "wire", NULL, NULL), ==, 0);
+}
+
+static void close_both(Both *b) {
+        for (unsigned i = 0; i < 2; i++)
+                if (b->ends[i].device)
+                        b->ends[i].device = device_free(b->ends[i].device);
+        loop_free(b->loop);
+        for (unsigned i = 0; i < 2; i++) {
+                g_mutex_clear(&b->ends[i].lock);
+                g_cond_clear(&b->ends[i].cond);
+        }
+}
+
+typedef struct Case {
+        uint32_t offloads[2];
+        bool vhost[2];
+        unsigned queue_size;
+        uint32_t mtu;
+        unsigned restarts;
+        uint64_t bytes;
+        bool super; /* super-frames must be seen, from both */
+} Case;
+
+static void test_tcp(gconstpointer data) {
+        const Case *c = data;
+        End ends[2] = {};
+        Both b;
+
+        open_both(&b, ends);
+        for (unsigned i = 0; i < 2; i++) {
+                ends[i].bytes = c->bytes;
+                make_device(&ends[i], c->vhost[i], c->offloads[i], c->queue_size, c->mtu);
+        }
+        g_assert_cmpint(loop_call(b.loop, start_both, &b), ==, 0);
+        end_go(&ends[0]);
+        end_go(&ends[1]);
+        for (unsigned i = 0; i < c->restarts; i++) {
+                g_usleep(100000);
+                g_assert_cmpint(loop_call(b.loop, restart_both, &b), ==, 0);
+        }
+        g_thread_join(ends[0].thread);
+        g_thread_join(ends[1].thread);
+        g_assert_cmpint(loop_call(b.loop, stop_both, &b), ==, 0);
+        for (unsigned i = 0; i < 2; i++) {
+                const Counters *n = &ends[i].device->counters;
+
+                g_test_message("end %u: %" G_GUINT64_FORMAT " frames in, %" G_GUINT64_FORMAT " of them super, longest %u, full %u, writable %u", i,
+                               n->rx_frames, ends[i].super_frames, ends[i].longest, ends[i].full, ends[i].writable);
+                g_assert_cmpuint(n->rx_bytes, >, c->bytes);
+                g_assert_cmpuint(n->drops[DROP_GSO_HEADER], ==, 0);
+                g_assert_cmpuint(n->drops[DROP_DEVICE_ERROR], ==, 0);
+                if (c->super) {
+                        g_assert_cmpuint(ends[i].super_frames, >, 10);
+                        g_assert_cmpuint(ends[i].longest, >, 32768);
+                }
+        }
+        close_both(&b);
+}
+
+/* The interface goes while everything runs: gone() is called, once, with the error. */
+static void test_gone(void) {
+        End ends[2] = {};
+        Both b;
+
+        open_both(&b, ends);
+        for (unsigned i = 0; i < 2; i++)
+                make_device(&ends[i], true, _DEVICE_OFFLOAD_ALL, 0, 0);
+        g_assert_cmpint(loop_call(b.loop, start_both, &b), ==, 0);
+        ends[0].delete_ifindex = (unsigned) ends[0].device->ifindex;
+        ends[1].quit = true;
+        end_go(&ends[0]);
+        end_go(&ends[1]);
+        for (unsigned i = 0; i < LOOP_WAIT_MSEC && g_atomic_int_get(&ends[0].gone) == 0; i++)
+                g_usleep(1000);
+        g_assert_cmpint(g_atomic_int_get(&ends[0].gone), ==, -ENODEV);
+        g_assert_cmpint(g_atomic_int_get(&ends[1].gone), ==, 0);
+        g_assert_cmpint(loop_call(b.loop, stop_both, &b), ==, 0);
+        g_thread_join(ends[0].thread);
+        g_thread_join(ends[1].thread);
+        close_both(&b);
+}
+
+/* Without /dev/vhost-net it is a plain TAP, and says why. */
+static void test_fallback(void) {
+        End e = { .quit = true };
+        const char *note = NULL, *what = NULL;
+        TapConfig c = { .name = "t", .fd = -EBADF, .up = true, .offloads = _DEVICE_OFFLOAD_ALL, .n_queues = 1 };
+
+        g_assert_cmpint(rename("/dev/vhost-net", "/dev/vhost-net-hidden"), ==, 0);
+        g_assert_cmpint(tap_vhost_new(&e.device, &c, 0, &note, &what), ==, 0);
+        g_assert_cmpint(rename("/dev/vhost-net-hidden", "/dev/vhost-net"), ==, 0);
+        g_assert_cmpstr(e.device->ops->kind, ==, "tap");
+        g_assert_nonnull(g_strstr_len(note, -1, "/dev/vhost-net"));
+        g_assert_cmpint(tap_vhost_fd(e.device), >=, 0);
+        e.device = device_free(e.device);
+}
+
+/* A failure leaves nothing behind and takes nothing away. */
+static void test_refusals(void) {
+        Device *d = NULL;
+        const char *what = NULL;
+        TapConfig c = { .name = "t", .ifname = "refused0", .fd = -EBADF, .up = true, .persistent = true, .offloads = _DEVICE_OFFLOAD_ALL, .n_queues = 1 };
+        VmTap t = vm_tap_open(&(VmTapOptions) { .flags = 0x0001 /* a TUN */ | 0x4000, .header_len = 12 });
+
+        g_assert_cmpint(tap_vhost_new(&d, &c, 24, NULL, &what), ==, -EINVAL);
+        g_assert_cmpint(tap_vhost_new(&d, &c, TAP_VHOST_QUEUE_SIZE_MIN / 2, NULL, &what), ==, -EINVAL);
+        g_assert_cmpint(tap_vhost_new(&d, &c, TAP_VHOST_QUEUE_SIZE_MAX * 2, NULL, &what), ==, -EINVAL);
+        c.no_vnet_hdr = true;
+        g_assert_cmpint(tap_vhost_new(&d, &c, 0, NULL, &what), ==, -EOPNOTSUPP);
+        c.no_vnet_hdr = false;
+        c.fd = t.fd;
+        g_assert_cmpint(tap_vhost_new(&d, &c, 0, NULL, &what), ==, -EINVAL);
+        g_assert_cmpint(fcntl(t.fd, F_GETFD), >=, 0); /* still the caller's */
+        g_assert_null(d);
+        g_assert_cmpuint(if_nametoindex("refused0"), ==, 0);
+
+        c.fd = -EBADF;
+        g_assert_cmpint(tap_vhost_new(&d, &c, TAP_VHOST_QUEUE_SIZE_MIN, NULL, &what), ==, 0);
+        d = device_free(d);
+        g_assert_cmpuint(if_nametoindex("refused0"), !=, 0); /* persistent */
+        vm_tap_delete(&(VmTap) { .ifindex = (int) if_nametoindex("refused0") });
+        vm_tap_close(&t);
+}
+
+int main(int argc, char **argv) {
+#define ALL _DEVICE_OFFLOAD_ALL
+        static const Case super = { { ALL, ALL }, { true, true }, .mtu = 1500, .bytes = 16 << 20, .super = true },
+                          jumbo = { { ALL, ALL }, { true, true }, .bytes = 16 << 20 },
+                          restart = { { ALL, ALL }, { true, true }, .mtu = 1500, .bytes = 16 << 20, .restarts = 10 },
+                          bare = { { ALL, 0 }, { true, false }, .mtu = 1500, .bytes = 4 << 20 }, /* sums are made here, and checked there */
+                          none = { { 0, DEVICE_OFFLOAD_CSUM }, { true, true }, .mtu = 1500, .bytes = 4 << 20, .queue_size = 32 };
+#undef ALL
+
+        g_test_init(&argc, &argv, NULL);
+        int fd = vhost_open_net();
+        if (fd < 0) {
+                g_printerr("no /dev/vhost-net here: %s\n", g_strerror(-fd));
+                return 77;
+        }
+        close(fd);
+        g_test_add_data_func("/tap-vhost/tcp/super-frames", &super, test_tcp);
+        g_test_add_data_func("/tap-vhost/tcp/jumbo", &jumbo, test_tcp);
+        g_test_add_data_func("/tap-vhost/tcp/restart", &restart, test_tcp);
+        g_test_add_data_func("/tap-vhost/tcp/bare-peer", &bare, test_tcp);
+        g_test_add_data_func("/tap-vhost/tcp/no-offloads", &none, test_tcp);
+        g_test_add_func("/tap-vhost/gone", test_gone);
+        g_test_add_func("/tap-vhost/fallback", test_fallback);
+        g_test_add_func("/tap-vhost/refusals", test_refusals);
+        return g_test_run();
+}
