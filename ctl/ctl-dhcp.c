@@ -195,7 +195,8 @@ static void read_domain(const Option *o, char ret[static DHCP_DOMAIN_TEXT_MAX]) 
         for (unsigned i = 0; i < o->len; i++)
                 if (!is_name_char(o->data[i]) && o->data[i] != '.')
                         return;
-        memcpy(ret, o->data, o->len);
+        if (o->len > 0)
+                memcpy(ret, o->data, o->len);
         ret[o->len] = '\0';
 }
 
