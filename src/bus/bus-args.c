@@ -91,6 +91,7 @@ static const BusOption device_options[] = {
         { "Persistent", "b", offsetof(CreateDeviceArgs, persistent) },
         { "Queues", "u", offsetof(CreateDeviceArgs, options.queues) },
         { "Offloads", "as", offsetof(CreateDeviceArgs, offloads) },
+        { "VhostQueueSize", "u", offsetof(CreateDeviceArgs, options.vhost_queue_size) },
 };
 #define SEEN_DEVICE_MTU (1u << 3)
 #define SEEN_OWNER (1u << 7)

@@ -9,13 +9,14 @@
 #include "basic/log.h"
 #include "basic/parse.h"
 #include "daemon/manager-private.h"
-#include "device/tap.h"
+#include "device/tap-vhost.h"
 
 static const DeviceKind kinds[] = {
         { "tap", manager_create_tap, tap_fd },
+        { "vhost-net", manager_create_vhost, tap_vhost_fd },
 };
 
-static const char *const kind_names[ELEMENTSOF(kinds) + 1] = { "tap", NULL };
+static const char *const kind_names[ELEMENTSOF(kinds) + 1] = { "tap", "vhost-net", NULL };
 
 const char *const *manager_device_kinds(void) {
         return kind_names;

@@ -94,6 +94,7 @@ typedef struct DeviceKind {
         int (*fd)(const Device *d); /* (borrowed) the descriptor that makes it anew after a restart */
 } DeviceKind;
 int manager_create_tap(const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e); /* manager-tap.c */
+int manager_create_vhost(const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e);
 
 /* ---- manager-forward.c ---- */
 /* As manager_expose(), but only with ORIGIN_CALL the guest has to be there. */

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The kind "tap" of CreateDevice(): options into a TapConfig, and what tap_new() refuses into sentences that say what to do. */
+/* The kinds "tap" and "vhost-net" of CreateDevice(): options into a TapConfig, and what is refused into sentences that say what to do. */
 
 #include <errno.h>
 #include <fcntl.h>
 
+#include "basic/log.h"
 #include "basic/parse.h"
 #include "daemon/manager-private.h"
-#include "device/tap.h"
+#include "device/tap-vhost.h"
 
 #define TUN_PATH "/dev/net/tun"
 
@@ -82,9 +83,9 @@ static int tap_error(int r, const char *what, const DeviceOptions *o, const char
         return error_set_errno(e, r, "Cannot make TAP device '%s'%s%s, when %s", name, where, ns, what);
 }
 
-int manager_create_tap(const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e) {
+static int create(bool vhost, const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e) {
         _cleanup_close_ int fd = -EBADF;
-        const char *what = "making it";
+        const char *what = "making it", *note = NULL;
         TapConfig c = {
                 .name = name,
                 .owner = uid,
@@ -110,9 +111,24 @@ int manager_create_tap(const char *name, uint32_t uid, const DeviceOptions *o, D
         }
         c.fd = fd;
 
-        r = tap_new(ret, &c, &what);
+        r = vhost ? tap_vhost_new(ret, &c, o->vhost_queue_size, &note, &what) : tap_new(ret, &c, &what);
         if (r < 0)
                 return tap_error(r, what, o, name, e);
         fd = -EBADF; /* the device's now */
+        if (note)
+                log_notice("Device '%s' is a plain TAP: %s", name, note);
         return 0;
+}
+
+int manager_create_tap(const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e) {
+        return create(false, name, uid, o, ret, e);
+}
+
+int manager_create_vhost(const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e) {
+        unsigned n = o->vhost_queue_size;
+
+        if (n != 0 && (n < TAP_VHOST_QUEUE_SIZE_MIN || n > TAP_VHOST_QUEUE_SIZE_MAX || (n & (n - 1))))
+                return error_set(e, ERROR_INVALID_ARGS, "VhostQueueSize %u is no power of two between %d and %d", n,
+                                 TAP_VHOST_QUEUE_SIZE_MIN, TAP_VHOST_QUEUE_SIZE_MAX);
+        return create(true, name, uid, o, ret, e);
 }

@@ -94,11 +94,12 @@ typedef struct DeviceOptions {
         bool persistent, has_owner, up, no_vnet_hdr;
         uint32_t owner;        /* TUNSETOWNER */
         uint32_t queues;
+        uint32_t vhost_queue_size; /* of kind "vhost-net"; 0: the default */
         const char *const *offloads; /* NULL: all; NULL-terminated names otherwise */
 } DeviceOptions;
 #define DEVICE_OPTIONS_INIT ((DeviceOptions){ .fd = -EBADF, .up = true, .queues = 1 })
 
-/* @kind: "tap", ... -EOPNOTSUPP (NotSupported) when unknown; the message lists those there are. */
+/* @kind: "tap", "vhost-net", ... -EOPNOTSUPP (NotSupported) when unknown; the message lists those there are. */
 int manager_create_device(Manager *m, const char *kind, uint32_t uid, const DeviceOptions *o, ManagedDevice **ret, Error *e);
 int manager_remove_device(Manager *m, ManagedDevice *d, Error *e);
 int manager_attach_device(Manager *m, ManagedDevice *d, Network *n, Error *e);
