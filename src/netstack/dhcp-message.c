@@ -277,24 +277,3 @@ size_t dhcp_reply_finish(DhcpReply *r) {
         }
         return r->len;
 }
-
-size_t dhcp_name_to_wire(const char *text, uint8_t *ret, size_t size) {
-        size_t len = 0;
-
-        for (;;) {
-                size_t n = strcspn(text, ".");
-
-                if (n == 0 || n > DHCP_LABEL_MAX || len + 1 + n + 1 > size)
-                        return 0;
-                ret[len++] = n;
-                memcpy(ret + len, text, n);
-                len += n;
-                text += n;
-                if (*text == '.')
-                        text++;
-                if (*text == 0)
-                        break;
-        }
-        ret[len++] = 0;
-        return len;
-}

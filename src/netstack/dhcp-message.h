@@ -100,6 +100,3 @@ bool dhcp_reply_put_u16(DhcpReply *r, uint8_t code, uint16_t v);
 bool dhcp_reply_put_u32(DhcpReply *r, uint8_t code, uint32_t v);
 bool dhcp_reply_put_ip(DhcpReply *r, uint8_t code, const IpAddr *a);
 size_t dhcp_reply_finish(DhcpReply *r); /* ends the options and pads; the length of the message */
-
-/* Writes a DNS name in wire format without compression. 0 when it is no name or does not fit. @text may end in a dot. */
-size_t dhcp_name_to_wire(const char *text, uint8_t *ret, size_t size);

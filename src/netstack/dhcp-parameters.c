@@ -6,10 +6,10 @@
 #include <stdio.h>
 
 #include "netstack/dhcp-private.h"
+#include "netstack/dns-message.h"
 #include "netstack/netstack-private.h"
 
-#define DNS_NAME_WIRE_MAX 255
-#define SEARCH_BYTES_MAX (DNS_NAME_WIRE_MAX * (NETSTACK_SEARCH_MAX + 1))
+#define SEARCH_BYTES_MAX (DNS_NAME_MAX * (NETSTACK_SEARCH_MAX + 1))
 
 typedef struct Told {
         const Netstack *stack;
@@ -25,18 +25,18 @@ static void put_search(DhcpReply *r, const Told *t) {
         size_t len = 0;
 
         if (c->domain)
-                len += dhcp_name_to_wire(c->domain, wire, DNS_NAME_WIRE_MAX);
+                len += dns_name_from_text(c->domain, wire, DNS_NAME_MAX);
         for (size_t i = 0; i < t->stack->n_search; i++)
                 if (!c->domain || strcasecmp(t->stack->search[i], c->domain) != 0)
-                        len += dhcp_name_to_wire(t->stack->search[i], wire + len, DNS_NAME_WIRE_MAX);
+                        len += dns_name_from_text(t->stack->search[i], wire + len, DNS_NAME_MAX);
         if (len > 0)
                 (void) dhcp_reply_put(r, DHCP_OPTION_SEARCH, wire, len);
 }
 
 /* RFC 4702 4: the name we keep for the client, in the encoding it used; S: the A record is our doing. */
 static void put_fqdn(DhcpReply *r, const Told *t) {
-        uint8_t out[3 + DNS_NAME_WIRE_MAX], asked;
-        char name[DNS_NAME_WIRE_MAX + 1];
+        uint8_t out[3 + DNS_NAME_MAX], asked;
+        char name[DNS_NAME_MAX + 1];
         size_t len;
         int n;
 
@@ -50,7 +50,7 @@ static void put_fqdn(DhcpReply *r, const Told *t) {
         out[0] = DHCP_FQDN_S | (asked & DHCP_FQDN_E) | (asked & DHCP_FQDN_S ? 0 : DHCP_FQDN_O);
         out[1] = out[2] = 255; /* RFC 4702 2.2 */
         if (asked & DHCP_FQDN_E)
-                len = dhcp_name_to_wire(name, out + 3, DNS_NAME_WIRE_MAX);
+                len = dns_name_from_text(name, out + 3, DNS_NAME_MAX);
         else {
                 len = n;
                 memcpy(out + 3, name, len);

@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <ldns/ldns.h>
 
-#include "netstack/dhcp-message.h"
 #include "netstack/dhcp.h"
 #include "netstack/dns-local.h"
 
@@ -51,7 +50,7 @@ static void labels_make(Labels *l, const DnsQuestion *q) {
 /* Does the name end in @text, which has @n labels? */
 static bool labels_end_in(const Labels *l, const char *text, unsigned *ret_n) {
         uint8_t wire[DNS_NAME_MAX];
-        size_t len = dhcp_name_to_wire(text, wire, sizeof(wire));
+        size_t len = dns_name_from_text(text, wire, sizeof(wire));
         unsigned n = 0;
 
         if (len == 0)
@@ -67,7 +66,7 @@ static bool labels_end_in(const Labels *l, const char *text, unsigned *ret_n) {
 }
 
 /* The @i-th label as text; false when it holds a NUL, which no name of ours does. */
-static bool label_text(const Labels *l, unsigned i, char ret[static DHCP_LABEL_MAX + 1]) {
+static bool label_text(const Labels *l, unsigned i, char ret[static DHCP_HOSTNAME_MAX + 1]) {
         size_t len = l->q->name[l->at[i]];
 
         memcpy(ret, l->q->name + l->at[i] + 1, len);
@@ -92,7 +91,7 @@ static IpAddr guest_address(const Netstack *s, const char *label) {
 
 /* Names under the network's domain: all of them are ours. */
 static bool know_domain(const Netstack *s, const Labels *l, Known *ret) {
-        char label[DHCP_LABEL_MAX + 1];
+        char label[DHCP_HOSTNAME_MAX + 1];
         unsigned n;
 
         if (!s->config.domain || !labels_end_in(l, s->config.domain, &n))
@@ -112,7 +111,7 @@ static bool know_domain(const Netstack *s, const Labels *l, Known *ret) {
 
 /* Names we only claim where they exist: a bare guest's, and two that gvproxy's guests expect. */
 static bool know_single(const Netstack *s, const Labels *l, Known *ret) {
-        char label[DHCP_LABEL_MAX + 1];
+        char label[DHCP_HOSTNAME_MAX + 1];
         unsigned n;
 
         if (l->n == 0 || !label_text(l, 0, label))
@@ -130,7 +129,7 @@ static bool know_single(const Netstack *s, const Labels *l, Known *ret) {
 
 /* One octet of a reverse name, in its only decimal form. */
 static bool label_octet(const Labels *l, unsigned i, uint8_t *ret) {
-        char label[DHCP_LABEL_MAX + 1];
+        char label[DHCP_HOSTNAME_MAX + 1];
         unsigned v = 0;
 
         if (!label_text(l, i, label) || strlen(label) > 3 || (label[0] == '0' && label[1]))
@@ -148,12 +147,12 @@ static bool label_octet(const Labels *l, unsigned i, uint8_t *ret) {
 static void known_set_ptr(const Netstack *s, Known *k, const char *label) {
         size_t len = strlen(label), domain_len;
 
-        if (!s->config.domain || len == 0 || len > DHCP_LABEL_MAX)
+        if (!s->config.domain || len == 0 || len > DHCP_HOSTNAME_MAX)
                 return;
 
         k->ptr[0] = len;
         memcpy(k->ptr + 1, label, len);
-        domain_len = dhcp_name_to_wire(s->config.domain, k->ptr + 1 + len, sizeof(k->ptr) - 1 - len);
+        domain_len = dns_name_from_text(s->config.domain, k->ptr + 1 + len, sizeof(k->ptr) - 1 - len);
         k->ptr_len = domain_len > 0 ? 1 + len + domain_len : 0;
 }
 

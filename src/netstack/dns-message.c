@@ -113,3 +113,24 @@ bool dns_name_equal(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_l
                         return false;
         return true;
 }
+
+size_t dns_name_from_text(const char *text, uint8_t *ret, size_t size) {
+        size_t len = 0;
+
+        for (;;) {
+                size_t n = strcspn(text, ".");
+
+                if (n == 0 || n > LABEL_LEN_MAX || len + 1 + n + 1 > size)
+                        return 0;
+                ret[len++] = n;
+                memcpy(ret + len, text, n);
+                len += n;
+                text += n;
+                if (*text == '.')
+                        text++;
+                if (*text == 0)
+                        break;
+        }
+        ret[len++] = 0;
+        return len;
+}

@@ -63,3 +63,6 @@ uint16_t dns_id_get(const uint8_t *msg);
 
 /* Names as on the wire, without compression; letters compare without case (RFC 4343). */
 bool dns_name_equal(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len);
+
+/* Writes @text ("a.b" or "a.b.") as on the wire. Its length; 0 when it is no name or longer than @size. */
+size_t dns_name_from_text(const char *text, uint8_t *ret, size_t size);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* DNS over TCP: the test plays the flow's end of the pair and the resolver's end of the connection. */
 
-#include "netstack/dhcp-message.h"
 #include "netstack/dns-private.h"
 #include "packet.h"
 
@@ -61,7 +60,7 @@ static void append_be16(GByteArray *m, uint16_t v) {
 static GByteArray *query(uint16_t id, const char *name) {
         GByteArray *m = g_byte_array_new();
         uint8_t wire[DNS_NAME_MAX];
-        size_t len = dhcp_name_to_wire(name, wire, sizeof(wire));
+        size_t len = dns_name_from_text(name, wire, sizeof(wire));
 
         append_be16(m, DNS_HEADER_LEN + len + 4);
         append_be16(m, id);

@@ -4,7 +4,6 @@
 #include <ldns/ldns.h>
 
 #include "netstack/arp.h"
-#include "netstack/dhcp-message.h"
 #include "netstack/dns-local.h"
 #include "packet.h"
 
@@ -42,7 +41,7 @@ static void append_be16(GByteArray *m, uint16_t v) {
 static GByteArray *query_edns(const char *name, uint16_t type, uint16_t class, uint16_t edns, uint8_t version) {
         GByteArray *m = g_byte_array_new();
         uint8_t wire[DNS_NAME_MAX];
-        size_t len = name[0] ? dhcp_name_to_wire(name, wire, sizeof(wire)) : 1;
+        size_t len = name[0] ? dns_name_from_text(name, wire, sizeof(wire)) : 1;
 
         g_assert_cmpuint(len, >, 0);
         if (!name[0])

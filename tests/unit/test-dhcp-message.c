@@ -304,24 +304,6 @@ static void test_reply_limits(void) {
         g_assert_cmpuint(r.len, ==, at + 304);
 }
 
-static void test_name_to_wire(void) {
-        uint8_t wire[255];
-        char text[300];
-
-        g_assert_cmpuint(dhcp_name_to_wire("vnet.internal", wire, sizeof(wire)), ==, 15);
-        g_assert_cmpmem(wire, 15, "\x04vnet\x08internal\x00", 15);
-        g_assert_cmpuint(dhcp_name_to_wire("vnet.internal.", wire, sizeof(wire)), ==, 15);
-        g_assert_cmpuint(dhcp_name_to_wire("vnet.internal", wire, 15), ==, 15);
-        g_assert_cmpuint(dhcp_name_to_wire("vnet.internal", wire, 14), ==, 0);
-        g_assert_cmpuint(dhcp_name_to_wire("", wire, sizeof(wire)), ==, 0);
-        g_assert_cmpuint(dhcp_name_to_wire(".", wire, sizeof(wire)), ==, 0);
-        g_assert_cmpuint(dhcp_name_to_wire("a..b", wire, sizeof(wire)), ==, 0);
-        memset(text, 'a', 64);
-        text[64] = 0;
-        g_assert_cmpuint(dhcp_name_to_wire(text, wire, sizeof(wire)), ==, 0);
-        g_assert_cmpuint(dhcp_name_to_wire(text + 1, wire, sizeof(wire)), ==, 65);
-}
-
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/dhcp-message/parse/all-options", test_parse_all_options);
@@ -331,6 +313,5 @@ int main(int argc, char **argv) {
         g_test_add_func("/dhcp-message/parse/lies", test_parse_lies);
         g_test_add_func("/dhcp-message/label", test_label);
         g_test_add_func("/dhcp-message/reply/limits", test_reply_limits);
-        g_test_add_func("/dhcp-message/name-to-wire", test_name_to_wire);
         return g_test_run();
 }
