@@ -11,10 +11,13 @@
 #include "netstack/dhcp-lease.h"
 
 int lease_table_init(LeaseTable *t, const IpPrefix *subnet, const IpAddr *gateway, const IpAddr *host, uint64_t seed) {
-        uint64_t addresses = UINT64_C(1) << (32 - subnet->len);
+        uint64_t addresses;
 
+        if (!ip_is_v4(&subnet->addr))
+                return -EINVAL;
         /* The first and the last address, the gateway and the host are nobody's. */
-        if (!ip_is_v4(&subnet->addr) || addresses < 5)
+        addresses = UINT64_C(1) << (32 - subnet->len);
+        if (addresses < 5)
                 return -EINVAL;
 
         *t = (LeaseTable){
