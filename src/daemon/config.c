@@ -235,7 +235,7 @@ static const ConfigKey keys[] = {
         FORWARD("local", local, read_text, true, "a text such as \"6443\" or \"127.0.0.1:6443\"",
                 "where the host listens: PORT (loopback), ADDRESS:PORT, or :PORT (all addresses)"),
         FORWARD("remote", remote, read_text, false, "a text such as \"192.168.127.2:6443\"",
-                "where it leads: ADDRESS:PORT, ADDRESS, or :PORT for the only guest; the same port when it does not say"),
+                "where it leads: ADDRESS, the host name of a guest, or nothing for the only guest, each with :PORT or the same port"),
         FORWARD("source", source, read_source, false, "\"client\" or \"gateway\"",
                 "whose address the guest sees: the client's where it can be routed back, or the gateway's"),
 };

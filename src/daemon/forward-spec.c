@@ -76,24 +76,24 @@ static int check_only_guest(Network *n, const Lease *leases, size_t n_leases, ui
         return error_set(e, ERROR_NO_SUCH_GUEST, "Network '%s' has %zu guests, name the one that is meant: %s", name, count, list);
 }
 
-/* Is @host what lease @l's guest is called: LABEL or LABEL.DOMAIN? */
-static bool is_called(const Lease *l, const char *host, const char *domain) {
-        size_t len = strlen(l->hostname);
+/* Cuts LABEL.DOMAIN to LABEL. False: it is neither that nor a single label, so no guest can be called so. */
+static bool cut_to_label(char *host, const char *domain) {
+        char *dot = strchr(host, '.');
 
-        if (len == 0 || strncasecmp(host, l->hostname, len) != 0)
+        if (dot && (!domain || strcasecmp(dot + 1, domain) != 0))
                 return false;
-        return host[len] == 0 || (host[len] == '.' && domain && strcasecmp(host + len + 1, domain) == 0);
+        if (dot)
+                *dot = 0;
+        return strlen(host) <= DHCP_HOSTNAME_MAX;
 }
 
-static int find_guest(Network *n, const char *host, const Lease *leases, size_t n_leases, IpAddr *ret, Error *e) {
+static int check_guest(Network *n, const char *host, const Lease *leases, size_t n_leases, Error *e) {
         const NetworkConfig *c = network_config(n);
         char list[256] = "";
 
         for (size_t i = 0; i < n_leases; i++)
-                if (is_called(&leases[i], host, c->stack.domain)) {
-                        *ret = leases[i].addr;
+                if (strcasecmp(leases[i].hostname, host) == 0)
                         return 0;
-                }
         for (size_t i = 0; i < n_leases && strlen(list) < 200; i++)
                 list_guest(list, sizeof(list), &leases[i]);
         return error_set(e, ERROR_NO_SUCH_GUEST, "Network '%s' has no guest called '%s'%s%s; name an address in %s", c->name,
@@ -128,10 +128,10 @@ static int split_host(const char *text, char host[static 256], uint16_t *port) {
         return dns_name_is_valid(host) && strspn(host, "0123456789.") != len ? 0 : -EINVAL;
 }
 
-int remote_spec_parse(Network *n, const char *text, uint16_t port, bool must_exist, Endpoint *ret, Error *e) {
+int remote_spec_parse(Network *n, const char *text, uint16_t port, bool must_exist, ForwardConfig *ret, Error *e) {
         _cleanup_free_ Lease *leases = NULL;
         Endpoint remote = { .port = port };
-        char host[256];
+        char host[256] = "";
         size_t n_leases;
         int r;
 
@@ -143,14 +143,19 @@ int remote_spec_parse(Network *n, const char *text, uint16_t port, bool must_exi
                 r = must_exist ? check_only_guest(n, leases, n_leases, remote.port, e) : 0;
         else if (ip_parse(text, &remote.addr) >= 0 || (endpoint_parse(text, &remote) >= 0 && remote.port != 0))
                 r = check_remote_addr(n, text, &remote.addr, e);
-        else if (split_host(text, host, &remote.port) >= 0)
-                r = find_guest(n, host, leases, n_leases, &remote.addr, e);
-        else
+        else if (split_host(text, host, &remote.port) >= 0) {
+                if (!cut_to_label(host, network_config(n)->stack.domain))
+                        r = error_set(e, ERROR_NO_SUCH_GUEST, "'%s' is no name of a guest in network '%s', whose domain is '%s'",
+                                      ERROR_QUOTE(text), network_config(n)->name, ERROR_QUOTE(network_config(n)->stack.domain));
+                else
+                        r = must_exist ? check_guest(n, host, leases, n_leases, e) : 0;
+        } else
                 r = error_set(e, ERROR_INVALID_ARGS,
                               "'%s' is no guest: ADDRESS:PORT, ADDRESS, NAME:PORT, NAME, or :PORT for the network's only guest",
                               ERROR_QUOTE(text));
         if (r < 0)
                 return r;
-        *ret = remote;
+        ret->remote = remote;
+        memcpy(ret->hostname, host, strlen(host) + 1);
         return 0;
 }

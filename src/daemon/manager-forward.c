@@ -251,7 +251,7 @@ int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, con
         if (r >= 0)
                 r = parse_source(source, &f->config.source, e);
         if (r >= 0)
-                r = remote_spec_parse(n, remote, spec.endpoints[0].port, origin == ORIGIN_CALL, &f->config.remote, e);
+                r = remote_spec_parse(n, remote, spec.endpoints[0].port, origin == ORIGIN_CALL, &f->config, e);
         if (r >= 0)
                 r = check_new(m, uid, f->config.proto, local, &spec, e);
         if (r < 0)

@@ -109,9 +109,9 @@ typedef struct LocalSpec {
         bool pair; /* both families were meant: the second may be one the host does not have */
 } LocalSpec;
 int local_spec_parse(const char *text, LocalSpec *ret, Error *e);
-/* The guest endpoint @text means in @n, with @port where it names none. A null address: the only guest, whoever it is.
+/* Fills remote and hostname of @ret with the guest @text means in @n, with @port where it names none.
  * @must_exist: an only guest or a guest by name has to be there now. */
-int remote_spec_parse(Network *n, const char *text, uint16_t port, bool must_exist, Endpoint *ret, Error *e);
+int remote_spec_parse(Network *n, const char *text, uint16_t port, bool must_exist, ForwardConfig *ret, Error *e);
 
 /* ---- state.c ---- */
 int state_lock(Manager *m, Error *e); /* -EBUSY: another vnetd keeps its state there */

@@ -113,7 +113,8 @@ int forward_target(Netstack *s, const Forward *f, Endpoint *ret) {
                 *ret = f->config.remote;
                 return 0;
         }
-        const Lease *l = dhcp_only_lease(s->dhcp);
+        const char *name = f->config.hostname;
+        const Lease *l = name[0] != 0 ? dhcp_lease_by_hostname(s->dhcp, name) : dhcp_only_lease(s->dhcp);
         if (!l)
                 return -EHOSTUNREACH;
         *ret = (Endpoint){ l->addr, f->config.remote.port };

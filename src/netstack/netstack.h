@@ -10,6 +10,7 @@
 #include "basic/cleanup.h"
 #include "basic/counters.h"
 #include "basic/frame.h"
+#include "netstack/dhcp.h"
 #include "netstack/host-ops.h"
 
 #define NETSTACK_RESOLVERS_MAX 8
@@ -85,6 +86,7 @@ typedef struct ForwardConfig {
         uint8_t proto;      /* IPPROTO_TCP, IPPROTO_UDP */
         Endpoint local;     /* what the listener is bound to, for the record */
         Endpoint remote;    /* guest address and port; null address: the only guest with a lease, asked at each connection */
+        char hostname[DHCP_HOSTNAME_MAX + 1]; /* with a null address: not the only guest, but the one whose lease says so; "" none */
         ForwardSource source;
 } ForwardConfig;
 

@@ -196,13 +196,14 @@ static void test_config_broken_main(Daemon *d, gconstpointer data) {
 }
 
 static void test_reload(Daemon *d, gconstpointer data) {
-        g_autofree char *port = free_port(), *file = NULL;
+        g_autofree char *port = free_port(), *by_name = free_port(), *file = NULL;
 
         daemon_start(d);
         g_assert_true(daemon_has_network(d, "default"));
         call(d, MANAGER, "Manager", "CreateNetwork", create_args("made", no_options()));
 
-        file = g_strdup_printf("{\"subnet\": \"10.79.0.0/24\", \"forwards\": [{\"local\": \"%s\", \"remote\": \"10.79.0.2\"}]}", port);
+        file = g_strdup_printf("{\"subnet\": \"10.79.0.0/24\", \"forwards\": [{\"local\": \"%s\", \"remote\": \"10.79.0.2\"},"
+                               "{\"local\": \"%s\", \"remote\": \"web:80\"}]}", port, by_name);
         daemon_write(d, "networks.d/a.json", file);
         g_subprocess_send_signal(d->vnetd, SIGHUP);
         while (!daemon_has_network(d, "a"))
@@ -210,6 +211,7 @@ static void test_reload(Daemon *d, gconstpointer data) {
         g_assert_false(daemon_has_network(d, "default")); /* built in, and empty: as after a restart */
         g_assert_true(daemon_has_network(d, "made"));
         g_assert_cmpint(try_connect("127.0.0.1", (uint16_t) atoi(port)), ==, 0);
+        g_assert_cmpint(try_connect("127.0.0.1", (uint16_t) atoi(by_name)), ==, 0); /* the guest need not be there yet */
 
         daemon_write(d, "networks.d/a.json", "{\"forwards\": 5}"); /* broken: it goes on as it was */
         daemon_assert_refused(d, MANAGER, "Manager", "Reload", NULL, "org.vnetd1.ConfigInvalid", "*a.json:1: forwards: expected*");

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Which guest a forward leads to: by address, by host name, or the only one there is; asked anew each time. */
+
+#include <errno.h>
+#include <glib.h>
+
+#include "fake-host.h"
+#include "netstack/dhcp.h"
+#include "netstack/forward.h"
+
+static void add_lease(FakeHost *h, const char *addr, uint8_t number, const char *hostname, bool is_static) {
+        Lease l = {
+                .addr = fake_ip(addr),
+                .mac = { { 0x52, 0x54, 0, 0, 0, number } },
+                .expires = is_static ? USEC_INFINITY : netstack_now(h->stack) + USEC_PER_MINUTE,
+                .is_static = is_static,
+        };
+
+        g_assert_cmpuint(g_strlcpy(l.hostname, hostname, sizeof(l.hostname)), <, sizeof(l.hostname));
+        g_assert_cmpint(netstack_add_lease(h->stack, &l), ==, 0);
+}
+
+/* @expected NULL: there is no such guest. */
+static void assert_target(FakeHost *h, const char *addr, const char *hostname, const char *expected) {
+        Forward f = { .config = { .remote = { .port = 80 } } };
+        Endpoint target;
+        int r;
+
+        if (addr)
+                f.config.remote.addr = fake_ip(addr);
+        g_assert_cmpuint(g_strlcpy(f.config.hostname, hostname, sizeof(f.config.hostname)), <, sizeof(f.config.hostname));
+        r = forward_target(h->stack, &f, &target);
+        g_assert_cmpint(r, ==, expected ? 0 : -EHOSTUNREACH);
+        if (expected)
+                g_assert_cmpstr(ENDPOINT_TO_TEXT(&target), ==, expected);
+}
+
+static void test_address(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+
+        assert_target(h, "192.168.127.9", "", "192.168.127.9:80"); /* whether it is there, its answer will show */
+}
+
+static void test_only(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+
+        assert_target(h, NULL, "", NULL);
+        add_lease(h, "192.168.127.5", 5, "", true);
+        assert_target(h, NULL, "", "192.168.127.5:80");
+        add_lease(h, "192.168.127.7", 7, "web", false); /* one that has come goes before one that is only expected */
+        assert_target(h, NULL, "", "192.168.127.7:80");
+        add_lease(h, "192.168.127.8", 8, "", false);
+        assert_target(h, NULL, "", NULL);
+        fake_advance(h, 2 * USEC_PER_MINUTE);
+        assert_target(h, NULL, "", "192.168.127.5:80");
+}
+
+static void test_hostname(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+
+        add_lease(h, "192.168.127.8", 8, "", false);
+        assert_target(h, NULL, "web", NULL); /* not the only guest either */
+        add_lease(h, "192.168.127.7", 7, "web", false);
+        assert_target(h, NULL, "web", "192.168.127.7:80");
+        assert_target(h, NULL, "WEB", "192.168.127.7:80");
+        assert_target(h, NULL, "we", NULL);
+        fake_advance(h, 2 * USEC_PER_MINUTE);
+        assert_target(h, NULL, "web", NULL);
+        add_lease(h, "192.168.127.9", 9, "web", false); /* it comes back, somewhere else */
+        assert_target(h, NULL, "web", "192.168.127.9:80");
+}
+
+int main(int argc, char **argv) {
+        g_test_init(&argc, &argv, NULL);
+        g_test_add_func("/forward/address", test_address);
+        g_test_add_func("/forward/only", test_only);
+        g_test_add_func("/forward/hostname", test_hostname);
+        return g_test_run();
+}
