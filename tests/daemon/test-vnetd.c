@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -442,11 +443,20 @@ static GSubprocess *new_namespace(void) {
         return g_steal_pointer(&p);
 }
 
-/* A guest's interface survives: same name, same MAC, in its network. */
+/* Runs @command in the guest's namespace; true when it succeeds. */
+static bool in_guest(GSubprocess *guest, const char *command) {
+        g_autoptr(GSubprocess) p = g_subprocess_new(G_SUBPROCESS_FLAGS_STDOUT_SILENCE | G_SUBPROCESS_FLAGS_STDERR_SILENCE, NULL, "nsenter",
+                                                    "--net", "--target", g_subprocess_get_identifier(guest), "sh", "-c", command, NULL);
+
+        return p && g_subprocess_wait_check(p, NULL, NULL);
+}
+
+/* A guest's interface survives: same name, same MAC, in its network, with its addresses, and frames pass. */
 static void test_restart_device(Daemon *d, gconstpointer data) {
         g_autoptr(GSubprocess) guest = NULL;
         g_autofree char *before = NULL, *after = NULL, *mac = NULL;
         const char *at;
+        bool can_ping;
 
         if (geteuid() != 0 || access("/dev/net/tun", R_OK | W_OK) < 0 || !(guest = new_namespace())) {
                 g_test_skip("needs root, /dev/net/tun and a network namespace of its own");
@@ -463,6 +473,8 @@ static void test_restart_device(Daemon *d, gconstpointer data) {
         g_assert_nonnull(at);
         at = strstr(at, "\"mac\": ");
         mac = g_strndup(at, strcspn(at, "\n"));
+        can_ping = in_guest(guest, "ip addr add 192.168.127.50/24 dev vnet0 && ping -V");
+        g_assert_true(!can_ping || in_guest(guest, "ping -c 1 -W 5 192.168.127.1"));
         g_assert_cmpint(daemon_stop(d, SIGTERM), ==, 0);
         daemon_notified_all(d);
         g_assert_true(daemon_stores(d, "device-tap0"));
@@ -472,6 +484,9 @@ static void test_restart_device(Daemon *d, gconstpointer data) {
         g_assert_nonnull(strstr(after, "\"name\": \"tap0\""));
         g_assert_nonnull(strstr(after, "\"state\": \"attached\""));
         g_assert_nonnull(strstr(after, mac));
+        g_assert_true(!can_ping || in_guest(guest, "ping -c 1 -W 5 192.168.127.1"));
+        if (!can_ping)
+                g_test_message("no ip or ping here: that frames pass is not tried");
 
         call(d, "/org/vnetd1/device/tap0", "Device", "Remove", NULL);
         daemon_notified_all(d);
