@@ -228,7 +228,7 @@ static int apply_options(Manager *m, NetworkConfig *c, uint32_t uid, const Netwo
         return r;
 }
 
-static int add_static_leases(Network *n, const char *const *leases, Error *e) {
+int manager_add_static_leases(Network *n, const char *const *leases, Error *e) {
         const NetstackConfig *s = &network_config(n)->stack;
         size_t count = 0;
         int r;
@@ -290,7 +290,7 @@ static int start_network(Manager *m, NetworkConfigBox *box, const NetworkOptions
                 return error_set_errno(e, r, "Cannot start network '%s'", box->config.name);
         box->taken = true;
 
-        r = add_static_leases(n, o->static_leases, e);
+        r = manager_add_static_leases(n, o->static_leases, e);
         if (r < 0)
                 return r;
         if (m->resolv) {

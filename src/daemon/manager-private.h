@@ -78,6 +78,8 @@ bool manager_uid_is_limited(uint32_t uid); /* do the MANAGER_PER_USER limits hol
 
 /* ---- manager-network.c ---- */
 int manager_add_network(Manager *m, const char *name, uint32_t uid, Origin origin, const NetworkOptions *o, Network **ret, Error *e);
+/* @leases: as NetworkOptions.static_leases. One that is there already is no error. */
+int manager_add_static_leases(Network *n, const char *const *leases, Error *e);
 bool manager_may_open_loopback(const Manager *m, uint32_t uid); /* may @uid have a network with host_loopback? */
 NetworkEntry *manager_network_entry(Manager *m, const Network *n); /* NULL when it is not, or no longer, one of ours */
 

@@ -290,15 +290,29 @@ static bool list_equal(char *const *a, char *const *b) {
         return a[i] == b[i];
 }
 
-/* Everything but the forwards. */
+/* Are all pairs of @a among those of @b? */
+static bool pairs_among(char *const *a, char *const *b) {
+        for (; a && a[0]; a += 2) {
+                bool found = false;
+
+                for (char *const *p = b; p && p[0] && !found; p += 2)
+                        found = streq(a[0], p[0]) && streq(a[1], p[1]);
+                if (!found)
+                        return false;
+        }
+        return true;
+}
+
+/* Everything that cannot change while the network runs: not forwards, not static leases that are new. */
 static bool same_settings(const ConfigNetwork *a, const ConfigNetwork *b) {
         return text_equal(a->subnet, b->subnet) && text_equal(a->subnet6, b->subnet6) && text_equal(a->domain, b->domain) &&
                a->mtu == b->mtu && a->host_loopback == b->host_loopback && a->lease_sec == b->lease_sec &&
-               list_equal(a->dns_servers, b->dns_servers) && list_equal(a->static_leases, b->static_leases);
+               list_equal(a->dns_servers, b->dns_servers) && pairs_among(a->static_leases, b->static_leases);
 }
 
 static void reload_network(Manager *m, const ConfigNetwork *c, const ConfigNetwork *before) {
         Network *n = manager_network(m, c->name);
+        Error e;
 
         if (c->broken) {
                 if (n)
@@ -312,8 +326,10 @@ static void reload_network(Manager *m, const ConfigNetwork *c, const ConfigNetwo
         if (manager_network_entry(m, n)->origin == ORIGIN_BUILTIN)
                 manager_network_entry(m, n)->origin = ORIGIN_FILE;
         if (!before || (!before->broken && !same_settings(before, c)))
-                log_warning("%s: network '%s' runs already: settings other than forwards change when vnetd is restarted", c->path,
-                            c->name);
+                log_warning("%s: network '%s' runs already: what has changed beside forwards and new static leases waits for a restart",
+                            c->path, c->name);
+        if (manager_add_static_leases(n, (const char *const *) c->static_leases, &e) < 0)
+                log_error("%s: network '%s': %s", c->path, c->name, e.message);
         apply_forwards(m, n, c);
 }
 

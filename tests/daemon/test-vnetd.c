@@ -197,7 +197,7 @@ static void test_config_broken_main(Daemon *d, gconstpointer data) {
 }
 
 static void test_reload(Daemon *d, gconstpointer data) {
-        g_autofree char *port = free_port(), *by_name = free_port(), *file = NULL;
+        g_autofree char *port = free_port(), *by_name = free_port(), *file = NULL, *text = NULL, *said = NULL;
 
         daemon_start(d);
         g_assert_true(daemon_has_network(d, "default"));
@@ -219,9 +219,19 @@ static void test_reload(Daemon *d, gconstpointer data) {
         g_assert_true(daemon_has_network(d, "a"));
         g_assert_cmpint(try_connect("127.0.0.1", (uint16_t) atoi(port)), ==, 0);
 
-        daemon_write(d, "networks.d/a.json", "{\"subnet\": \"10.79.0.0/24\"}"); /* the forward is gone from the file */
+        daemon_write(d, "networks.d/a.json", "{\"subnet\": \"10.79.0.0/24\"," /* the forward is gone from the file */
+                                             " \"staticLeases\": {\"10.79.0.9\": \"52:54:00:00:00:09\"}}");
         call(d, MANAGER, "Manager", "Reload", NULL);
+        call(d, MANAGER, "Manager", "Reload", NULL); /* a second time changes nothing */
+        text = daemon_describe(d);
+        g_assert_nonnull(strstr(text, "\"address\": \"10.79.0.9\""));
+        said = daemon_stderr(d);
+        g_assert_null(strstr(said, "waits for a restart"));
         g_assert_cmpint(try_connect("127.0.0.1", (uint16_t) atoi(port)), ==, ECONNREFUSED);
+
+        daemon_write(d, "networks.d/a.json", "{\"subnet\": \"10.79.0.0/24\", \"mtu\": 1400}");
+        call(d, MANAGER, "Manager", "Reload", NULL);
+        assert_says(d, "*a.json: network 'a' runs already: what has changed*waits for a restart*");
 
         daemon_write(d, "networks.d/a.json", NULL);
         call(d, MANAGER, "Manager", "Reload", NULL);
