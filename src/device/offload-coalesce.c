@@ -148,8 +148,7 @@ static Run *begin(Joiner *j, unsigned i, const OffloadLayout *l, uint8_t *head) 
                 .n_segments = 1,
                 .n_iov = (uint16_t) j->frames[i].n_iov,
                 .first = (uint8_t) i,
-                .last = (uint8_t) i,
-                .end_flags = l4_of(l, head)[TCP_FLAGS_AT] & (TCP_PSH | TCP_FIN),
+                .last = (uint8_t) i, /* of a segment with neither PSH nor FIN: one with them is a run of one */
         };
         return r;
 }

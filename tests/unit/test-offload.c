@@ -8,7 +8,7 @@
 #include <netinet/in.h>
 
 #include "device/device.h"
-#include "device/offload.h"
+#include "device/offload-private.h"
 
 #define CUT_MAX OFFLOAD_FRAMES_MAX
 
@@ -307,6 +307,21 @@ static void test_header_gso_lies(void) {
                 }
 }
 
+static void test_header_gso_sizes(void) {
+        g_autofree Built *b = g_malloc(sizeof(Built));
+        Packet p = packet(100);
+
+        build_super(b, &p, OFFLOAD_GSO_SIZE_MIN);
+        g_assert_true(offload_header_is_valid(&b->frame));
+        build_super(b, &p, OFFLOAD_GSO_SIZE_MIN - 1);
+        g_assert_false(offload_header_is_valid(&b->frame));
+        p.udp = true;
+        build_super(b, &p, 1);
+        g_assert_true(offload_header_is_valid(&b->frame));
+        build_super(b, &p, 0);
+        g_assert_false(offload_header_is_valid(&b->frame));
+}
+
 static void test_header_udp_limits(void) {
         g_autofree Built *b = g_malloc(sizeof(Built));
         Packet p = packet(OFFLOAD_FRAMES_MAX * 3);
@@ -365,6 +380,98 @@ static void test_header_extensions(void) {
                 };
                 iov.iov_len = len;
                 g_assert_cmpint(offload_header_is_valid(&f), ==, n < 8);
+        }
+}
+
+/* ---- where the headers lie ---- */
+
+static bool layout(const uint8_t *bytes, size_t len, OffloadLayout *ret) {
+        struct iovec iov = { (void *) bytes, len };
+        Frame f = { .iov = &iov, .n_iov = 1, .len = (uint32_t) len };
+
+        memset(ret, 0xee, sizeof(*ret));
+        return offload_layout_read(&f, ret);
+}
+
+/* IPv4 options and one IPv6 extension of every length: exactly up to the longest headers there may be. */
+static void test_layout_lengths(void) {
+        uint8_t bytes[600] = {};
+        OffloadLayout l;
+
+        for (unsigned ihl = 0; ihl < 16; ihl++)
+                for (unsigned doff = 0; doff < 16; doff++) {
+                        size_t l4 = 14 + ihl * 4, len = l4 + doff * 4;
+
+                        memset(bytes, 0, sizeof(bytes));
+                        put16(bytes + 12, 0x0800);
+                        bytes[14] = (uint8_t) (0x40 | ihl);
+                        put16(bytes + 16, (uint32_t) (len - 14));
+                        bytes[23] = IPPROTO_TCP;
+                        bytes[l4 + 12] = (uint8_t) (doff << 4);
+                        g_assert_cmpint(layout(bytes, len, &l), ==, ihl >= 5 && doff >= 5);
+                        if (ihl < 5 || doff < 5)
+                                continue;
+                        g_assert_cmpuint(l.l4, ==, l4);
+                        g_assert_cmpuint(l.payload, ==, len);
+                        g_assert_cmpuint(l.end, ==, len);
+                        g_assert_false(layout(bytes, len - 1, &l)); /* the IP length is beyond the frame */
+                        g_assert_true(layout(bytes, len + 1, &l));
+                        g_assert_cmpuint(l.end, ==, len);
+                        put16(bytes + 16, (uint32_t) (len - 15)); /* amid the TCP header */
+                        g_assert_false(layout(bytes, len, &l));
+                }
+
+        for (unsigned units = 0; units < 32; units++) {
+                size_t l4 = 14 + 40 + 8 + units * 8, len = l4 + 60;
+
+                for (unsigned doff = 5; doff < 16; doff++) {
+                        memset(bytes, 0, sizeof(bytes));
+                        put16(bytes + 12, 0x86dd);
+                        bytes[14] = 0x60;
+                        put16(bytes + 18, (uint32_t) (len - 54));
+                        bytes[20] = IPPROTO_ROUTING;
+                        bytes[54] = IPPROTO_TCP;
+                        bytes[55] = (uint8_t) units;
+                        bytes[l4 + 12] = (uint8_t) (doff << 4);
+                        g_assert_cmpint(layout(bytes, len, &l), ==, l4 + doff * 4 <= OFFLOAD_HEAD_MAX);
+                        if (l4 + doff * 4 <= OFFLOAD_HEAD_MAX)
+                                g_assert_cmpuint(l.payload, ==, l4 + doff * 4);
+                }
+        }
+}
+
+static void test_layout_refused(void) {
+        g_autofree Built *b = g_malloc(sizeof(Built));
+        OffloadLayout l;
+
+        for (unsigned v6 = 0; v6 < 2; v6++) {
+                Packet p = packet(10);
+
+                p.v6 = v6;
+                p.options = 0;
+                build(b, &p, false);
+                g_assert_true(layout(b->bytes, b->len, &l));
+                for (size_t len = 0; len < b->len; len++)
+                        g_assert_false(layout(b->bytes, len, &l));
+                uint8_t *ip = b->bytes + b->l3, *proto = ip + (v6 ? 6 : 9);
+
+                for (unsigned other = 0; other < 256; other++) {
+                        *proto = (uint8_t) other;
+                        if (other != IPPROTO_TCP && other != IPPROTO_UDP)
+                                g_assert_false(layout(b->bytes, b->len, &l));
+                }
+                *proto = IPPROTO_TCP;
+                g_assert_true(layout(b->bytes, b->len, &l));
+                ip[0] ^= 0x20;
+                g_assert_false(layout(b->bytes, b->len, &l));
+                ip[0] ^= 0x20;
+                if (!v6)
+                        for (unsigned bit = 0; bit < 14; bit++) { /* more fragments, and every offset */
+                                put16(ip + 6, 1u << bit);
+                                g_assert_false(layout(b->bytes, b->len, &l));
+                        }
+                put16(b->bytes + 12, 0x88a8); /* a tag of the provider's: not ours to look behind */
+                g_assert_false(layout(b->bytes, b->len, &l));
         }
 }
 
@@ -432,6 +539,68 @@ static void test_complete_odd_places(void) {
         g_assert_cmpuint(offload_split(s, &b->frame, 0, frames, &reason), ==, 1);
         (void) flatten(&frames[0], out);
         g_assert_cmphex(get16(out + b->l4 + 6), ==, 0xffff);
+        offload_split_free(s);
+}
+
+static void check_cut(const Built *b, const Packet *p, uint16_t gso_size, const Frame *frames, unsigned n, uint32_t have);
+
+/* As many pieces as a frame may have, the first one longer than the headers: with a header before them they are one too many. */
+static void scatter_wide(Built *b) {
+        scatter(b, 1, false);
+        b->iov[0].iov_len = b->len - (FRAME_IOV_MAX - 1);
+        for (unsigned i = 1; i < FRAME_IOV_MAX; i++)
+                b->iov[i] = (struct iovec){ b->bytes + b->iov[0].iov_len + i - 1, 1 };
+        b->frame.n_iov = FRAME_IOV_MAX;
+}
+
+static void test_wide(void) {
+        g_autofree Built *b = g_malloc(sizeof(Built));
+        g_autofree uint8_t *out = g_malloc(FRAME_LEN_MAX);
+        OffloadSplit *s = offload_split_new();
+        Frame frames[CUT_MAX];
+        Packet p = packet(1000);
+        Drop reason;
+
+        for (unsigned super = 0; super < 2; super++) {
+                if (super)
+                        build_super(b, &p, 1000);
+                else
+                        build(b, &p, true);
+                scatter_wide(b);
+                g_assert_cmpuint(offload_split(s, &b->frame, 0, frames, &reason), ==, 1);
+                g_assert_cmpuint(frames[0].n_iov, <=, FRAME_IOV_MAX);
+                g_assert_cmpuint(flatten(&frames[0], out), ==, b->len);
+                assert_l4_checksum(out, b->l3, b->l4, false, false, b->len);
+                g_assert_cmpmem(out + b->payload, p.len, b->bytes + b->payload, p.len);
+        }
+
+        /* The checksum at the end of the longest header that is copied apart, and behind it. */
+        for (uint16_t at = OFFLOAD_HEAD_MAX - 4; at <= OFFLOAD_HEAD_MAX + 4; at += 2) {
+                build(b, &p, true);
+                scatter(b, 3, false);
+                b->frame.hdr.csum_start = htole16(34);
+                b->frame.hdr.csum_offset = htole16(at - 34);
+                g_assert_cmpuint(offload_split(s, &b->frame, 0, frames, &reason), ==, 1);
+                g_assert_cmpuint(flatten(&frames[0], out), ==, b->len);
+                g_assert_cmphex(get16(out + at), ==, (uint16_t) ~slow_sum(b->bytes + 34, b->len - 34, 0));
+        }
+        offload_split_free(s);
+}
+
+/* The longest frame there is. */
+static void test_longest(void) {
+        g_autofree Built *b = g_malloc(sizeof(Built));
+        OffloadSplit *s = offload_split_new();
+        Frame frames[CUT_MAX];
+        Packet p = packet(65535 - 20 - 32);
+        Drop reason;
+
+        build_super(b, &p, 1448);
+        g_assert_cmpuint(b->frame.len, ==, FRAME_LEN_MAX);
+        check_cut(b, &p, 1448, frames, offload_split(s, &b->frame, 0, frames, &reason), 0);
+        b->frame.len++;
+        g_assert_cmpuint(offload_split(s, &b->frame, 0, frames, &reason), ==, 0);
+        g_assert_cmpint(reason, ==, DROP_GSO_HEADER);
         offload_split_free(s);
 }
 
@@ -776,6 +945,18 @@ static void test_join_limits(void) {
         g_assert_cmpuint(coalesce(b), ==, 2);
         g_assert_cmpuint(b->frames[0].len, ==, b->built[0].payload + 7 * mss);
 
+        /* 65535 exactly; and with a tag, where the frame is what ends it. */
+        for (unsigned k = 0; k < 4; k++) {
+                size_t room = (k & 1 ? 8 : 12) + (k & 2 ? 1 : 0); /* 12 bytes are left by 7 segments one byte less; a tag takes 4 */
+
+                p.vlan = k & 1;
+                b->n = 0;
+                for (unsigned i = 0; i < 8; i++)
+                        add_next(b, &p, i < 7 ? mss - 1 : room);
+                g_assert_cmpuint(coalesce(b), ==, k & 2 ? 2 : 1);
+        }
+        p.vlan = false;
+
         /* All of a batch, one piece each: as many pieces as a frame may have. */
         b->n = 0;
         for (unsigned i = 0; i < BATCH; i++)
@@ -800,6 +981,47 @@ static void test_join_limits(void) {
                 g_assert_cmpuint(n, ==, 2);
                 g_assert_cmpuint(b->frames[0].n_iov, <=, FRAME_IOV_MAX);
                 g_assert_cmpuint(b->frames[0].len + b->frames[1].len, ==, 2 * b->built[0].payload + 40 * 500);
+        }
+}
+
+/* What is known of a checksum without adding it up. */
+static void test_join_known_checksums(void) {
+        static const struct {
+                uint8_t flags;
+                uint16_t start, offset;
+                bool joined;
+        } table[] = {
+                { 0, 0, 0, false },
+                { VIRTIO_NET_HDR_F_DATA_VALID, 0, 0, true },
+                { VIRTIO_NET_HDR_F_NEEDS_CSUM, 34, 16, true },
+                { VIRTIO_NET_HDR_F_NEEDS_CSUM, 34, 14, false },
+                { VIRTIO_NET_HDR_F_NEEDS_CSUM, 36, 16, false },
+        };
+        g_autofree Batch *b = g_malloc0(sizeof(Batch));
+
+        for (unsigned i = 0; i < ELEMENTSOF(table); i++) {
+                Packet p = tcp4;
+
+                p.flags = 0x10;
+                b->n = 0;
+                add_next(b, &p, 100);
+                add_next(b, &p, 100);
+                b->built[1].bytes[b->built[1].len - 1] ^= 1;
+                b->frames[1].hdr.flags = table[i].flags;
+                b->frames[1].hdr.csum_start = htole16(table[i].start);
+                b->frames[1].hdr.csum_offset = htole16(table[i].offset);
+                g_assert_cmpuint(coalesce(b), ==, table[i].joined ? 1 : 2);
+        }
+
+        /* The least payload that is joined. */
+        for (size_t len = OFFLOAD_GSO_SIZE_MIN - 1; len <= OFFLOAD_GSO_SIZE_MIN; len++) {
+                Packet p = tcp4;
+
+                p.flags = 0x10;
+                b->n = 0;
+                add_next(b, &p, len);
+                add_next(b, &p, len);
+                g_assert_cmpuint(coalesce(b), ==, len < OFFLOAD_GSO_SIZE_MIN ? 2 : 1);
         }
 }
 
@@ -844,9 +1066,14 @@ int main(int argc, char **argv) {
         g_test_add_func("/offload/header/csum", test_header_csum);
         g_test_add_func("/offload/header/gso", test_header_gso);
         g_test_add_func("/offload/header/gso-lies", test_header_gso_lies);
+        g_test_add_func("/offload/header/gso-sizes", test_header_gso_sizes);
         g_test_add_func("/offload/header/udp-limits", test_header_udp_limits);
         g_test_add_func("/offload/header/truncated", test_header_truncated);
         g_test_add_func("/offload/header/extensions", test_header_extensions);
+        g_test_add_func("/offload/layout/lengths", test_layout_lengths);
+        g_test_add_func("/offload/layout/refused", test_layout_refused);
+        g_test_add_func("/offload/wide", test_wide);
+        g_test_add_func("/offload/longest", test_longest);
         g_test_add_func("/offload/complete", test_complete);
         g_test_add_func("/offload/complete-odd-places", test_complete_odd_places);
         g_test_add_func("/offload/split", test_split);
@@ -857,6 +1084,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/offload/join/not-joined", test_not_joined);
         g_test_add_func("/offload/join/restarts", test_join_restarts);
         g_test_add_func("/offload/join/limits", test_join_limits);
+        g_test_add_func("/offload/join/known-checksums", test_join_known_checksums);
         g_test_add_func("/offload/join/store", test_join_store);
         g_test_add_func("/offload/join/many-flows", test_join_many_flows);
         return g_test_run();
