@@ -99,7 +99,7 @@ static void send_held(Run *r) {
 
                 first[i] = iovs->len;
                 for (size_t off = 0; off == 0 || off < r->held[i]->len; off += step) {
-                        struct iovec v = { r->held[i]->data + off, MIN(step, r->held[i]->len - off) };
+                        struct iovec v = { off > 0 ? r->held[i]->data + off : r->held[i]->data, MIN(step, r->held[i]->len - off) };
 
                         g_array_append_val(iovs, v);
                 }
