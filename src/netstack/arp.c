@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The neighbour table and ARP. One bounded table, hashed with a secret; each entry has one timer. Never believes a claim to one of the
- * gateway's own addresses, never learns an address outside the subnet, never answers for a guest.
+ * The neighbour table and ARP. One bounded table, hashed with a secret; each entry has one timer. Never
+ * believes a claim to one of the gateway's own addresses, never learns an address outside the subnet, never
+ * answers for a guest.
  *
  *   state       timer                                      then
- *   RESOLVING   a second after each question               asked again; after ARP_PROBES_MAX its packets are dropped, entry gone
+ *   RESOLVING   a second after each question               asked again; after ARP_PROBES_MAX gone, and its
+ *                                                          packets are dropped
  *   KNOWN       ARP_STALE_USEC after the last sign of life PROBING
  *   PROBING     a second after each question (unicast)     asked again; after ARP_PROBES_MAX forgotten
  *
- * A lookup of an entry older than ARP_REACHABLE_USEC begins PROBING and uses the entry meanwhile. Any packet from the address (or an
- * ARP answer) leads back to KNOWN.
+ * A lookup of an entry older than ARP_REACHABLE_USEC begins PROBING and uses the entry meanwhile. Any packet
+ * from the address (or an ARP answer) leads back to KNOWN.
  */
 
 #include "netstack/arp.h"
@@ -21,7 +23,7 @@
 
 #define ARP_PROBE_USEC USEC_PER_SEC
 #define ARP_DEFEND_USEC (10 * USEC_PER_SEC)   /* DEFEND_INTERVAL of RFC 5227 1.1 */
-#define ARP_EVICT_USEC (10 * USEC_PER_MSEC)   /* between two searches for a victim: they cost a walk over the table */
+#define ARP_EVICT_USEC (10 * USEC_PER_MSEC)   /* between two searches for a victim: walks over the table */
 #define ARP_BUCKETS (2 * ARP_NEIGHBOURS_MAX)  /* a power of two */
 #define ARP_NONE UINT16_MAX
 
@@ -88,7 +90,8 @@ int arp_new(Arp **ret, Netstack *s) {
         s->ops->random(s->userdata, &a->seed, sizeof(a->seed));
         memset(a->buckets, 0xff, sizeof(a->buckets));
         for (unsigned i = 0; i < ARP_NEIGHBOURS_MAX; i++) {
-                a->neighbours[i] = (Neighbour){ .next = i + 1 < ARP_NEIGHBOURS_MAX ? i + 1 : ARP_NONE, .arp = a };
+                a->neighbours[i] = (Neighbour){ .next = i + 1 < ARP_NEIGHBOURS_MAX ? i + 1 : ARP_NONE,
+                                                .arp = a };
                 timer_init(&a->neighbours[i].timer, neighbour_timer);
         }
         *ret = a;
@@ -147,8 +150,8 @@ static void neighbour_remove(Arp *a, Neighbour *n) {
                 a->last = NULL;
 }
 
-/* Who is worth least when the table is full: the oldest entry of the same station, so that one which makes up addresses displaces its
- * own; for a station that has none, the oldest of all. */
+/* Who is worth least when the table is full: the oldest entry of the same station, so that one which makes
+ * up addresses displaces its own; for a station that has none, the oldest of all. */
 static Neighbour *neighbour_victim(Arp *a, const MacAddr *mac) {
         Neighbour *own = NULL, *any = NULL;
 
@@ -195,7 +198,8 @@ size_t arp_n_neighbours(const Arp *a) {
 
 /* ---- questions and answers ---- */
 
-static void arp_send(Netstack *s, const MacAddr *to, uint16_t op, const IpAddr *spa, const MacAddr *tha, const IpAddr *tpa) {
+static void arp_send(Netstack *s, const MacAddr *to, uint16_t op, const IpAddr *spa, const MacAddr *tha,
+                     const IpAddr *tpa) {
         uint8_t *frame = netstack_tx_reserve(s, sizeof(ArpPacket)) - sizeof(struct ether_header);
         struct ether_header eth = { .ether_type = htons(ETHERTYPE_ARP) };
         ArpPacket packet = {
@@ -225,11 +229,12 @@ static void neighbour_ask(Arp *a, Neighbour *n, usec_t now) {
 
         n->n_probes++;
         (void) timer_set(&a->stack->timers, &n->timer, now + ARP_PROBE_USEC);
-        arp_send(a->stack, n->state == NEIGHBOUR_PROBING ? &n->mac : &broadcast, ARPOP_REQUEST, &a->stack->config.gateway,
-                 &unknown, &n->addr);
+        arp_send(a->stack, n->state == NEIGHBOUR_PROBING ? &n->mac : &broadcast, ARPOP_REQUEST,
+                 &a->stack->config.gateway, &unknown, &n->addr);
 }
 
-/* The question itself is the timer's, at once: whoever looks up may hold reserved room, which no other frame may be built in. */
+/* The question itself is the timer's, at once: whoever looks up may hold reserved room, which no other frame
+ * may be built in. */
 static void neighbour_probe(Arp *a, Neighbour *n, usec_t now) {
         n->state = NEIGHBOUR_PROBING;
         n->n_probes = 0;
@@ -287,7 +292,8 @@ bool arp_lookup(Arp *a, const IpAddr *addr, MacAddr *ret_mac, uint32_t *ret_mtu)
         return true;
 }
 
-void arp_resolve_and_send(Arp *a, const IpAddr *dst, const uint8_t *ip, size_t len, const struct virtio_net_hdr_v1 *hdr) {
+void arp_resolve_and_send(Arp *a, const IpAddr *dst, const uint8_t *ip, size_t len,
+                          const struct virtio_net_hdr_v1 *hdr) {
         usec_t now = netstack_now(a->stack);
         Neighbour *n = neighbour_find(a, dst);
         Held *place = NULL;
@@ -327,7 +333,8 @@ void arp_learn(Arp *a, const IpAddr *addr, const MacAddr *mac) {
         Neighbour *n = neighbour_find(a, addr);
 
         if (!n) {
-                if (netstack_is_ours(s, addr) || !prefix_contains(&s->config.subnet, addr) || mac_is_multicast(mac) || mac_is_zero(mac))
+                if (netstack_is_ours(s, addr) || !prefix_contains(&s->config.subnet, addr) ||
+                    mac_is_multicast(mac) || mac_is_zero(mac))
                         return;
                 n = neighbour_add(a, addr, mac, now);
                 if (!n)
@@ -344,7 +351,8 @@ void arp_learn(Arp *a, const IpAddr *addr, const MacAddr *mac) {
                 n->mtu = s->port->mtu;
         n->confirmed = now;
         n->state = NEIGHBOUR_KNOWN;
-        (void) timer_set(&s->timers, &n->timer, now + ARP_STALE_USEC); /* later than it stands: costs nothing */
+        /* later than it stands: costs nothing */
+        (void) timer_set(&s->timers, &n->timer, now + ARP_STALE_USEC);
         if (unlikely(n->n_queued > 0))
                 held_send(a, n);
 }
@@ -360,7 +368,8 @@ void arp_forget(Arp *a, const MacAddr *mac) {
 
 /* ---- input ---- */
 
-/* Somebody uses one of the gateway's addresses: say whose it is, at most once in ARP_DEFEND_USEC (RFC 5227 2.4 (b)). */
+/* Somebody uses one of the gateway's addresses: say whose it is, at most once in ARP_DEFEND_USEC (RFC
+ * 5227 2.4 (b)). */
 static void arp_defend(Netstack *s, const IpAddr *addr) {
         usec_t now = netstack_now(s);
 
@@ -375,8 +384,8 @@ void arp_input(Netstack *s, const MacAddr *src_mac, IovCur *payload) {
         ArpPacket store;
         const ArpPacket *p = IOVCUR_PULL(payload, &store);
 
-        if (!p || p->hardware != htons(ARPHRD_ETHER) || p->protocol != htons(ETHERTYPE_IP) || p->hardware_len != ETH_ALEN ||
-            p->protocol_len != 4)
+        if (!p || p->hardware != htons(ARPHRD_ETHER) || p->protocol != htons(ETHERTYPE_IP) ||
+            p->hardware_len != ETH_ALEN || p->protocol_len != 4)
                 return netstack_drop(s, DROP_ARP_MALFORMED);
 
         uint16_t op = ntohs(p->op);
@@ -390,8 +399,8 @@ void arp_input(Netstack *s, const MacAddr *src_mac, IovCur *payload) {
         if (!mac_equal(&sha, src_mac)) /* one station speaking for another */
                 return netstack_drop(s, DROP_ARP_SPOOF);
 
-        IpAddr sender = ip_from_v4(spa), target = ip_from_v4(tpa), network = prefix_nth(&s->config.subnet, 0),
-               all = prefix_broadcast(&s->config.subnet);
+        IpAddr sender = ip_from_v4(spa), target = ip_from_v4(tpa),
+               network = prefix_nth(&s->config.subnet, 0), all = prefix_broadcast(&s->config.subnet);
 
         if (netstack_is_ours(s, &sender))
                 return arp_defend(s, &sender);
@@ -399,7 +408,8 @@ void arp_input(Netstack *s, const MacAddr *src_mac, IovCur *payload) {
         bool for_us = netstack_is_ours(s, &target);
         bool may_learn = spa != 0 && !ip_equal(&sender, &network) && !ip_equal(&sender, &all);
 
-        /* RFC 826: whom we know is brought up to date by anything; a new entry is worth it for who speaks to us or announces itself. */
+        /* RFC 826: whom we know is brought up to date by anything; a new entry is worth it for who speaks to
+         * us or announces itself. */
         if (may_learn && (for_us || spa == tpa || neighbour_find(s->arp, &sender)))
                 arp_learn(s->arp, &sender, &sha);
 

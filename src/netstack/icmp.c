@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * ICMP for IPv4: answers echo requests to the gateway's addresses, carries those to the outside over the host's ping sockets (one flow
- * per guest, destination and echo id), and tells guests of errors, at most ICMP_ERRORS_PER_SEC. Never relays what a guest says in an
- * error message: the host's stack would have no use for it.
+ * ICMP for IPv4: answers echo requests to the gateway's addresses, carries those to the outside over the
+ * host's ping sockets (one flow per guest, destination and echo id), and tells guests of errors, at most
+ * ICMP_ERRORS_PER_SEC. Never relays what a guest says in an error message: the host's stack would have no
+ * use for it.
  */
 
 #include "netstack/icmp.h"
@@ -51,11 +52,13 @@ Icmp *icmp_free(Icmp *i) {
 
 static bool icmp_may_send(Icmp *i) {
         usec_t now = netstack_now(i->stack), passed = now - i->filled;
-        usec_t earned = passed >= USEC_PER_SEC ? ICMP_ERRORS_PER_SEC : passed * ICMP_ERRORS_PER_SEC / USEC_PER_SEC;
+        usec_t earned = passed >= USEC_PER_SEC ? ICMP_ERRORS_PER_SEC
+                                               : passed * ICMP_ERRORS_PER_SEC / USEC_PER_SEC;
 
         if (earned > 0) {
                 i->tokens = MIN(i->tokens + (uint32_t) earned, (uint32_t) ICMP_ERRORS_PER_SEC);
-                i->filled = passed >= USEC_PER_SEC ? now : i->filled + earned * USEC_PER_SEC / ICMP_ERRORS_PER_SEC;
+                i->filled = passed >= USEC_PER_SEC ? now
+                                                   : i->filled + earned * USEC_PER_SEC / ICMP_ERRORS_PER_SEC;
         }
         if (i->tokens == 0) {
                 netstack_drop(i->stack, DROP_ICMP_RATE);
@@ -66,12 +69,15 @@ static bool icmp_may_send(Icmp *i) {
 }
 
 /* An error about the packet quoted by the next bytes of @quote, to @dst. */
-static void icmp_emit(Netstack *s, const IpAddr *dst, const MacAddr *mac, IovCur *quote, uint8_t type, uint8_t code, uint32_t mtu,
-                      const IpAddr *src) {
+static void icmp_emit(Netstack *s, const IpAddr *dst, const MacAddr *mac, IovCur *quote, uint8_t type,
+                      uint8_t code, uint32_t mtu, const IpAddr *src) {
         size_t n = MIN(iovcur_left(quote), (size_t) ICMP_QUOTE_MAX);
         uint8_t *l4 = netstack_tx_reserve(s, ICMP_LEN + n);
         struct icmphdr h = { .type = type, .code = code };
-        IpSend how = { .src = src && !ip_is_null(src) ? *src : s->config.gateway, .dst = *dst, .proto = IPPROTO_ICMP, .mac = mac };
+        IpSend how = { .src = src && !ip_is_null(src) ? *src : s->config.gateway,
+                       .dst = *dst,
+                       .proto = IPPROTO_ICMP,
+                       .mac = mac };
 
         if (type == ICMP_DEST_UNREACH && code == ICMP_FRAG_NEEDED)
                 h.un.frag.mtu = htons((uint16_t) MIN(mtu, (uint32_t) UINT16_MAX));
@@ -84,7 +90,8 @@ static void icmp_emit(Netstack *s, const IpAddr *dst, const MacAddr *mac, IovCur
         ip_send(s, &how, l4, ICMP_LEN + n);
 }
 
-/* May an error be sent about @p at all (RFC 1122 3.2.2)? Only first fragments and whole datagrams get as far as asking. */
+/* May an error be sent about @p at all (RFC 1122 3.2.2)? Only first fragments and whole datagrams get as far
+ * as asking. */
 static bool icmp_is_owed(const Netstack *s, const Packet *p) {
         uint8_t store;
         const uint8_t *type;
@@ -97,7 +104,8 @@ static bool icmp_is_owed(const Netstack *s, const Packet *p) {
         return type && *type == ICMP_ECHO;
 }
 
-void icmp_send_error(Netstack *s, const Packet *p, uint8_t type, uint8_t code, uint32_t mtu, const IpAddr *src) {
+void icmp_send_error(Netstack *s, const Packet *p, uint8_t type, uint8_t code, uint32_t mtu,
+                     const IpAddr *src) {
         IovCur quote = p->ip;
 
         if (!ip_is_v4(&p->src) || !icmp_is_owed(s, p) || !icmp_may_send(s->icmp))
@@ -105,9 +113,12 @@ void icmp_send_error(Netstack *s, const Packet *p, uint8_t type, uint8_t code, u
         icmp_emit(s, &p->src, &p->src_mac, &quote, type, code, mtu, src);
 }
 
-/* The L4 header as the guest sent it, as far as it can be known later. Returns its length; none for ICMP, whose message is all there. */
-static size_t rebuild_l4(uint8_t proto, const Endpoint *guest, const Endpoint *remote, size_t payload_len, uint8_t *ret) {
-        struct udphdr h = { .uh_sport = htons(guest->port), .uh_dport = htons(remote->port) }; /* TCP's ports lie in the same place */
+/* The L4 header as the guest sent it, as far as it can be known later. Returns its length; none for ICMP,
+ * whose message is all there. */
+static size_t rebuild_l4(uint8_t proto, const Endpoint *guest, const Endpoint *remote, size_t payload_len,
+                         uint8_t *ret) {
+        /* TCP's ports lie in the same place */
+        struct udphdr h = { .uh_sport = htons(guest->port), .uh_dport = htons(remote->port) };
 
         if (proto == IPPROTO_ICMP)
                 return 0;
@@ -117,11 +128,14 @@ static size_t rebuild_l4(uint8_t proto, const Endpoint *guest, const Endpoint *r
         return sizeof(h);
 }
 
-void icmp_send_error_for(Netstack *s, const Endpoint *guest, const Endpoint *remote, uint8_t proto, const void *l4, size_t len,
-                         uint8_t type, uint8_t code, uint32_t mtu, const IpAddr *src) {
+void icmp_send_error_for(Netstack *s, const Endpoint *guest, const Endpoint *remote, uint8_t proto,
+                         const void *l4, size_t len, uint8_t type, uint8_t code, uint32_t mtu,
+                         const IpAddr *src) {
         uint8_t buf[ICMP_QUOTE_MAX];
-        size_t head = sizeof(struct iphdr) + rebuild_l4(proto, guest, remote, len, buf + sizeof(struct iphdr));
-        size_t n = proto == IPPROTO_TCP ? 0 : MIN(len, sizeof(buf) - head); /* the rest of TCP's header is long gone */
+        uint8_t *l4_at = buf + sizeof(struct iphdr);
+        size_t head = sizeof(struct iphdr) + rebuild_l4(proto, guest, remote, len, l4_at);
+        /* the rest of TCP's header is long gone */
+        size_t n = proto == IPPROTO_TCP ? 0 : MIN(len, sizeof(buf) - head);
         struct iphdr h = {
                 .version = 4,
                 .ihl = 5,
@@ -149,7 +163,8 @@ void icmp_send_error_for(Netstack *s, const Endpoint *guest, const Endpoint *rem
         icmp_emit(s, &guest->addr, /* mac= */ NULL, &quote, type, code, mtu, src);
 }
 
-bool icmp_relay_error(Netstack *s, const Endpoint *guest, const Endpoint *remote, uint8_t proto, const HostError *e) {
+bool icmp_relay_error(Netstack *s, const Endpoint *guest, const Endpoint *remote, uint8_t proto,
+                      const HostError *e) {
         IpAddr offender = netstack_source_in(s, &e->offender);
         uint8_t type = e->icmp_type, code = e->icmp_code;
 
@@ -181,7 +196,8 @@ bool icmp_relay_error(Netstack *s, const Endpoint *guest, const Endpoint *remote
                    (type != ICMP_DEST_UNREACH && type != ICMP_TIME_EXCEEDED && type != ICMP_PARAMETERPROB))
                 return false;
 
-        icmp_send_error_for(s, guest, remote, proto, e->payload, MIN(e->payload_len, sizeof(e->payload)), type, code, e->mtu, &offender);
+        icmp_send_error_for(s, guest, remote, proto, e->payload, MIN(e->payload_len, sizeof(e->payload)),
+                            type, code, e->mtu, &offender);
         return true;
 }
 
@@ -252,11 +268,13 @@ static Flow *ping_flow(Netstack *s, const Packet *p, uint16_t id) {
         f->guest_mac = p->src_mac;
         f->guest_mtu = s->port ? s->port->mtu : 0;
 
-        int fd, r = s->ops->dgram_open(s->userdata, HOST_SOCKET_PING, AF_INET, /* local= */ NULL, flow_cookie(f), &fd);
+        int fd, r = s->ops->dgram_open(s->userdata, HOST_SOCKET_PING, AF_INET, /* local= */ NULL,
+                                       flow_cookie(f), &fd);
         if (r < 0) {
                 flow_close(s, f, /* reset= */ false);
                 netstack_drop(s, DROP_PING_NO_SOCKET);
-                if (r == -EACCES || r == -EPERM || r == -EPROTONOSUPPORT) /* the host grants no ping sockets */
+                /* the host grants no ping sockets */
+                if (r == -EACCES || r == -EPERM || r == -EPROTONOSUPPORT)
                         icmp_send_error(s, p, ICMP_DEST_UNREACH, ICMP_PKT_FILTERED, 0, NULL);
                 return NULL;
         }
@@ -289,7 +307,8 @@ static void icmp_echo_out(Netstack *s, Packet *p, uint16_t id) {
         netstack_drop(s, DROP_PING_SEND);
         HostError e = { .peer = dst, .error = -r };
         iovcur_copy(&p->l4, e.payload, e.payload_len = MIN(len, sizeof(e.payload)));
-        (void) icmp_relay_error(s, &(Endpoint){ f->key.guest, f->key.guest_port }, &(Endpoint){ f->key.remote, 0 }, IPPROTO_ICMP, &e);
+        (void) icmp_relay_error(s, &(Endpoint){ f->key.guest, f->key.guest_port },
+                                &(Endpoint){ f->key.remote, 0 }, IPPROTO_ICMP, &e);
 }
 
 void icmp4_input(Netstack *s, Packet *p) {
@@ -299,7 +318,8 @@ void icmp4_input(Netstack *s, Packet *p) {
         if (!iovcur_copy(&cur, &h, sizeof(h)))
                 return netstack_drop(s, DROP_ICMP_MALFORMED);
         /* The kernel leaves no ICMP checksum open, so none is taken on trust. */
-        if (checksum_fold(checksum_add_iov(p->l4.iov, p->l4.n_iov, p->l4.off, iovcur_left(&p->l4), 0)) != 0xffff)
+        if (checksum_fold(checksum_add_iov(p->l4.iov, p->l4.n_iov, p->l4.off, iovcur_left(&p->l4), 0)) !=
+            0xffff)
                 return netstack_drop(s, DROP_ICMP_MALFORMED);
         if (h.type != ICMP_ECHO || h.code != 0)
                 return netstack_drop(s, DROP_ICMP_TYPE);
@@ -315,7 +335,8 @@ static void ping_reply(Netstack *s, Flow *f, const HostMsg *m, uint8_t *l4) {
         struct icmphdr h;
         IpAddr from = netstack_source_in(s, &m->peer.addr);
 
-        if (m->len < sizeof(h) || m->truncated || !ip_equal(&from, &f->key.remote) || l4[0] != ICMP_ECHOREPLY)
+        if (m->len < sizeof(h) || m->truncated || !ip_equal(&from, &f->key.remote) ||
+            l4[0] != ICMP_ECHOREPLY)
                 return netstack_drop(s, DROP_PING_FILTERED);
 
         memcpy(&h, l4, sizeof(h));
@@ -338,8 +359,8 @@ static void ping_errors(Netstack *s, Flow *f) {
         HostError e;
 
         for (unsigned i = 0; i < PING_READS_MAX && s->ops->dgram_error(s->userdata, f->fd, &e) == 0; i++)
-                (void) icmp_relay_error(s, &(Endpoint){ f->key.guest, f->key.guest_port }, &(Endpoint){ f->key.remote, 0 },
-                                        IPPROTO_ICMP, &e);
+                (void) icmp_relay_error(s, &(Endpoint){ f->key.guest, f->key.guest_port },
+                                        &(Endpoint){ f->key.remote, 0 }, IPPROTO_ICMP, &e);
 }
 
 void ping_host_event(Netstack *s, Flow *f, uint32_t events) {

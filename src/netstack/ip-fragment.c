@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Reassembly of IPv4 fragments from guests, within named limits: datagrams in all, datagrams of one station, pieces of one datagram,
- * bytes, time. Whatever overlaps kills its datagram for good (RFC 5722, for IPv4 as well: no honest stack sends such a thing).
- * Never passes anything up that is not whole.
+ * Reassembly of IPv4 fragments from guests, within named limits: datagrams in all, datagrams of one station,
+ * pieces of one datagram, bytes, time. Whatever overlaps kills its datagram for good (RFC 5722, for IPv4 as
+ * well: no honest stack sends such a thing). Never passes anything up that is not whole.
  *
- *   state   meaning                                                        ends
- *   OPEN    pieces come in                                                 whole: DONE; overlap and the like: DEAD; time: gone
- *   DEAD    its bytes are freed, its later pieces are dropped              FRAG_TIMEOUT_USEC after the first piece
- *   DONE    handed up, its bytes are borrowed by the batch                 fragments_done()
+ *   state   meaning                                              ends
+ *   OPEN    pieces come in                                       whole: DONE; overlap: DEAD; time: gone
+ *   DEAD    its bytes are freed, its later pieces are dropped    FRAG_TIMEOUT_USEC after the first piece
+ *   DONE    handed up, its bytes are borrowed by the batch       fragments_done()
  */
 
 #include <errno.h>
@@ -109,14 +109,16 @@ static Datagram *datagram_find(Fragments *f, const Packet *p, uint16_t id) {
         for (unsigned i = 0; i < FRAG_DATAGRAMS_MAX; i++) {
                 Datagram *d = &f->datagrams[i];
 
-                if (is_held(d) && d->id == id && d->proto == p->proto && ip_equal(&d->src, &p->src) && ip_equal(&d->dst, &p->dst))
+                if (is_held(d) && d->id == id && d->proto == p->proto && ip_equal(&d->src, &p->src) &&
+                    ip_equal(&d->dst, &p->dst))
                         return d;
         }
         return NULL;
 }
 
-/* Room for one more: a free place while the station has its share, else the station's oldest; when all are taken, the oldest. A
- * datagram whose pieces come in one go survives that, and a station that never ends one displaces its own. */
+/* Room for one more: a free place while the station has its share, else the station's oldest; when all are
+ * taken, the oldest. A datagram whose pieces come in one go survives that, and a station that never ends one
+ * displaces its own. */
 static Datagram *datagram_place(Fragments *f, const MacAddr *src_mac) {
         Datagram *own = NULL, *any = NULL, *free_one = NULL;
         unsigned n_own = 0;
@@ -173,7 +175,11 @@ static void datagram_expire(Fragments *f, Datagram *d) {
         if (d->state == DATAGRAM_OPEN) {
                 netstack_drop(f->stack, DROP_FRAG_TIMEOUT);
                 if (d->have_first) {
-                        Packet p = { .src = d->src, .dst = d->dst, .src_mac = d->src_mac, .dst_mac = d->dst_mac, .proto = d->proto };
+                        Packet p = { .src = d->src,
+                                     .dst = d->dst,
+                                     .src_mac = d->src_mac,
+                                     .dst_mac = d->dst_mac,
+                                     .proto = d->proto };
 
                         p.ip = iovcur_from_buf(&d->iov, d->buf, sizeof(struct iphdr) + d->pieces[0].end);
                         p.l4 = p.ip;
@@ -201,7 +207,8 @@ static void fragments_timer(Timer *timer, usec_t now, void *userdata) {
         (void) timer_set(&f->stack->timers, &f->timer, next);
 }
 
-/* Notes [start, end). 1: noted; 0: the very same piece was there; -EINVAL: overlap; -ENOBUFS: too many pieces. */
+/* Notes [start, end). 1: noted; 0: the very same piece was there; -EINVAL: overlap; -ENOBUFS: too many
+ * pieces. */
 static int datagram_note(Datagram *d, uint32_t start, uint32_t end) {
         unsigned i = 0;
 

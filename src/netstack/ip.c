@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * IPv4 in and out. In: one header read with suspicion, then up to the protocol; what cannot go on is counted and, where RFC 1122
- * and 1812 allow, answered. Out: the header in front of L4 bytes, offloads described, too long packets cut. Keeps nothing, never
- * looks past the first ports.
+ * IPv4 in and out. In: one header read with suspicion, then up to the protocol; what cannot go on is counted
+ * and, where RFC 1122 and 1812 allow, answered. Out: the header in front of L4 bytes, offloads described,
+ * too long packets cut. Keeps nothing, never looks past the first ports.
  */
 
 #include "netstack/ip.h"
@@ -25,7 +25,8 @@ bool ip_is_group(const Netstack *s, const IpAddr *a) {
         IpAddr subnet_all = prefix_broadcast(&s->config.subnet), all = ip_from_v4(INADDR_BROADCAST);
         IpAddr old_all = ip_from_v4(INADDR_ANY); /* RFC 1122 3.3.6 */
 
-        return ip_classify(a) == IP_CLASS_MULTICAST || ip_equal(a, &subnet_all) || ip_equal(a, &all) || ip_equal(a, &old_all);
+        return ip_classify(a) == IP_CLASS_MULTICAST || ip_equal(a, &subnet_all) || ip_equal(a, &all) ||
+               ip_equal(a, &old_all);
 }
 
 /* A client without an address may say one thing: DHCP's (RFC 2131 4.1). */
@@ -33,8 +34,8 @@ static bool is_dhcp_request(const Packet *p) {
         IovCur cur = p->l4;
         uint16_t sport, dport;
 
-        return p->proto == IPPROTO_UDP && iovcur_be16(&cur, &sport) && iovcur_be16(&cur, &dport) && sport == DHCP_CLIENT_PORT &&
-               dport == DHCP_SERVER_PORT;
+        return p->proto == IPPROTO_UDP && iovcur_be16(&cur, &sport) && iovcur_be16(&cur, &dport) &&
+               sport == DHCP_CLIENT_PORT && dport == DHCP_SERVER_PORT;
 }
 
 static bool source_is_valid(const Netstack *s, const Packet *p) {
@@ -42,8 +43,8 @@ static bool source_is_valid(const Netstack *s, const Packet *p) {
 
         if (ip_v4(&p->src) == INADDR_ANY)
                 return is_dhcp_request(p);
-        return prefix_contains(&s->config.subnet, &p->src) && !netstack_is_ours(s, &p->src) && !ip_equal(&p->src, &network) &&
-               !ip_equal(&p->src, &all);
+        return prefix_contains(&s->config.subnet, &p->src) && !netstack_is_ours(s, &p->src) &&
+               !ip_equal(&p->src, &network) && !ip_equal(&p->src, &all);
 }
 
 bool ip_route_or_refuse(Netstack *s, const Packet *p, uint16_t port, Endpoint *ret) {
@@ -56,12 +57,15 @@ bool ip_route_or_refuse(Netstack *s, const Packet *p, uint16_t port, Endpoint *r
         } else if (r < 0) {
                 netstack_drop(s, DROP_IP_DESTINATION);
                 icmp_send_error(s, p, ICMP_DEST_UNREACH,
-                                prefix_contains(&s->config.subnet, &p->dst) ? ICMP_HOST_UNREACH : ICMP_NET_UNREACH, 0, NULL);
+                                prefix_contains(&s->config.subnet, &p->dst) ? ICMP_HOST_UNREACH
+                                                                            : ICMP_NET_UNREACH,
+                                0, NULL);
         }
         return r >= 0;
 }
 
-/* To the protocol. What none of ours takes is refused as a host would (RFC 1122 3.2.2.1), or as a router that may not. */
+/* To the protocol. What none of ours takes is refused as a host would (RFC 1122 3.2.2.1), or as a router
+ * that may not. */
 static void ip4_deliver(Netstack *s, Packet *p) {
         switch (p->proto) {
         case IPPROTO_TCP:
@@ -73,7 +77,8 @@ static void ip4_deliver(Netstack *s, Packet *p) {
         default:
                 netstack_drop(s, DROP_IP_PROTOCOL);
                 icmp_send_error(s, p, ICMP_DEST_UNREACH,
-                                netstack_is_ours(s, &p->dst) ? ICMP_PROT_UNREACH : ICMP_PKT_FILTERED, 0, NULL);
+                                netstack_is_ours(s, &p->dst) ? ICMP_PROT_UNREACH : ICMP_PKT_FILTERED, 0,
+                                NULL);
         }
 }
 
@@ -81,7 +86,8 @@ static void ip4_deliver(Netstack *s, Packet *p) {
 static bool ip4_parse(Netstack *s, const struct iphdr *h, const IovCur *at_header, Packet *p) {
         size_t total = ntohs(h->tot_len), header_len = h->ihl * 4u;
 
-        if (h->version != 4 || header_len < sizeof(*h) || total < header_len || total > iovcur_left(at_header)) {
+        if (h->version != 4 || header_len < sizeof(*h) || total < header_len ||
+            total > iovcur_left(at_header)) {
                 netstack_drop(s, DROP_IP_MALFORMED);
                 return false;
         }
@@ -106,7 +112,8 @@ static bool ip4_parse(Netstack *s, const struct iphdr *h, const IovCur *at_heade
         return true;
 }
 
-void ip4_input(Netstack *s, const Frame *frame, const MacAddr *src_mac, const MacAddr *dst_mac, IovCur *payload) {
+void ip4_input(Netstack *s, const Frame *frame, const MacAddr *src_mac, const MacAddr *dst_mac,
+               IovCur *payload) {
         IovCur cur = *payload;
         struct iphdr h; /* a copy: behind 14 bytes of Ethernet it is not aligned */
         Packet p = {
@@ -154,7 +161,8 @@ typedef struct IpOut { /* what is the same for every piece of a packet */
         bool resolved;
 } IpOut;
 
-static void ip4_commit(Netstack *s, const IpSend *how, IpOut *o, uint8_t *l4, size_t l4_len, const struct virtio_net_hdr_v1 *hdr) {
+static void ip4_commit(Netstack *s, const IpSend *how, IpOut *o, uint8_t *l4, size_t l4_len,
+                       const struct virtio_net_hdr_v1 *hdr) {
         uint8_t *ip = l4 - sizeof(o->header), *frame = ip - sizeof(o->eth);
 
         o->header.tot_len = htons((uint16_t) (sizeof(o->header) + l4_len));
@@ -180,8 +188,10 @@ static void checksum_complete(const IpSend *how, uint8_t *l4, size_t l4_len) {
         memcpy(field, &check, sizeof(check));
 }
 
-/* Cuts a packet that is longer than the guest's link (RFC 791 2.3). Rare, so it may copy: the first piece's commit ends the room. */
-static void ip4_send_pieces(Netstack *s, const IpSend *how, IpOut *o, uint32_t mtu, const uint8_t *l4, size_t l4_len) {
+/* Cuts a packet that is longer than the guest's link (RFC 791 2.3). Rare, so it may copy: the first piece's
+ * commit ends the room. */
+static void ip4_send_pieces(Netstack *s, const IpSend *how, IpOut *o, uint32_t mtu, const uint8_t *l4,
+                            size_t l4_len) {
         size_t step = (mtu - sizeof(o->header)) & ~(size_t) 7;
         _cleanup_free_ uint8_t *copy = malloc(l4_len);
 
@@ -199,7 +209,8 @@ static void ip4_send_pieces(Netstack *s, const IpSend *how, IpOut *o, uint32_t m
         }
 }
 
-/* Whose link address: the caller's, everybody's, or what the neighbour table says. False when it must be asked for. */
+/* Whose link address: the caller's, everybody's, or what the neighbour table says. False when it must be
+ * asked for. */
 static bool ip4_next_hop(Netstack *s, const IpSend *how, MacAddr *ret_mac, uint32_t *ret_mtu) {
         *ret_mtu = how->mtu > 0 ? how->mtu : 1500;
         if (how->mac) {
@@ -248,7 +259,8 @@ void ip_send(Netstack *s, const IpSend *how, uint8_t *l4, size_t l4_len) {
         }
 
         if (how->csum_start > 0) {
-                uint16_t sum = htons(checksum_fold(checksum_pseudo(&how->src, &how->dst, how->proto, (uint32_t) l4_len)));
+                uint16_t sum = htons(checksum_fold(
+                                checksum_pseudo(&how->src, &how->dst, how->proto, (uint32_t) l4_len)));
 
                 memcpy(l4 + how->csum_start - 1, &sum, sizeof(sum));
                 hdr.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;

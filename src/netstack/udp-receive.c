@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * UDP from host sockets: up to UDP_RECV_BATCH datagrams a call, received where their frames will be built. Whether a datagram may pass
- * and to whom it goes is decided by udp.c's flows; what the host's error queue says is told to the guest.
+ * UDP from host sockets: up to UDP_RECV_BATCH datagrams a call, received where their frames will be built.
+ * Whether a datagram may pass and to whom it goes is decided by udp.c's flows; what the host's error queue
+ * says is told to the guest.
  *
- * Rooms: a datagram may be 64 KiB long and hardly ever is. So a batch has rooms of UDP_ROOM each with an overflow in scratch memory behind
- * it; a socket that brings long ones is read a few at a time into rooms that hold anything. What does not leave as one frame in place
- * (overflown, or to be cut for a small MTU) goes by way of scratch memory, as do those after it: order is kept, and no frame is built
- * over a datagram that is still waiting.
+ * Rooms: a datagram may be 64 KiB long and hardly ever is. So a batch has rooms of UDP_ROOM each with an
+ * overflow in scratch memory behind it; a socket that brings long ones is read a few at a time into rooms
+ * that hold anything. What does not leave as one frame in place (overflown, or to be cut for a small MTU)
+ * goes by way of scratch memory, as do those after it: order is kept, and no frame is built over a datagram
+ * that is still waiting.
  */
 
 #include <errno.h>
@@ -31,15 +33,17 @@
 /* From one room to the next: headers in front, and what aligning the end of a frame may take behind. */
 #define ROOM_STRIDE(len) ((TX_HEADROOM + UDP_HEADER_LEN + (len) + 64 + 63) & ~(size_t) 63)
 
-_Static_assert(UDP_BIG_BATCH * ROOM_STRIDE(UDP_PAYLOAD_MAX) <= TX_ARENA_LEN - TX_HEADROOM, "the arena holds the large rooms");
-_Static_assert(UDP_RECV_BATCH * ROOM_STRIDE(UDP_ROOM) <= TX_ARENA_LEN - TX_HEADROOM, "the arena holds the small rooms");
+_Static_assert(UDP_BIG_BATCH * ROOM_STRIDE(UDP_PAYLOAD_MAX) <= TX_ARENA_LEN - TX_HEADROOM,
+               "the arena holds the large rooms");
+_Static_assert(UDP_RECV_BATCH * ROOM_STRIDE(UDP_ROOM) <= TX_ARENA_LEN - TX_HEADROOM,
+               "the arena holds the small rooms");
 
 struct UdpReceive {
         Netstack *stack; /* (borrowed) */
         Timer timer;     /* for the forwards below, at once */
         uint32_t again[FORWARDS_MAX]; /* ids of forwards whose sockets were not read empty */
         unsigned n_again;
-        uint8_t *scratch; /* (owned) UDP_RECV_BATCH times UDP_SCRATCH_LEN: address space, touched only where it is used */
+        uint8_t *scratch; /* (owned) UDP_RECV_BATCH times UDP_SCRATCH_LEN: touched only where it is used */
         HostMsg msgs[UDP_RECV_BATCH];
         struct iovec iov[UDP_RECV_BATCH][2];
 };
@@ -117,7 +121,9 @@ static bool udp_target(Netstack *s, const UdpSource *from, const HostMsg *m, Udp
                         return false;
                 }
                 f->udp.answered = true;
-                *ret = (UdpTarget){ .src = { src, m->peer.port }, .mac = &f->guest_mac, .mtu = f->guest_mtu };
+                *ret = (UdpTarget){ .src = { src, m->peer.port },
+                                    .mac = &f->guest_mac,
+                                    .mtu = f->guest_mtu };
         }
         ret->dst = (Endpoint){ f->key.guest, f->key.guest_port };
         f->last_used = netstack_now(s);
@@ -132,7 +138,8 @@ static bool udp_is_one_frame(const UdpTarget *t, const HostMsg *m) {
         return sizeof(struct iphdr) + UDP_HEADER_LEN + unit <= (t->mtu > 0 ? t->mtu : 1500);
 }
 
-/* Sends a datagram that lies outside the arena; a run of datagrams that would each have to be cut goes one by one. */
+/* Sends a datagram that lies outside the arena; a run of datagrams that would each have to be cut goes one
+ * by one. */
 static void udp_emit_copy(Netstack *s, const UdpTarget *t, const HostMsg *m, const uint8_t *payload) {
         size_t step = m->gso_size > 0 && !udp_is_one_frame(t, m) ? m->gso_size : m->len;
 
@@ -154,8 +161,10 @@ static void udp_rooms(Netstack *s, UdpReceive *r, UdpSource *from, bool big) {
         from->room = netstack_tx_reserve(s, from->n * from->stride);
 
         for (unsigned i = 0; i < from->n; i++) {
-                r->iov[i][0] = (struct iovec){ from->room + i * from->stride + UDP_HEADER_LEN, from->room_len };
-                r->iov[i][1] = (struct iovec){ r->scratch + i * UDP_SCRATCH_LEN + UDP_ROOM, UDP_SCRATCH_LEN - UDP_ROOM };
+                r->iov[i][0] = (struct iovec){ from->room + i * from->stride + UDP_HEADER_LEN,
+                                               from->room_len };
+                r->iov[i][1] = (struct iovec){ r->scratch + i * UDP_SCRATCH_LEN + UDP_ROOM,
+                                               UDP_SCRATCH_LEN - UDP_ROOM };
                 r->msgs[i] = (HostMsg){ .iov = r->iov[i], .n_iov = big ? 1 : 2 };
         }
 }
@@ -190,7 +199,8 @@ static bool udp_deliver(Netstack *s, UdpReceive *r, const UdpSource *from, unsig
         return long_seen;
 }
 
-/* Reads until the socket is empty: true. False: there is more, and it is others' turn. @big: whether long ones are expected. */
+/* Reads until the socket is empty: true. False: there is more, and it is others' turn. @big: whether long
+ * ones are expected. */
 static bool udp_drain(Netstack *s, UdpSource *from, bool *big) {
         UdpReceive *r = udp_receiver(s->udp);
         unsigned errors = 0;
@@ -220,7 +230,8 @@ static void udp_flow_errors(Netstack *s, Flow *f) {
                 Endpoint remote = { netstack_source_in(s, &e.peer.addr), e.peer.port };
 
                 if (udp_peer_is_known(f, &remote.addr))
-                        (void) icmp_relay_error(s, &(Endpoint){ f->key.guest, f->key.guest_port }, &remote, IPPROTO_UDP, &e);
+                        (void) icmp_relay_error(s, &(Endpoint){ f->key.guest, f->key.guest_port }, &remote,
+                                                IPPROTO_UDP, &e);
                 else
                         netstack_drop(s, DROP_UDP_FILTERED);
         }
@@ -246,7 +257,8 @@ static void udp_forward_errors(Netstack *s, Forward *fw) {
 
                 if (f)
                         (void) icmp_relay_error(s, &(Endpoint){ f->key.guest, f->key.guest_port },
-                                                &(Endpoint){ f->key.remote, f->key.remote_port }, IPPROTO_UDP, &e);
+                                                &(Endpoint){ f->key.remote, f->key.remote_port },
+                                                IPPROTO_UDP, &e);
         }
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * UDP from guests: to the gateway's services, to the outside through one host socket per guest address and port (RFC 4787
- * endpoint-independent mapping), back to a forward's clients through the forward's socket. Datagrams of one input batch that leave
- * by one socket leave in one call. Keeps no payload: what a socket does not take is dropped, and what the host says about it is told.
+ * UDP from guests: to the gateway's services, to the outside through one host socket per guest address and
+ * port (RFC 4787 endpoint-independent mapping), back to a forward's clients through the forward's socket.
+ * Datagrams of one input batch that leave by one socket leave in one call. Keeps no payload: what a socket
+ * does not take is dropped, and what the host says about it is told.
  *
  * What comes from host sockets is in udp-receive.c.
  *
@@ -34,7 +35,7 @@
 #define UDP_OUT_MAX FRAME_BATCH_MAX
 #define UDP_OUT_IOV_MAX (4 * FRAME_IOV_MAX)
 #define UDP_EVICT_USEC (100 * USEC_PER_MSEC) /* between two: finding the oldest is a walk over the table */
-#define UDP_INBOUND_PORTS 16                 /* source ports tried when two clients would look the same to the guest */
+#define UDP_INBOUND_PORTS 16 /* source ports tried when two clients would look the same to the guest */
 
 typedef struct UdpOut {
         Flow *flow;      /* (borrowed: until the batch ends) */
@@ -120,7 +121,8 @@ void udp_flow_close(Netstack *s, Flow *f) {
                 fw->stats.active--;
 }
 
-/* At a limit the flow that has been quiet for longest makes room, now and then: any, or one of share @share. */
+/* At a limit the flow that has been quiet for longest makes room, now and then: any, or one of
+ * share @share. */
 static bool udp_make_room(Udp *u, bool own_only, uint8_t share) {
         Netstack *s = u->stack;
         usec_t now = netstack_now(s);
@@ -134,7 +136,8 @@ static bool udp_make_room(Udp *u, bool own_only, uint8_t share) {
                 oldest = flow_oldest_idle(s->flows, FLOW_UDP);
         else
                 for (Flow *f = flow_next(s->flows, NULL); f; f = flow_next(s->flows, f))
-                        if (f->key.kind == FLOW_UDP && f->udp.share == share && (!oldest || f->last_used < oldest->last_used))
+                        if (f->key.kind == FLOW_UDP && f->udp.share == share &&
+                            (!oldest || f->last_used < oldest->last_used))
                                 oldest = f;
         if (!oldest)
                 return false;
@@ -142,7 +145,8 @@ static bool udp_make_room(Udp *u, bool own_only, uint8_t share) {
         return true;
 }
 
-/* A new flow within the guest's share of the table, so that one guest never has it all. NULL (counted) at the limit. */
+/* A new flow within the guest's share of the table, so that one guest never has it all. NULL (counted) at
+ * the limit. */
 static Flow *udp_flow_new(Netstack *s, const FlowKey *key, const MacAddr *mac) {
         Udp *u = s->udp;
         uint8_t share = (uint8_t) (XXH3_64bits_withSeed(mac, sizeof(*mac), u->seed) % UDP_SHARES);
@@ -159,7 +163,8 @@ static Flow *udp_flow_new(Netstack *s, const FlowKey *key, const MacAddr *mac) {
         f->udp.share = share;
         u->shares[share]++;
         f->guest_mac = *mac;
-        (void) timer_set(&s->timers, &f->timer, f->created + UDP_TIMEOUT_DNS_USEC); /* the shortest: looked at anew then */
+        /* the shortest: looked at anew then */
+        (void) timer_set(&s->timers, &f->timer, f->created + UDP_TIMEOUT_DNS_USEC);
         return f;
 }
 
@@ -170,7 +175,8 @@ bool udp_peer_is_known(const Flow *f, const IpAddr *addr) {
         return false;
 }
 
-/* Remembers whom the guest has sent to. Room doubles with need; without memory the answer will be filtered, no more. */
+/* Remembers whom the guest has sent to. Room doubles with need; without memory the answer will be filtered,
+ * no more. */
 static void udp_peer_add(Flow *f, const IpAddr *addr) {
         UdpFlow *uf = &f->udp;
 
@@ -205,7 +211,8 @@ static Flow *udp_outbound_flow(Netstack *s, const Packet *p, uint16_t sport, uin
                 return NULL;
         f->udp.dns_only = dport == UDP_PORT_DNS;
 
-        int r = s->ops->dgram_open(s->userdata, HOST_SOCKET_UDP, AF_INET, /* local= */ NULL, flow_cookie(f), &f->fd);
+        int r = s->ops->dgram_open(s->userdata, HOST_SOCKET_UDP, AF_INET, /* local= */ NULL, flow_cookie(f),
+                                   &f->fd);
         if (r < 0) {
                 f->fd = -EBADF;
                 flow_close(s, f, /* reset= */ false);
@@ -229,7 +236,8 @@ Flow *udp_inbound_flow(Netstack *s, Forward *fw, const Endpoint *client, bool cr
         key.guest_port = guest.port;
         key.remote = source.addr;
 
-        /* Two clients may look the same from inside (both behind the gateway's address): the later one gets another port. */
+        /* Two clients may look the same from inside (both behind the gateway's address): the later one gets
+         * another port. */
         for (unsigned i = 0; i < UDP_INBOUND_PORTS; i++) {
                 key.remote_port = (uint16_t) (source.port + i * 4099u);
                 if (key.remote_port == 0)
@@ -282,19 +290,20 @@ static void udp_send_failed(Netstack *s, const UdpOut *o, int error) {
         netstack_drop(s, DROP_UDP_SEND);
         e.payload_len = iovcur_left(&bytes);
         (void) iovcur_copy(&bytes, e.payload, e.payload_len);
-        (void) icmp_relay_error(s, &(Endpoint){ o->flow->key.guest, o->flow->key.guest_port }, &o->remote, IPPROTO_UDP, &e);
+        (void) icmp_relay_error(s, &(Endpoint){ o->flow->key.guest, o->flow->key.guest_port }, &o->remote,
+                                IPPROTO_UDP, &e);
 }
 
-/* The first error of a socket may be an older one that was waiting to be told, and says nothing about the message at hand: so each has
- * two tries. */
+/* The first error of a socket may be an older one that was waiting to be told, and says nothing about the
+ * message at hand: so each has two tries. */
 static int udp_try(Netstack *s, int fd, const HostMsg *msgs, unsigned n) {
         int r = s->ops->dgram_send(s->userdata, fd, msgs, n);
 
         return r < 0 && !udp_is_full(r) ? s->ops->dgram_send(s->userdata, fd, msgs, n) : r;
 }
 
-/* A run whose datagrams the host's own link would have to cut, or whose link knows no runs: the kernel refuses it, and takes them one by
- * one. 0, or the error of the first that failed. */
+/* A run whose datagrams the host's own link would have to cut, or whose link knows no runs: the kernel
+ * refuses it, and takes them one by one. 0, or the error of the first that failed. */
 static int udp_send_singly(Netstack *s, int fd, const HostMsg *run) {
         IovCur bytes = iovcur_make(run->iov, run->n_iov, run->len);
 
@@ -350,7 +359,7 @@ void udp_input_done(Netstack *s) {
                         if (u->out[j].fd != fd)
                                 continue;
                         u->out[j].fd = -EBADF;
-                        if (u->out[j].flow->closing) { /* made room for another in this very batch: its socket is closed */
+                        if (u->out[j].flow->closing) { /* made room in this very batch: closed */
                                 netstack_drop(s, DROP_UDP_FLOW_LIMIT);
                                 continue;
                         }
@@ -364,8 +373,8 @@ void udp_input_done(Netstack *s) {
 }
 
 /* Notes one message for the end of the batch; @bytes are its payload. */
-static void udp_collect(Netstack *s, Flow *f, int fd, const Endpoint *remote, const Endpoint *peer, const Packet *p, IovCur *bytes,
-                        size_t len) {
+static void udp_collect(Netstack *s, Flow *f, int fd, const Endpoint *remote, const Endpoint *peer,
+                        const Packet *p, IovCur *bytes, size_t len) {
         Udp *u = s->udp;
 
         if (u->n_out == UDP_OUT_MAX || u->n_iov + FRAME_IOV_MAX > UDP_OUT_IOV_MAX)
@@ -376,6 +385,7 @@ static void udp_collect(Netstack *s, Flow *f, int fd, const Endpoint *remote, co
         if (n == 0 && len > 0)
                 return netstack_drop(s, DROP_UDP_MALFORMED);
 
+        bool run = p->gso_type == VIRTIO_NET_HDR_GSO_UDP_L4 && len > p->gso_size;
         u->n_iov += n;
         u->out[u->n_out++] = (UdpOut){
                 .flow = f,
@@ -386,15 +396,17 @@ static void udp_collect(Netstack *s, Flow *f, int fd, const Endpoint *remote, co
                         .iov = iov,
                         .n_iov = n,
                         .len = len,
-                        .gso_size = p->gso_type == VIRTIO_NET_HDR_GSO_UDP_L4 && len > p->gso_size ? p->gso_size : 0,
+                        .gso_size = run ? p->gso_size : 0,
                         .tos = p->tos,
                         .ttl = ip_ttl_out(s, p),
                 },
         };
 }
 
-/* The payload of one packet: one message, or a run of datagrams in as many messages as the kernel's limit asks for. */
-static void udp_collect_packet(Netstack *s, Flow *f, int fd, uint16_t dport, const Endpoint *peer, const Packet *p, IovCur *payload) {
+/* The payload of one packet: one message, or a run of datagrams in as many messages as the kernel's limit
+ * asks for. */
+static void udp_collect_packet(Netstack *s, Flow *f, int fd, uint16_t dport, const Endpoint *peer,
+                               const Packet *p, IovCur *payload) {
         Endpoint remote = { p->dst, dport };
         size_t left = iovcur_left(payload), step = left;
 
@@ -415,8 +427,13 @@ static void udp_collect_packet(Netstack *s, Flow *f, int fd, uint16_t dport, con
 /* ---- input ---- */
 
 /* A guest's answer to a client of a forward. True when it is one. */
-static bool udp_input_inbound(Netstack *s, const Packet *p, uint16_t sport, uint16_t dport, IovCur *payload) {
-        FlowKey key = { .guest = p->src, .remote = p->dst, .guest_port = sport, .remote_port = dport, .kind = FLOW_UDP };
+static bool udp_input_inbound(Netstack *s, const Packet *p, uint16_t sport, uint16_t dport,
+                              IovCur *payload) {
+        FlowKey key = { .guest = p->src,
+                        .remote = p->dst,
+                        .guest_port = sport,
+                        .remote_port = dport,
+                        .kind = FLOW_UDP };
         Flow *f = s->udp->n_inbound > 0 ? flow_find(s->flows, &key) : NULL;
         if (!f)
                 return false;
@@ -434,19 +451,22 @@ static bool udp_input_inbound(Netstack *s, const Packet *p, uint16_t sport, uint
         return true;
 }
 
-static void udp_input_gateway(Netstack *s, const Packet *p, uint16_t sport, uint16_t dport, IovCur *payload) {
+static void udp_input_gateway(Netstack *s, const Packet *p, uint16_t sport, uint16_t dport,
+                              IovCur *payload) {
         switch (dport) {
         case UDP_PORT_DHCP:
                 return dhcp_input(s->dhcp, &p->src_mac, &p->src, payload);
         case UDP_PORT_DNS:
-                return dns_input(s->dns, &(Endpoint){ p->src, sport }, &(Endpoint){ p->dst, dport }, payload);
+                return dns_input(s->dns, &(Endpoint){ p->src, sport }, &(Endpoint){ p->dst, dport },
+                                 payload);
         default:
                 netstack_drop(s, DROP_UDP_PORT_UNSERVED);
                 icmp_send_error(s, p, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, 0, &p->dst);
         }
 }
 
-static void udp_input_outside(Netstack *s, const Packet *p, uint16_t sport, uint16_t dport, IovCur *payload) {
+static void udp_input_outside(Netstack *s, const Packet *p, uint16_t sport, uint16_t dport,
+                              IovCur *payload) {
         Endpoint peer;
         if (!ip_route_or_refuse(s, p, dport, &peer))
                 return;
@@ -464,7 +484,8 @@ static bool udp_parse(Netstack *s, Packet *p, uint16_t *ret_sport, uint16_t *ret
         struct udphdr h = {};
         size_t len = 0;
 
-        if (iovcur_copy(&cur, &h, sizeof(h))) /* a run of datagrams has one header: what its length says is the sender's affair */
+        if (iovcur_copy(&cur, &h, sizeof(h))) /* a run of datagrams has one header: what its length says is
+                                                 the sender's affair */
                 len = p->gso_type == VIRTIO_NET_HDR_GSO_UDP_L4 ? iovcur_left(&p->l4) : ntohs(h.uh_ulen);
         if (len < sizeof(h) || !iovcur_trim(&p->l4, len) || h.uh_dport == 0) {
                 netstack_drop(s, DROP_UDP_MALFORMED);
@@ -509,8 +530,8 @@ void udp_input(Netstack *s, Packet *p) {
 
 /* ---- towards guests ---- */
 
-void udp_emit(Netstack *s, const Endpoint *src, const Endpoint *dst, const MacAddr *mac, uint32_t mtu, uint8_t *l4, size_t len,
-              const HostMsg *m) {
+void udp_emit(Netstack *s, const Endpoint *src, const Endpoint *dst, const MacAddr *mac, uint32_t mtu,
+              uint8_t *l4, size_t len, const HostMsg *m) {
         struct udphdr h = {
                 .uh_sport = htons(src->port),
                 .uh_dport = htons(dst->port),
@@ -538,7 +559,8 @@ void udp_emit(Netstack *s, const Endpoint *src, const Endpoint *dst, const MacAd
         ip_send(s, &how, l4, sizeof(h) + len);
 }
 
-void udp_send(Netstack *s, const Endpoint *src, const Endpoint *dst, const MacAddr *mac, const void *payload, size_t len) {
+void udp_send(Netstack *s, const Endpoint *src, const Endpoint *dst, const MacAddr *mac, const void *payload,
+              size_t len) {
         if (len > UINT16_MAX - sizeof(struct iphdr) - sizeof(struct udphdr))
                 return netstack_drop(s, DROP_IP_TOO_BIG);
 
