@@ -381,8 +381,11 @@ int guest_set_resolv_conf(const DhcpLease *lease) {
         r = hide_resolvers(lease);
         if (r != 0)
                 return r;
-        if (!realpath("/etc/resolv.conf", real))
-                return fail_errno(errno, "Failed to find /etc/resolv.conf");
+        if (!realpath("/etc/resolv.conf", real)) {
+                /* Nothing to bind over, and maybe nobody who wants it: addresses work all the same. */
+                (void) fail_errno(errno, "There is no /etc/resolv.conf to replace, names will not be resolved");
+                return 0;
+        }
         if (strncmp(real, "/run/systemd/resolve/", 21) == 0)
                 return 0; /* written just now */
         r = mount_tmpfs("/tmp");
