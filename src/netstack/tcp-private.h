@@ -20,6 +20,7 @@
 #define TCP_RTO_MAX (60 * USEC_PER_SEC)
 #define TCP_RETRIES_MAX 8                  /* data: 100 s without an answer */
 #define TCP_SYN_RETRIES_MAX 6
+#define TCP_SYN_RETRIES_UNKNOWN 1          /* to a guest that does not answer ARP either: 3 s */
 #define TCP_CONNECT_TIMEOUT (130 * USEC_PER_SEC) /* a little more than the host's own */
 #define TCP_KEEPALIVE_IDLE (15 * USEC_PER_MINUTE)
 #define TCP_KEEPALIVE_INTERVAL (30 * USEC_PER_SEC)

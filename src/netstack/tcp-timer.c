@@ -10,6 +10,7 @@
  *     ESTABLISHED    data or FIN again, window probe   keepalive
  */
 
+#include "netstack/arp.h"
 #include "netstack/tcp-private.h"
 
 void tcp_rtt_sample(Flow *f, usec_t rtt) {
@@ -43,10 +44,17 @@ void tcp_timer_update(Netstack *s, Flow *f) {
                 (void) timer_set(&s->timers, &f->timer, when); /* -ENOMEM: the next event tries again */
 }
 
+/* Has ARP found nobody at the address a connection from outside is for? It has asked for three seconds by now, as the host's own would. */
+static bool guest_is_missing(Netstack *s, const Flow *f) {
+        MacAddr mac;
+        uint32_t mtu;
+        return f->tcp.state == TCP_SYN_SENT && f->tcp.retries >= TCP_SYN_RETRIES_UNKNOWN && !arp_lookup(s->arp, &f->key.guest, &mac, &mtu);
+}
+
 /* The handshake's own retransmissions. */
 static void syn_again(Netstack *s, Flow *f) {
         TcpFlow *t = &f->tcp;
-        if (t->retries >= TCP_SYN_RETRIES_MAX)
+        if (t->retries >= TCP_SYN_RETRIES_MAX || guest_is_missing(s, f))
                 return flow_close(s, f, /* reset= */ true);
         t->retries++;
         tcp_send_control(s, f, t->state == TCP_SYN_SENT ? TCP_SYN : TCP_SYN | TCP_ACK, t->iss);

@@ -569,6 +569,24 @@ static void test_vanished(void) {
         fake_clear_frames(h);
 }
 
+/* A client from outside, for a guest that is not there: reset when ARP has asked in vain, long before the SYN is given up. */
+static void test_missing_guest(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Endpoint local = fake_endpoint("127.0.0.1:6443"), peer = fake_endpoint("127.0.0.1:5555");
+        int fd = fake_listener(h, &local);
+        ForwardConfig fc = { .id = 1, .proto = IPPROTO_TCP, .local = local, .remote = fake_endpoint("192.168.127.99:80") };
+        g_assert_cmpint(netstack_forward_add(h->stack, &fc, fd), ==, 0);
+        FakeSocket *client = fake_client(h, fd, &peer);
+        fake_run(h);
+        fake_advance(h, 2 * USEC_PER_SEC);
+        g_assert_cmpuint(flows(h), ==, 1); /* it may still answer */
+        g_assert_false(client->was_reset);
+        fake_advance(h, 2 * USEC_PER_SEC);
+        g_assert_cmpuint(flows(h), ==, 0);
+        g_assert_true(client->was_reset);
+        fake_clear_frames(h);
+}
+
 /* An idle connection lives as long as the guest answers keepalives, and no longer. */
 static void test_keepalive(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
@@ -728,6 +746,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/out-of-order", test_out_of_order);
         g_test_add_func("/tcp/zero-window", test_zero_window);
         g_test_add_func("/tcp/vanished", test_vanished);
+        g_test_add_func("/tcp/missing-guest", test_missing_guest);
         g_test_add_func("/tcp/keepalive", test_keepalive);
         g_test_add_func("/tcp/reset-from-host", test_reset_from_host);
         g_test_add_func("/tcp/half-close", test_half_close);
