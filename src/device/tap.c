@@ -5,8 +5,8 @@
  *
  * Receiving: one preadv2() a frame, each landing behind the one before it, so that a batch of small frames stays in a few cache
  * lines and one of super-frames in the level 2 cache. A batch goes up when it is full, when the arena cannot take another
- * frame, or when the kernel has no more. After TURN_BATCHES the others on the loop get their turn; as the descriptor is
- * edge-triggered, a timer due at once brings us back.
+ * frame, or when the kernel has no more. After TURN_BATCHES the others on the loop get their turn; the
+ * descriptor is level-triggered, so the next wake-up goes on.
  *
  * Sending: one pwritev2() a frame, straight from the pieces. The kernel takes a frame into the guest's stack before it returns,
  * so there is nothing to queue. What the far end cannot do is done before (offload.h).
@@ -34,6 +34,8 @@
 #define SLOT_LEN (HDR_LEN + FRAME_LEN_MAX + 1) /* one more byte tells a frame that is too long */
 #define CACHE_LINE 64
 #define TURN_BATCHES 4
+#define SMALL_FRAME_LEN 512 /* what belongs to a conversation, not to a transfer */
+#define QUIET_TURNS 4       /* until the next turn is expected to be like them */
 
 typedef struct Tap {
         Device device;
@@ -41,11 +43,11 @@ typedef struct Tap {
         bool vnet_hdr; /* frames have a header in front */
         bool cut, join; /* offloads the far end lacks */
         bool blocked;  /* the last send() was short */
+        uint8_t quiet; /* so many turns in a row brought a single small frame */
         int rw_flags;  /* RWF_NOWAIT where the kernel has it for TAPs, else 0 */
 
         Loop *loop; /* (borrowed: from start to stop) NULL: not running */
         LoopIo io;
-        Timer resume; /* the turn ended before the kernel's queue */
 
         OffloadSplit *split; /* (owned) */
         Frame *cut_frames;   /* (owned) OFFLOAD_FRAMES_MAX */
@@ -158,17 +160,21 @@ static int read_batch(Tap *t, unsigned *ret_n) {
                         used = at + (size_t) len;
                         n++;
                 }
+                /* A question and its answer go one frame at a time. To ask whether there is another would cost a system call each
+                 * time; if there is, the loop, which is level-triggered here, says so. */
+                if (t->quiet >= QUIET_TURNS && n == 1 && len < SMALL_FRAME_LEN) {
+                        r = 0;
+                        break;
+                }
         }
 
+        t->quiet = n == 1 && used < SMALL_FRAME_LEN ? MIN(t->quiet + 1, QUIET_TURNS) : 0;
         *ret_n = n;
         return r;
 }
 
 static void tap_gone(Tap *t, int error) {
-        Loop *loop = t->loop;
-
-        loop_remove(loop, &t->io);
-        timer_stop(loop_timers(loop), &t->resume);
+        loop_remove(t->loop, &t->io);
         if (t->device.handler->gone)
                 t->device.handler->gone(&t->device, error, t->device.userdata);
 }
@@ -190,14 +196,6 @@ static void tap_receive(Tap *t) {
                 if (r <= 0)
                         return;
         }
-
-        /* The cheapest way back is a timer: no system call. Without memory for it, arming the edge again does the same. */
-        if (timer_set(loop_timers(t->loop), &t->resume, loop_now(t->loop)) < 0)
-                (void) loop_modify(t->loop, &t->io, EPOLLIN | EPOLLOUT | EPOLLET);
-}
-
-static void on_resume(Timer *timer, usec_t now, void *userdata) {
-        tap_receive(CONTAINER_OF(timer, Tap, resume));
 }
 
 static void on_io(LoopIo *io, uint32_t events) {
@@ -205,6 +203,7 @@ static void on_io(LoopIo *io, uint32_t events) {
 
         if (events & EPOLLOUT && t->blocked) {
                 t->blocked = false;
+                (void) loop_modify(t->loop, io, EPOLLIN); /* fails for want of memory: then it comes again, in vain */
                 if (t->device.handler->writable)
                         t->device.handler->writable(&t->device, t->device.userdata);
         }
@@ -261,6 +260,8 @@ static bool send_frame(Tap *t, const Frame *f) {
                 int r = write_frame(t, &f[i]);
 
                 if (r == -EAGAIN) {
+                        if (!t->blocked)
+                                (void) loop_modify(t->loop, &t->io, EPOLLIN | EPOLLOUT);
                         t->blocked = true;
                         if (i > 0)
                                 drop_tx(t, DROP_DEVICE_FULL);
@@ -293,8 +294,8 @@ static int tap_start(Device *d, Loop *loop) {
         int r;
 
         assert(!t->loop && d->handler);
-        /* Both ways from the start: edges that nobody waits for cost nothing, changing the set costs a system call. */
-        r = loop_add(loop, &t->io, t->fd, EPOLLIN | EPOLLOUT | EPOLLET, on_io);
+        /* Level-triggered: a turn may end before the queue does and is taken up again without a further system call. */
+        r = loop_add(loop, &t->io, t->fd, EPOLLIN, on_io);
         if (r < 0)
                 return r;
 
@@ -310,7 +311,6 @@ static void tap_stop(Device *d) {
                 return;
 
         loop_remove(t->loop, &t->io);
-        timer_stop(loop_timers(t->loop), &t->resume);
         t->loop = NULL;
 }
 
@@ -371,7 +371,6 @@ static int tap_alloc(Tap **ret, const TapConfig *c) {
         t->fd = -EBADF;
         t->rw_flags = RWF_NOWAIT;
         t->io.fd = -EBADF;
-        timer_init(&t->resume, on_resume);
 
         t->arena = aligned_alloc(CACHE_LINE, ARENA_LEN);
         t->split = offload_split_new();

@@ -521,9 +521,11 @@ void tcp_input(Netstack *s, Packet *p) {
         s->tcp->batch[slot].output_due = true;
 }
 
-/* Should the ACK wait for the host's answer? Only for a small request on a flow whose host has been quick to answer. */
+/* Should the ACK wait for the host's answer, or its end of stream? Only for a small request, or its end, on a flow whose host has been
+ * quick to answer. */
 static bool ack_may_wait(const Flow *f, uint32_t bytes) {
-        return f->tcp.interactive && bytes > 0 && bytes < f->tcp.mss && !f->tcp.parked && !f->tcp.fin_received && !f->tcp.host_eof;
+        const TcpFlow *t = &f->tcp;
+        return t->interactive && (bytes > 0 || t->fin_received) && bytes < t->mss && !t->parked && !t->host_eof;
 }
 
 static void finish_flow(Netstack *s, Flow *f, bool output_due) {
@@ -544,7 +546,7 @@ static void finish_flow(Netstack *s, Flow *f, bool output_due) {
         if (f->closing)
                 return;
         if (t->ack_now) {
-                if (small && !t->delayed_ack && t->host_nxt == t->rcv_nxt) {
+                if (small && !t->delayed_ack && t->host_nxt + t->fin_received == t->rcv_nxt) {
                         t->ack_now = false;
                         t->delayed_ack = true;
                         t->ack_at = netstack_now(s) + TCP_DELAYED_ACK;

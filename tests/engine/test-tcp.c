@@ -621,6 +621,7 @@ static void test_half_close(void) {
         Guest g = guest_connect(h, "10.1.2.3", 80);
         guest_send(&g, FIN | ACK, 8000, "bye", 3);
         g.seq += 4;
+        fake_advance(h, 3 * USEC_PER_MSEC);
         g_assert_cmpuint(guest_take(&g).ack, ==, g.seq);
         g_assert_true(g.socket->shut);
         fake_stream_push(h, g.socket, "still here", 10);
