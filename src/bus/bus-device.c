@@ -64,14 +64,12 @@ BUS_METHOD(method_attach) {
                                   error_set(&e, ERROR_NO_SUCH_NETWORK, "There is no network '%s'",
                                             ERROR_QUOTE(name)));
 
-        /* Both ends have an owner, and each has a say. */
+        /* Both ends have an owner, and each has a say; who owns neither is asked once, since it is the same
+         * question. */
         asks[0] = ask_about(d, "Attach");
-        asks[1] = (PolkitAsk){ ACTION_MANAGE_NETWORKS,
-                               "Attach",
-                               .network = name,
-                               .device = d->device->name,
-                               .owners = { network_config(n)->owner },
-                               .n_owners = 1 };
+        asks[0].network = name;
+        asks[1] = asks[0];
+        asks[1].owners[0] = network_config(n)->owner;
         r = polkit_check(b->polkit, m, asks, 2, error);
         if (r <= 0)
                 return r < 0 ? r : 1;

@@ -509,7 +509,8 @@ static void test_all_network_options(void) {
                 { "DnsServers", "['192.0.2.1:53', '192.0.2.2:5353']" },
                 { "HostLoopback", "true" },
         };
-        g_autoptr(GVariant) reply = NULL;
+        g_autoptr(GVariant) reply = NULL, leases = NULL;
+        g_autofree char *text = NULL;
         const char *path;
         World w;
 
@@ -525,10 +526,16 @@ static void test_all_network_options(void) {
         g_assert_cmpstr(path, ==, "/org/vnetd1/network/x");
         for (size_t i = 0; i < G_N_ELEMENTS(expected); i++) {
                 g_autoptr(GVariant) value = get_property(w.f.client, path, NETWORK, expected[i].name);
-                g_autofree char *text = g_variant_print(value, TRUE);
+                g_autofree char *is = g_variant_print(value, TRUE);
 
-                g_assert_cmpstr(text, ==, expected[i].value);
+                g_assert_cmpstr(is, ==, expected[i].value);
         }
+        leases = call_ok(w.f.client, path, NETWORK, "ListLeases", NULL);
+        text = g_variant_print(leases, FALSE);
+        g_assert_nonnull(strstr(text, "'Address': <'10.9.8.9'>"));
+        g_assert_nonnull(strstr(text, "'Mac': <'52:54:00:00:00:09'>"));
+        g_assert_nonnull(strstr(text, "'Static': <true>"));
+        g_assert_null(strstr(text, "'Expires'"));
         world_tear_down(&w);
 }
 

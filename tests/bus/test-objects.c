@@ -2,7 +2,14 @@
 /* Objects come, change and go, and everybody who watches sees it: ObjectManager, signals, two clients at
  * once. */
 
+#include <fcntl.h>
+#include <gio/gunixfdlist.h>
+#include <glib/gstdio.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "fixture.h"
 
@@ -161,6 +168,94 @@ static void test_device(void) {
         fixture_tear_down(&f);
 }
 
+/* A descriptor handed in: one that is no TAP, one that is not there, and a TAP. */
+static GVariant *create_from_fd(Fixture *f, int fd, GVariant *options, GError **error) {
+        g_autoptr(GUnixFDList) fds = g_unix_fd_list_new();
+
+        if (fd >= 0)
+                g_unix_fd_list_append(fds, fd, NULL);
+        return g_dbus_connection_call_with_unix_fd_list_sync(
+                        f->client, VNETD_NAME, VNETD_PATH, MANAGER, "CreateDevice", options, NULL,
+                        G_DBUS_CALL_FLAGS_NONE, CALL_TIMEOUT_MSEC, fds, NULL, NULL, error);
+}
+
+static void assert_fd_refused(Fixture *f, int fd) {
+        g_autoptr(GVariant) reply = NULL;
+        g_autoptr(GError) error = NULL;
+
+        reply = create_from_fd(f, fd, g_variant_new_parsed("('tap', {'Fd': <@h 0>})"), &error);
+        g_assert_null(reply);
+        g_assert_true(g_dbus_error_is_remote_error(error));
+        daemon_assert_alive(&f->daemon, f->client);
+}
+
+static void test_fd(void) {
+        struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+        g_autoptr(GVariant) reply = NULL, info = NULL;
+        g_autoptr(GError) error = NULL;
+        const char *ifname;
+        int fd;
+        Fixture f;
+
+        fixture_set_up(&f, FALSE, FALSE);
+        assert_fd_refused(&f, -1);
+        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+        assert_fd_refused(&f, fd);
+        close(fd);
+
+        fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+        if (fd < 0 || ioctl(fd, TUNSETIFF, &ifr) < 0) {
+                g_test_skip("no right to make a TAP here");
+        } else {
+                reply = create_from_fd(&f, fd,
+                                       g_variant_new_parsed("('tap', {'Fd': <@h 0>, 'Name': <'mine'>})"),
+                                       &error);
+                g_assert_no_error(error);
+                g_variant_get(reply, "(o@a{sv})", NULL, &info);
+                g_assert_true(g_variant_lookup(info, "Ifname", "&s", &ifname));
+                g_assert_cmpstr(ifname, ==, ifr.ifr_name);
+                assert_text(f.client, "/org/vnetd1/device/mine", DEVICE, "State", "'attached'");
+        }
+        if (fd >= 0)
+                close(fd);
+        fixture_tear_down(&f);
+}
+
+static void write_network(Fixture *f, const char *file, const char *text) {
+        g_autofree char *dir = g_build_filename(f->daemon.dir, "networks.d", NULL);
+        g_autofree char *path = g_build_filename(dir, file, NULL);
+        g_autoptr(GError) error = NULL;
+
+        g_assert_cmpint(g_mkdir_with_parents(dir, 0755), ==, 0);
+        if (text)
+                g_assert_true(g_file_set_contents(path, text, -1, &error));
+        else
+                g_assert_cmpint(g_unlink(path), ==, 0);
+}
+
+/* What Reload() finds comes and goes like anything else; a file with an error changes nothing of its network and is named.
+ */
+static void test_reload(void) {
+        Signals s;
+        Fixture f;
+
+        fixture_set_up(&f, FALSE, FALSE);
+        signals_start(&s, f.client);
+        write_network(&f, "default.json", "{}"); /* else it is there only while there are no files */
+        write_network(&f, "red.json", "{ \"subnet\": \"10.7.7.0/24\" }");
+        g_variant_unref(call_ok(f.client, VNETD_PATH, MANAGER, "Reload", NULL));
+        signals_await(&s, "InterfacesAdded " VNETD_PATH, "/org/vnetd1/network/red");
+        assert_text(f.client, "/org/vnetd1/network/red", NETWORK, "Subnet", "'10.7.7.0/24'");
+        write_network(&f, "red.json", "{ \"subnet\": ");
+        call_refused(f.client, VNETD_PATH, MANAGER, "Reload", NULL, "org.vnetd1.ConfigInvalid", "red.json");
+        assert_managed(f.client, "/org/vnetd1/network/red", NETWORK, TRUE);
+        write_network(&f, "red.json", NULL);
+        g_variant_unref(call_ok(f.client, VNETD_PATH, MANAGER, "Reload", NULL));
+        signals_await(&s, "InterfacesRemoved " VNETD_PATH, "/org/vnetd1/network/red");
+        signals_stop(&s);
+        fixture_tear_down(&f);
+}
+
 /* Two clients make and remove networks at the same time, calls interleaved, none waiting for another. */
 static void test_two_clients(void) {
         GDBusConnection *clients[2];
@@ -306,6 +401,8 @@ int main(int argc, char **argv) {
         g_test_add_func("/objects/network", test_network);
         g_test_add_func("/objects/forward", test_forward);
         g_test_add_func("/objects/device", test_device);
+        g_test_add_func("/objects/fd", test_fd);
+        g_test_add_func("/objects/reload", test_reload);
         g_test_add_func("/objects/two-clients", test_two_clients);
         g_test_add_func("/objects/client-leaves", test_client_leaves);
         g_test_add_func("/objects/no-such-object", test_no_such_object);

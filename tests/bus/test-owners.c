@@ -241,6 +241,39 @@ static void test_forward_owner(void) {
         world_tear_down(&w);
 }
 
+/* Plugging in concerns two owners: whoever is not both is asked, once. */
+static void test_attach(void) {
+        const char *path = "/org/vnetd1/device/alices";
+        World w;
+
+        world_set_up(&w, FALSE);
+        w.authorized = TRUE;
+        g_assert_true(create_network_as(&w, ALICE, "alices", "10.1.2.0/24"));
+        if (!busctl_as(&w, ALICE, VNETD_PATH, MANAGER, "CreateDevice", "sa{sv}", "tap", "2", "Name", "s",
+                       "alices", "Network", "s", "", NULL)) {
+                g_test_skip("no right to make a TAP here");
+                world_tear_down(&w);
+                return;
+        }
+        assert_asked(&w, 2);
+        w.authorized = FALSE;
+        g_assert_false(busctl_as(&w, BOB, path, DEVICE, "Attach", "s", "alices", NULL));
+        assert_asked(&w, 1);
+        g_assert_false(busctl_as(&w, ALICE, path, DEVICE, "Attach", "s", "default", NULL));
+        assert_asked(&w, 1);
+        g_assert_true(busctl_as(&w, ALICE, path, DEVICE, "Attach", "s", "alices", NULL));
+        g_assert_false(busctl_as(&w, BOB, path, DEVICE, "Detach", "", NULL));
+        assert_asked(&w, 1);
+        g_assert_true(busctl_as(&w, ALICE, path, DEVICE, "Detach", "", NULL));
+        w.authorized = TRUE;
+        g_assert_true(busctl_as(&w, BOB, path, DEVICE, "Attach", "s", "default", NULL));
+        assert_asked(&w, 1);
+        w.authorized = FALSE;
+        g_assert_true(busctl_as(&w, ALICE, path, DEVICE, "Remove", "", NULL));
+        assert_asked(&w, 0);
+        world_tear_down(&w);
+}
+
 /* The quota of one user, at the limit and above; root has none. */
 static void test_quota(void) {
         World w;
@@ -306,6 +339,7 @@ int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/owners/owner", test_owner);
         g_test_add_func("/owners/forward-owner", test_forward_owner);
+        g_test_add_func("/owners/attach", test_attach);
         g_test_add_func("/owners/quota", test_quota);
         g_test_add_func("/owners/log-control", test_log_control);
         g_test_add_func("/owners/user-instance", test_user_instance);
