@@ -439,6 +439,16 @@ static void test_release(void) {
 
         acquire(h, (Ask){ .client = 2, .hostname = "web" }, "192.168.127.3"); /* the address waits for its client */
         acquire(h, (Ask){ .client = 1 }, "192.168.127.2");
+
+        /* The same client id from another machine; and what was only offered. */
+        acquire(h, (Ask){ .client = 4, .id = "machine" }, "192.168.127.4");
+        check_silent(h, (Ask){ DHCP_RELEASE, .client = 5, .id = "machine", .ciaddr = "192.168.127.4", .src = "192.168.127.200",
+                               .server = "192.168.127.1" },
+                     DROP_DHCP_IGNORED);
+        g_assert_nonnull(lease_of(h, "192.168.127.4"));
+        (void) ask(h, (Ask){ DHCP_DISCOVER, .client = 6 });
+        check_silent(h, (Ask){ DHCP_RELEASE, .client = 6, .ciaddr = "192.168.127.5", .src = "192.168.127.5", .server = "192.168.127.1" },
+                     DROP_DHCP_IGNORED);
 }
 
 /* The device behind which a guest stood is gone, and nobody said RELEASE. */
@@ -477,7 +487,9 @@ static void test_decline(void) {
 
         acquire(h, (Ask){ .client = 1 }, "192.168.127.3");
         check_nak(h, (Ask){ DHCP_REQUEST, .client = 2, .requested = "192.168.127.2", .server = "192.168.127.1" });
+        g_assert_cmpuint(h->stack->dhcp->n_declined, ==, 1);
         fake_advance(h, DHCP_DECLINE_USEC + 2 * USEC_PER_SEC);
+        g_assert_cmpuint(h->stack->dhcp->n_declined, ==, 0);
         acquire(h, (Ask){ .client = 2 }, "192.168.127.2");
 }
 

@@ -335,8 +335,11 @@ static void test_idle(void) {
         /* One that does not read its answers. */
         c = client_open(h);
         service_of(&c)->send_room = 1;
+        fake_advance(h, DNS_STREAM_IDLE_USEC - 1);
         client_ask(&c, 7, "host.vnet.internal");
-        fake_advance(h, DNS_STREAM_IDLE_USEC);
+        fake_advance(h, DNS_STREAM_IDLE_USEC - 1);
+        g_assert_true(service_of(&c)->open);
+        fake_advance(h, 1);
         g_assert_false(service_of(&c)->open);
         client_close(&c);
 }
@@ -503,6 +506,51 @@ static void test_limits(void) {
         h->open_error = 0;
 }
 
+/* An answer before the whole query is out answers nothing. */
+static void test_too_early(void) {
+        g_autoptr(FakeHost) h = host_new();
+        g_autoptr(GByteArray) q = query(7, "example.org");
+        Client c = client_open(h);
+        FakeSocket *k;
+
+        h->default_send_room = 4;
+        client_write(&c, q->data, q->len);
+        k = fake_last_socket(h, FAKE_TCP);
+        g_assert_cmpuint(k->out->len, ==, 4);
+        memcpy(q->data + 2, k->out->data + 2, 2); /* the id it will have */
+        q->data[4] |= DNS_FLAG_QR >> 8;
+        fake_stream_push(h, k, q->data, q->len);
+        fake_run(h);
+        check_nothing(&c);
+        g_assert_false(k->open);
+        g_assert_cmpuint(fake_drops(h, DROP_DNS_UPSTREAM), ==, 1);
+        client_close(&c);
+}
+
+/* Events that were on their way when their socket was closed, while its place has a new owner. */
+static void test_late_events(void) {
+        g_autoptr(FakeHost) h = host_new();
+        Client c = client_open(h);
+        uint64_t before = service_of(&c)->cookie;
+
+        client_close(&c);
+        c = client_open(h);
+        g_assert_cmpuint(host_cookie_index(service_of(&c)->cookie), ==, host_cookie_index(before));
+        netstack_host_event(h->stack, before, HOST_EVENT_HUP);
+        g_assert_true(service_of(&c)->open);
+
+        h->connect_result = FAKE_CONNECT_NEVER;
+        client_ask(&c, 7, "example.org");
+        before = fake_last_socket(h, FAKE_TCP)->cookie;
+        fake_advance(h, DNS_TIMEOUT_USEC);
+        FakeSocket *k = fake_last_socket(h, FAKE_TCP);
+        g_assert_cmpuint(host_cookie_index(k->cookie), ==, host_cookie_index(before));
+        k->result = -ECONNREFUSED; /* what a look at it would find */
+        netstack_host_event(h->stack, before, HOST_EVENT_OUT | HOST_EVENT_ERROR);
+        g_assert_true(k->open);
+        client_close(&c);
+}
+
 /* The gateway ends while all is under way. */
 static void test_free(void) {
         g_autoptr(FakeHost) h = host_new();
@@ -527,6 +575,8 @@ int main(int argc, char **argv) {
         g_test_add_func("/dns-stream/bad-upstream", test_bad_upstream);
         g_test_add_func("/dns-stream/bad-client", test_bad_client);
         g_test_add_func("/dns-stream/limits", test_limits);
+        g_test_add_func("/dns-stream/too-early", test_too_early);
+        g_test_add_func("/dns-stream/late-events", test_late_events);
         g_test_add_func("/dns-stream/free", test_free);
         return g_test_run();
 }
