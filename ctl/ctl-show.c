@@ -247,6 +247,33 @@ int verb_status(Ctl *c, int argc, char **argv) {
         return print_forwards(c, objects);
 }
 
+/* An object path of ours as the name it stands for: "/org/vnetd1/network/lab_2d1" is "lab-1". NULL for anything else. Owned by the caller. */
+static char *object_name(const char *text) {
+        const char *slash = strrchr(text, '/');
+        _cleanup_free_ char *prefix = NULL;
+        char *name = NULL;
+
+        if (strncmp(text, VNETD_ROOT "/", strlen(VNETD_ROOT "/")) != 0)
+                return NULL;
+        prefix = strndup(text, (size_t) (slash - text));
+        return prefix && sd_bus_path_decode(text, prefix, &name) > 0 ? name : NULL;
+}
+
+static void print_for_people(const Value *v) {
+        _cleanup_free_ char *name = object_name(value_string(v)), *text = NULL;
+
+        if (v->type == VALUE_ARRAY && v->n > 0) {
+                for (size_t i = 0; i < v->n; i++) {
+                        if (i > 0)
+                                putchar(' ');
+                        print_for_people(v->items[i]);
+                }
+                return;
+        }
+        text = name ? NULL : value_to_text(v);
+        fputs(name ?: text && *text ? text : "-", stdout);
+}
+
 /* "Key: value", the keys to the right of one column. */
 static int print_properties(const Ctl *c, const Value *properties) {
         size_t width = 0;
@@ -256,11 +283,9 @@ static int print_properties(const Ctl *c, const Value *properties) {
         for (size_t i = 0; i < properties->n; i++)
                 width = MAX(width, strlen(properties->keys[i]));
         for (size_t i = 0; i < properties->n; i++) {
-                _cleanup_free_ char *text = value_to_text(properties->items[i]);
-
-                if (!text)
-                        return fail_errno(ENOMEM, "Failed to print");
-                printf("%*s: %s\n", (int) width, properties->keys[i], *text ? text : "-");
+                printf("%*s: ", (int) width, properties->keys[i]);
+                print_for_people(properties->items[i]);
+                putchar('\n');
         }
         return CTL_OK;
 }

@@ -228,6 +228,7 @@ def case_attach():
         assert len(listed("device", "list")) == 2
         shown = json.loads(ctl("device", "show", row["name"], "--json=short"))
         assert shown["Ifname"] == "eth0" and shown["State"] == "attached", shown
+        assert "Network: default\n" in ctl("device", "show", row["name"])
         ctl("device", "remove", row["name"])
         ctl("device", "remove", row["name"], status=4)
         wait_for("the interface to go", lambda: "eth0" not in open(f"/proc/{guest.pid}/net/dev").read())
