@@ -142,7 +142,7 @@ int manager_create_device(Manager *m, const char *kind, uint32_t uid, const Devi
         manager_tell_device(m, *ret, MANAGER_ADDED);
         if (n)
                 manager_tell_network(m, n, MANAGER_CHANGED);
-        state_changed(m);
+        state_changed(m, STATE_OBJECTS);
         return 0;
 }
 
@@ -169,7 +169,7 @@ void manager_drop_device(Manager *m, ManagedDevice *d) {
                 free_entry(entry);
         if (n)
                 manager_tell_network(m, n, MANAGER_CHANGED);
-        state_changed(m);
+        state_changed(m, STATE_OBJECTS);
 }
 
 void manager_free_going(Manager *m, const Device *only) {
@@ -203,7 +203,7 @@ int manager_attach_device(Manager *m, ManagedDevice *d, Network *n, Error *e) {
         log_info("Device '%s' is attached to network '%s'", entry->name, network_config(n)->name);
         manager_tell_device(m, d, MANAGER_CHANGED);
         manager_tell_network(m, n, MANAGER_CHANGED);
-        state_changed(m);
+        state_changed(m, STATE_OBJECTS);
         return 0;
 }
 
@@ -222,7 +222,7 @@ int manager_detach_device(Manager *m, ManagedDevice *d, Error *e) {
         log_info("Device '%s' is detached from network '%s'", entry->name, network_config(n)->name);
         manager_tell_device(m, d, MANAGER_CHANGED);
         manager_tell_network(m, n, MANAGER_CHANGED);
-        state_changed(m);
+        state_changed(m, STATE_OBJECTS);
         return 0;
 }
 

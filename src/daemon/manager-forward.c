@@ -277,7 +277,7 @@ int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, con
                  f->remote[0] != 0 ? f->remote : "the only guest", network_config(n)->name);
         manager_tell_forward(m, f, MANAGER_ADDED);
         manager_tell_network(m, n, MANAGER_CHANGED);
-        state_changed(m);
+        state_changed(m, STATE_OBJECTS);
         if (ret)
                 *ret = f;
         return 0;
@@ -298,7 +298,7 @@ void manager_drop_forward(Manager *m, ManagedForward *f) {
         close_listeners(m, entry);
         entry_free(entry);
         manager_tell_network(m, n, MANAGER_CHANGED);
-        state_changed(m);
+        state_changed(m, STATE_OBJECTS);
 }
 
 int manager_remove_forward(Manager *m, ManagedForward *f, Error *e) {

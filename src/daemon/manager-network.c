@@ -30,11 +30,13 @@ static void on_lease(Network *n, const Lease *lease, bool added, void *userdata)
 
         if (!manager_network_entry(m, n))
                 return;
-        log_info("Network '%s': lease of %s to %s %s%s%s", network_config(n)->name, IP_TO_TEXT(&lease->addr),
-                 MAC_TO_TEXT(&lease->mac), added ? "given" : "ended", lease->hostname[0] != 0 ? ", host name " : "", lease->hostname);
+        if (ratelimit_below(&m->lease_log, network_now(n)))
+                log_info("Network '%s': lease of %s to %s %s%s%s", network_config(n)->name, IP_TO_TEXT(&lease->addr),
+                         MAC_TO_TEXT(&lease->mac), added ? "given" : "ended", lease->hostname[0] != 0 ? ", host name " : "",
+                         lease->hostname);
         if (m->handler)
                 m->handler->lease(m, n, lease, added, m->userdata);
-        state_changed(m);
+        state_changed(m, STATE_LEASES);
 }
 
 static void on_device_gone(Network *n, Device *d, int error, void *userdata) {
@@ -334,7 +336,7 @@ int manager_add_network(Manager *m, const char *name, uint32_t uid, Origin origi
         log_info("Network '%s' is up: %s, gateway %s", name, PREFIX_TO_TEXT(&network_config(n)->stack.subnet),
                  IP_TO_TEXT(&network_config(n)->stack.gateway));
         manager_tell_network(m, n, MANAGER_ADDED);
-        state_changed(m);
+        state_changed(m, STATE_OBJECTS);
         if (ret)
                 *ret = n;
         return 0;
@@ -361,10 +363,11 @@ int manager_remove_network(Manager *m, Network *n, Error *e) {
 
         log_info("Network '%s' is removed", entry->name);
         manager_tell_network(m, n, MANAGER_REMOVED);
+        state_forget_leases(m, entry->name);
         HASH_DEL(m->networks, entry);
         network_free(n);
         free(entry);
-        state_changed(m);
+        state_changed(m, STATE_OBJECTS);
         return 0;
 }
 

@@ -5,6 +5,7 @@
 #include <uthash.h>
 
 #include "basic/json.h"
+#include "basic/log.h"
 #include "basic/parse.h"
 #include "daemon/config.h"
 #include "daemon/fdstore.h"
@@ -20,6 +21,13 @@ typedef enum Origin {
         ORIGIN_FILE,     /* a file says so */
         ORIGIN_BUILTIN,  /* the network `default` where no file names any */
 } Origin;
+
+/* What is saved together: state.c. */
+typedef enum StatePart {
+        STATE_OBJECTS, /* networks, devices and forwards made at run time */
+        STATE_LEASES,
+        _STATE_PART_MAX,
+} StatePart;
 
 typedef struct NetworkEntry {
         Network *network; /* (owned) */
@@ -62,7 +70,8 @@ struct Manager {
 
         Config *loaded;       /* (owned, nullable) the files as read last */
         ResolvWatch *resolv;  /* (owned, nullable) */
-        sd_event_source *save_timer; /* (owned, nullable) state.c */
+        sd_event_source *save_timers[_STATE_PART_MAX]; /* (owned, nullable) state.c */
+        RateLimit lease_log;  /* guests decide how often leases change */
         bool host_loopback;   /* the default in force */
         int lock_fd;          /* (owned) state_lock() */
         bool restored;        /* state_restore() was here: state may be saved */
@@ -117,6 +126,10 @@ int remote_spec_parse(Network *n, const char *text, uint16_t port, bool must_exi
 
 /* ---- state.c ---- */
 int state_lock(Manager *m, Error *e); /* -EBUSY: another vnetd keeps its state there */
-void state_changed(Manager *m); /* saves soon */
-void state_save(Manager *m);    /* saves now; failures are logged */
+void state_changed(Manager *m, StatePart part); /* saves soon */
+void state_save(Manager *m);                    /* saves now; failures are logged */
+void state_forget_leases(Manager *m, const char *network);
+
+/* ---- state-restore.c ---- */
+#define STATE_VERSION 1
 void state_restore(Manager *m); /* what was saved and is not there already; failures are logged */

@@ -28,6 +28,7 @@ int manager_new(Manager **ret, const ManagerConfig *config, sd_event *event) {
         if (!m)
                 return -ENOMEM;
         m->lock_fd = -EBADF;
+        m->lease_log = RATELIMIT_INIT(10 * USEC_PER_SEC, 20);
         m->config = *config;
         m->host_loopback = config->host_loopback;
         m->event = sd_event_ref(event);
@@ -56,7 +57,8 @@ Manager *manager_free(Manager *m) {
         state_save(m);
         m->restored = false; /* what follows is no change to be kept */
         m->ending = true;
-        m->save_timer = sd_event_source_disable_unref(m->save_timer);
+        for (StatePart part = 0; part < _STATE_PART_MAX; part++)
+                m->save_timers[part] = sd_event_source_disable_unref(m->save_timers[part]);
 
         m->resolv = resolv_watch_free(m->resolv);
         while ((d = manager_next_device(m, NULL)))

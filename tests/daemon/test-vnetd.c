@@ -329,7 +329,8 @@ static void test_devices(Daemon *d, gconstpointer data) {
 /* ---- restart ---- */
 
 static void test_restart(Daemon *d, gconstpointer data) {
-        g_autofree char *port = free_port(), *text = NULL, *objects = g_build_filename(d->dir, "state", "objects.json", NULL);
+        g_autofree char *port = free_port(), *text = NULL, *networks = g_build_filename(d->dir, "state", "networks.json", NULL),
+                        *forwards = g_build_filename(d->dir, "state", "forwards.json", NULL);
         uint16_t n = (uint16_t) atoi(port);
 
         daemon_start(d);
@@ -356,35 +357,35 @@ static void test_restart(Daemon *d, gconstpointer data) {
         g_assert_cmpint(daemon_stop(d, SIGTERM), ==, 0);
 
         /* A state file that makes no sense costs what is in it, and nothing else. */
-        g_assert_true(g_file_set_contents(objects, "{\"version\": 1, \"networks\": [5, {\"name\": \"x\", \"subnet\": \"bad\"}],"
-                                                   "\"forwards\": [{}, {\"network\": \"no\", \"protocol\": \"tcp\","
-                                                   "\"local\": \"1\", \"remote\": \"\"}]}", -1, NULL));
+        g_assert_true(g_file_set_contents(networks, "{\"version\": 1, \"items\": [5, {\"name\": \"x\", \"subnet\": \"bad\"}]}", -1, NULL));
+        g_assert_true(g_file_set_contents(forwards, "{\"version\": 1, \"items\": [{}, {\"network\": \"no\", \"protocol\": \"tcp\","
+                                                    "\"local\": \"1\", \"remote\": \"\"}]}", -1, NULL));
         daemon_start(d);
         g_assert_true(daemon_has_network(d, "default"));
         g_assert_cmpint(daemon_stop(d, SIGTERM), ==, 0);
-        g_assert_true(g_file_set_contents(objects, "garbage", -1, NULL));
+        g_assert_true(g_file_set_contents(networks, "garbage", -1, NULL));
         daemon_start(d);
-        assert_says(d, "*objects.json:1: *ignoring the file*");
+        assert_says(d, "*networks.json:1: *ignoring the file*");
         g_assert_true(daemon_has_network(d, "default"));
 }
 
 /* Leases come back with what is left of their time; what is over, or makes no sense, does not. */
 static void test_restart_leases(Daemon *d, gconstpointer data) {
-        g_autofree char *path = g_build_filename(d->dir, "state", "leases.json", NULL), *text = NULL, *kept = NULL, *port = free_port();
+        g_autofree char *path = g_build_filename(d->dir, "state", "leases-default.json", NULL), *text = NULL, *kept = NULL, *port = free_port();
         gint64 now = g_get_real_time() / G_USEC_PER_SEC;
         g_autofree char *leases = g_strdup_printf(
-                "{\"version\": 1, \"leases\": ["
-                "{\"network\": \"default\", \"address\": \"192.168.127.77\", \"mac\": \"52:54:00:00:00:77\","
+                "{\"version\": 1, \"items\": ["
+                "{\"address\": \"192.168.127.77\", \"mac\": \"52:54:00:00:00:77\","
                 " \"clientId\": \"01525400000077\", \"hostname\": \"web\", \"ends\": %" G_GINT64_FORMAT "},"
-                "{\"network\": \"default\", \"address\": \"192.168.127.78\", \"mac\": \"52:54:00:00:00:78\","
+                "{\"address\": \"192.168.127.78\", \"mac\": \"52:54:00:00:00:78\","
                 " \"clientId\": \"\", \"hostname\": \"\", \"ends\": %" G_GINT64_FORMAT "},"
-                "{\"network\": \"default\", \"address\": \"192.168.127.79\", \"mac\": \"52:54:00:00:00:79\","
+                "{\"address\": \"192.168.127.79\", \"mac\": \"52:54:00:00:00:79\","
                 " \"clientId\": \"\", \"hostname\": \"\", \"ends\": %" G_GINT64_FORMAT "},"
-                "{\"network\": \"default\", \"address\": \"10.0.0.1\", \"mac\": \"52:54:00:00:00:7a\","
+                "{\"address\": \"10.0.0.1\", \"mac\": \"52:54:00:00:00:7a\","
                 " \"clientId\": \"\", \"hostname\": \"\", \"ends\": %" G_GINT64_FORMAT "},"
-                "{\"network\": \"default\", \"address\": \"192.168.127.80\", \"mac\": \"52:54:00:00:00:80\","
+                "{\"address\": \"192.168.127.80\", \"mac\": \"52:54:00:00:00:80\","
                 " \"clientId\": \"0\", \"hostname\": \"a b\", \"ends\": %" G_GINT64_FORMAT "},"
-                "{\"network\": \"gone\"}, 5]}",
+                "{}, 5]}",
                 now + 600, now - 1, now + 1000000, now + 600, now + 600);
 
         g_assert_true(g_file_set_contents(path, leases, -1, NULL));
@@ -401,7 +402,7 @@ static void test_restart_leases(Daemon *d, gconstpointer data) {
 
         g_assert_cmpint(daemon_stop(d, SIGTERM), ==, 0);
         g_assert_true(g_file_get_contents(path, &kept, NULL, NULL));
-        g_assert_nonnull(strstr(kept, "\"clientId\": \"01525400000077\""));
+        g_assert_nonnull(strstr(kept, "\"clientId\":\"01525400000077\""));
         daemon_start(d); /* and the forward that names it comes back after it */
         g_free(text);
         text = daemon_describe(d);
