@@ -49,7 +49,6 @@ struct Fragments {
         Netstack *stack; /* (borrowed) */
         Timer timer;     /* at the earliest expiry */
         uint32_t n_open; /* OPEN and DEAD */
-        size_t n_bytes;  /* allocated, all together */
         bool any_done;
         Datagram datagrams[FRAG_DATAGRAMS_MAX];
 };
@@ -82,8 +81,7 @@ uint32_t fragments_held(const Fragments *f) {
         return f->n_open;
 }
 
-static void datagram_free_bytes(Fragments *f, Datagram *d) {
-        f->n_bytes -= d->n_allocated;
+static void datagram_free_bytes(Datagram *d) {
         d->n_allocated = 0;
         free(TAKE_PTR(d->buf));
 }
@@ -91,13 +89,13 @@ static void datagram_free_bytes(Fragments *f, Datagram *d) {
 static void datagram_remove(Fragments *f, Datagram *d) {
         if (d->state != DATAGRAM_DONE)
                 f->n_open--;
-        datagram_free_bytes(f, d);
+        datagram_free_bytes(d);
         d->state = DATAGRAM_FREE;
 }
 
 static void datagram_kill(Fragments *f, Datagram *d, Drop reason) {
         netstack_drop(f->stack, reason);
-        datagram_free_bytes(f, d);
+        datagram_free_bytes(d);
         d->state = DATAGRAM_DEAD;
 }
 
@@ -228,20 +226,19 @@ static int datagram_note(Datagram *d, uint32_t start, uint32_t end) {
         return 1;
 }
 
-/* Makes room for payload up to @end. */
-static bool datagram_grow(Fragments *f, Datagram *d, uint32_t end) {
+/* Makes room for payload up to @end. One is never longer than a packet, so all are within FRAG_BYTES_MAX. */
+_Static_assert(FRAG_DATAGRAMS_MAX * UINT16_MAX <= FRAG_BYTES_MAX, "as many datagrams as there may be");
+
+static bool datagram_grow(Datagram *d, uint32_t end) {
         size_t need = sizeof(struct iphdr) + end;
 
         if (need <= d->n_allocated)
                 return true;
         need = MIN(MAX(need, 2 * d->n_allocated), (size_t) UINT16_MAX);
-        if (f->n_bytes + need - d->n_allocated > FRAG_BYTES_MAX)
-                return false;
 
         uint8_t *buf = realloc(d->buf, need);
         if (!buf)
                 return false;
-        f->n_bytes += need - d->n_allocated;
         d->buf = buf;
         d->n_allocated = need;
         return true;
@@ -296,7 +293,7 @@ bool fragments_input(Fragments *f, Packet *p, const struct iphdr *header, uint32
                 datagram_kill(f, d, DROP_FRAG_MALFORMED);
                 return false;
         }
-        if (!datagram_grow(f, d, off + (uint32_t) len)) {
+        if (!datagram_grow(d, off + (uint32_t) len)) {
                 datagram_kill(f, d, DROP_FRAG_LIMIT);
                 return false;
         }

@@ -41,7 +41,7 @@ static inline uint8_t ip_ttl_out(const Netstack *s, const Packet *p) {
 /* ip-fragment.c: bounded reassembly (RFC 791, RFC 8200 4.5; overlaps are refused as RFC 5722 asks). */
 #define FRAG_DATAGRAMS_MAX 64
 #define FRAG_PER_GUEST_MAX 16            /* of these from one MAC address */
-#define FRAG_BYTES_MAX (4 * 1024 * 1024)
+#define FRAG_BYTES_MAX (4 * 1024 * 1024) /* what all of them can come to */
 #define FRAG_PIECES_MAX 64               /* of one datagram */
 #define FRAG_TIMEOUT_USEC (15 * USEC_PER_SEC)
 int fragments_new(Fragments **ret, Netstack *s);

@@ -219,7 +219,7 @@ static Flow *udp_outbound_flow(Netstack *s, const Packet *p, uint16_t sport, uin
                 netstack_drop(s, DROP_UDP_NO_SOCKET);
                 return NULL;
         }
-        s->stats.udp_opened++;
+        counter_add(&s->stats.udp_opened, 1);
         return f;
 }
 
@@ -270,7 +270,7 @@ Flow *udp_inbound_flow(Netstack *s, Forward *fw, const Endpoint *client, bool cr
         f->forward_id = f->udp.forward = fw->config.id;
         f->udp.client = *client;
         s->udp->n_inbound++;
-        s->stats.udp_opened++;
+        counter_add(&s->stats.udp_opened, 1);
         fw->stats.connections++;
         fw->stats.active++;
         return f;
