@@ -92,6 +92,8 @@ static int attach(DeviceEntry *entry, Network *n, Error *e) {
         int r;
 
         r = network_attach(n, entry->pub.device);
+        if (r == -ENOSPC)
+                return error_set(e, ERROR_QUOTA_EXCEEDED, "Network '%s' has no room for another device", network_config(n)->name);
         if (r < 0)
                 return error_set_errno(e, r, "Cannot attach device '%s' to network '%s'", entry->name, network_config(n)->name);
         entry->pub.network = n;

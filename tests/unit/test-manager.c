@@ -466,6 +466,37 @@ static void test_forward_limits(Fixture *f, gconstpointer data) {
         g_assert_not_reached();
 }
 
+static void test_forward_limits_all(Fixture *f, gconstpointer data) {
+        static const char *const names[] = { "n0", "n1", "n2", "n3", "n4" };
+        struct rlimit limit;
+        Network *n = NULL;
+        unsigned count = 0;
+        Error e;
+
+        g_assert_cmpint(getrlimit(RLIMIT_NOFILE, &limit), ==, 0);
+        if (limit.rlim_cur < MANAGER_FORWARDS_MAX + 256) {
+                g_test_skip("needs more open files than RLIMIT_NOFILE allows");
+                return;
+        }
+        for (int r = 0; r >= 0; count += r >= 0) {
+                g_autofree char *local = g_strdup_printf("127.4.%u.%u:20000", count / 250, count % 250 + 1);
+
+                if (count % 1000 == 0)
+                        n = make_network(f, names[count / 1000], 0, OPTIONS());
+                r = manager_expose(f->m, n, 0, "udp", local, ":53", NULL, NULL, &e);
+                if (r < 0 && e.code == ERROR_NO_SUCH_GUEST) { /* the first of each network: now there is one */
+                        Lease l = { .mac = { { 0x52, 0x54, 0, 0, 0, 1 } }, .expires = USEC_INFINITY };
+
+                        l.addr = prefix_nth(&network_config(n)->stack.subnet, 2);
+                        g_assert_cmpint(network_add_lease(n, &l), ==, 0);
+                        r = manager_expose(f->m, n, 0, "udp", local, ":53", NULL, NULL, &e);
+                }
+        }
+        g_assert_cmpint(e.code, ==, ERROR_QUOTA_EXCEEDED);
+        g_assert_true(g_pattern_match_simple("'127.4.16.97:20000': there are 4096 forwards already*", e.message));
+        g_assert_cmpuint(count, ==, MANAGER_FORWARDS_MAX);
+}
+
 /* ---- devices ---- */
 
 static void refuse_device(Fixture *f, const char *kind, DeviceOptions o, ErrorCode code, const char *pattern) {
@@ -565,6 +596,30 @@ static void test_device_limits(Fixture *f, gconstpointer data) {
         (void) make_device(f, SOMEBODY_ELSE, DEVICE());
 }
 
+/* Slow: the kernel takes its time over each interface that goes. */
+static void test_device_limits_all(Fixture *f, gconstpointer data) {
+        ManagedDevice *d;
+        unsigned count;
+        Error e;
+
+        if (!g_test_slow()) {
+                g_test_skip("takes half a minute (-Dslow-tests=true)");
+                return;
+        }
+        if (!own_namespace())
+                return;
+        for (count = 0; manager_create_device(f->m, "tap", 0, &DEVICE(), &d, &e) >= 0; count++)
+                ;
+        g_assert_cmpint(e.code, ==, ERROR_QUOTA_EXCEEDED);
+        g_assert_cmpstr(e.message, ==, "Network 'default' has no room for another device");
+        g_assert_cmpuint(count, ==, 256);
+        for (; manager_create_device(f->m, "tap", 0, &DEVICE(.network = ""), &d, &e) >= 0; count++)
+                ;
+        g_assert_cmpint(e.code, ==, ERROR_QUOTA_EXCEEDED);
+        g_assert_true(g_pattern_match_simple("Device 'tap1024': there are 1024 already*", e.message));
+        g_assert_cmpuint(count, ==, MANAGER_DEVICES_MAX);
+}
+
 /* The interface is taken away under us: the device goes, and everybody is told once. */
 static void test_device_gone(Fixture *f, gconstpointer data) {
         g_autofree char *command = NULL;
@@ -618,10 +673,12 @@ int main(int argc, char **argv) {
         ADD("forward-in-use", test_forward_in_use);
         ADD("forward-half", test_forward_half);
         ADD("forward-limits", test_forward_limits);
+        ADD("forward-limits-all", test_forward_limits_all);
         ADD("device-refused", test_device_refused);
         ADD("describe", test_describe);
         ADD("device", test_device);
         ADD("device-limits", test_device_limits);
+        ADD("device-limits-all", test_device_limits_all);
         ADD("device-gone", test_device_gone);
         ADD("forward-privileged", test_forward_privileged); /* last: gives up a right */
         return g_test_run();
