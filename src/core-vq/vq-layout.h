@@ -45,7 +45,7 @@ static inline size_t vq_used_len(unsigned size) {
         return 6 + (size_t) 8 * size;
 }
 
-VqSizeError vq_size_check(int64_t size);
+VqSizeError vq_size_check(int64_t size); /* any number, as somebody may have typed it */
 const char *vq_size_error_to_string(VqSizeError e); /* one sentence for people */
 
 /**

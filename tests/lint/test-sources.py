@@ -21,6 +21,7 @@ BELOW = {
     "core-vq": {"basic"},
     "netstack": {"basic"},
     "vhostnet": {"basic", "core-vq"},
+    "libvnet": {"basic", "core-vq", "vhostnet"},
     "device": {"basic", "core-vq", "vhostnet"},
     "daemon": {"basic", "core-vq", "netstack", "vhostnet", "device"},
     "bus": {"basic", "core-vq", "netstack", "vhostnet", "device", "daemon"},
