@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Configuration files. One table of keys says what may stand where, how it is read, and what it means; the reader, the messages and the
+ * The form of configuration files (config-load.c finds and reads them). One table of keys says what may stand where, how it is read, and what it means; the reader, the messages and the
  * test of the manual all go by it.
  */
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdarg.h>
-#include <sys/stat.h>
+#include <stdio.h>
 
 #include "basic/addr.h"
 #include "basic/log.h"
@@ -19,7 +16,7 @@
 
 /* ---- problems ---- */
 
-static int _printf_(2, 3) problem(Config *c, const char *format, ...) {
+int config_problem(Config *c, const char *format, ...) {
         char **grown, *text;
         va_list ap;
         int r;
@@ -275,12 +272,12 @@ static int unknown_key(const Reader *rd, const char *section, const char *name, 
         for (size_t i = 0; i < ELEMENTSOF(keys); i++)
                 if (streq(keys[i].section, section) && len < sizeof(known))
                         len += (size_t) snprintf(known + len, sizeof(known) - len, "%s%s", len > 0 ? ", " : "", keys[i].name);
-        return problem(rd->config, "%s:%u: unknown key '%s'; there are: %s", rd->path, json_line(rd->doc, v), ERROR_QUOTE(name),
+        return config_problem(rd->config, "%s:%u: unknown key '%s'; there are: %s", rd->path, json_line(rd->doc, v), ERROR_QUOTE(name),
                        known);
 }
 
 static int wrong_value(const Reader *rd, const ConfigKey *key, JsonVal v) {
-        return problem(rd->config, "%s:%u: %s: expected %s, not %s", rd->path, json_line(rd->doc, v), key->name, key->expected,
+        return config_problem(rd->config, "%s:%u: %s: expected %s, not %s", rd->path, json_line(rd->doc, v), key->name, key->expected,
                        describe_value(rd->doc, v, (char[80]){ 0 }));
 }
 
@@ -301,7 +298,7 @@ static int read_section(const Reader *rd, JsonVal object, const char *section, v
         int r;
 
         if (json_type(rd->doc, object) != JSON_OBJECT)
-                return problem(rd->config, "%s:%u: expected an object, not %s", rd->path, json_line(rd->doc, object),
+                return config_problem(rd->config, "%s:%u: expected an object, not %s", rd->path, json_line(rd->doc, object),
                                json_type_to_name(json_type(rd->doc, object)));
 
         for (size_t i = 0; i < json_size(rd->doc, object); i++) {
@@ -324,7 +321,7 @@ static int read_section(const Reader *rd, JsonVal object, const char *section, v
         for (size_t i = 0; i < ELEMENTSOF(keys); i++)
                 if (keys[i].required && streq(keys[i].section, section) &&
                     json_get(rd->doc, object, keys[i].name) == JSON_NONE) {
-                        r = problem(rd->config, "%s:%u: %s is missing", rd->path, json_line(rd->doc, object), keys[i].name);
+                        r = config_problem(rd->config, "%s:%u: %s is missing", rd->path, json_line(rd->doc, object), keys[i].name);
                         if (r < 0)
                                 return r;
                 }
@@ -344,7 +341,7 @@ static int read_forwards(const Reader *rd, const ConfigKey *key, JsonVal list, C
         if (json_type(rd->doc, list) != JSON_ARRAY)
                 return -EINVAL;
         if (n_items > CONFIG_FORWARDS_MAX)
-                return problem(rd->config, "%s:%u: %s: at most %d are allowed, not %zu", rd->path, json_line(rd->doc, list), key->name,
+                return config_problem(rd->config, "%s:%u: %s: at most %d are allowed, not %zu", rd->path, json_line(rd->doc, list), key->name,
                                CONFIG_FORWARDS_MAX, n_items);
 
         n->forwards = calloc(n_items + 1, sizeof(*n->forwards));
@@ -366,7 +363,7 @@ static int read_forwards(const Reader *rd, const ConfigKey *key, JsonVal list, C
         return 0;
 }
 
-/* ---- files ---- */
+/* ---- texts of files ---- */
 
 static int parse_document(Config *c, const char *path, const char *text, size_t len, JsonDoc **ret) {
         const char *what = NULL;
@@ -378,7 +375,7 @@ static int parse_document(Config *c, const char *path, const char *text, size_t 
                 return r;
         if (r < 0) {
                 *ret = NULL;
-                return problem(c, "%s:%u: %s", path, MAX(line, 1U), what ?: "this is not JSON");
+                return config_problem(c, "%s:%u: %s", path, MAX(line, 1U), what ?: "this is not JSON");
         }
         return 0;
 }
@@ -453,154 +450,6 @@ int config_parse_network(Config *c, const char *name, const char *path, const ch
                 return r;
         /* With the list of problems full there may be more: broken is the safe side. */
         n->broken = c->n_problems > before || c->n_problems == CONFIG_PROBLEMS_MAX;
-        return 0;
-}
-
-/* Reads @path whole. Returns 1, 0 when there is no such file, -ENOMEM. What cannot be read is a problem and reads as 0 with
- * @ret_text NULL set to "" and @ret_bad true. An empty file and /dev/null are there, with length 0. */
-static int read_file(Config *c, const char *path, char **ret_text, size_t *ret_len, bool *ret_bad) {
-        _cleanup_close_ int fd = -EBADF;
-        _cleanup_free_ char *buf = NULL;
-        const char *why = NULL;
-        size_t len = 0;
-        ssize_t n = 0;
-        struct stat st;
-
-        *ret_bad = false;
-        buf = malloc(JSON_TEXT_MAX + 1);
-        if (!buf)
-                return -ENOMEM;
-
-        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-        if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
-                return 0;
-        if (fd < 0 || fstat(fd, &st) < 0)
-                why = strerrordesc_np(errno);
-        else if (S_ISREG(st.st_mode)) {
-                while (len <= JSON_TEXT_MAX && (n = read(fd, buf + len, JSON_TEXT_MAX + 1 - len)) > 0)
-                        len += (size_t) n;
-                if (n < 0)
-                        why = strerrordesc_np(errno);
-                else if (len > JSON_TEXT_MAX)
-                        why = "it is larger than 1 MiB";
-        } else if (!S_ISCHR(st.st_mode))
-                why = "it is no regular file";
-
-        *ret_bad = why;
-        if (why && problem(c, "%s: cannot be read: %s", path, why) < 0)
-                return -ENOMEM;
-        *ret_text = TAKE_PTR(buf);
-        *ret_len = why ? 0 : len;
-        return 1;
-}
-
-static int load_main(Config *c, const char *const *dirs) {
-        for (; *dirs; dirs++) {
-                _cleanup_free_ char *path = NULL, *text = NULL;
-                size_t len;
-                bool bad;
-                int r;
-
-                if (asprintf(&path, "%s/vnetd.json", *dirs) < 0)
-                        return -ENOMEM;
-                r = read_file(c, path, &text, &len, &bad);
-                if (r < 0)
-                        return r;
-                c->main_broken = bad;
-                if (r > 0)
-                        return len > 0 ? config_parse_main(c, path, text, len) : 0;
-        }
-        return 0;
-}
-
-static int load_network(Config *c, const char *dir, const char *file) {
-        _cleanup_free_ char *path = NULL, *text = NULL, *name = NULL;
-        size_t len;
-        bool bad;
-        int r;
-
-        name = strndup(file, strlen(file) - strlen(".json"));
-        if (!name || asprintf(&path, "%s/networks.d/%s", dir, file) < 0)
-                return -ENOMEM;
-        if (!name_is_valid(name))
-                return problem(c, "%s/networks.d/%s: '%s' cannot be the name of a network: letters, digits, '_', '.' and '-', at most %d",
-                               dir, ERROR_QUOTE(file), ERROR_QUOTE(name), NAME_MAX_LEN);
-
-        r = read_file(c, path, &text, &len, &bad);
-        if (r <= 0 || (len == 0 && !bad))
-                return MIN(r, 0);
-        r = config_parse_network(c, name, path, bad ? "{}" : text, bad ? 2 : len);
-        if (r >= 0 && bad)
-                c->networks[c->n_networks - 1].broken = true;
-        return r;
-}
-
-static int is_json(const struct dirent *d) {
-        size_t len = strlen(d->d_name);
-
-        return d->d_name[0] != '.' && len > 5 && streq(d->d_name + len - 5, ".json");
-}
-
-static int by_name(const struct dirent **a, const struct dirent **b) {
-        return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-/* Is there a file of that name in a directory before dirs[n]? Anything of the name hides. */
-static bool is_hidden(const char *const *dirs, size_t n, const char *file) {
-        for (size_t i = 0; i < n; i++) {
-                char path[PATH_MAX];
-                struct stat st;
-
-                if (snprintf(path, sizeof(path), "%s/networks.d/%s", dirs[i], file) < (int) sizeof(path) && lstat(path, &st) >= 0)
-                        return true;
-        }
-        return false;
-}
-
-static int load_networks_of(Config *c, const char *const *dirs, size_t i) {
-        _cleanup_free_ char *path = NULL;
-        struct dirent **entries;
-        int n, r = 0;
-
-        if (asprintf(&path, "%s/networks.d", dirs[i]) < 0)
-                return -ENOMEM;
-        n = scandir(path, &entries, is_json, by_name);
-        if (n < 0 && errno != ENOENT && errno != ENOTDIR)
-                return errno == ENOMEM ? -ENOMEM : problem(c, "%s: cannot be read: %s", path, strerrordesc_np(errno));
-
-        for (int k = 0; k < n; k++) {
-                if (r >= 0 && !is_hidden(dirs, i, entries[k]->d_name)) {
-                        if (c->n_networks < CONFIG_FILES_MAX)
-                                r = load_network(c, dirs[i], entries[k]->d_name);
-                        else
-                                r = problem(c, "%s/%s: ignored: there are more than %d files", path, ERROR_QUOTE(entries[k]->d_name),
-                                            CONFIG_FILES_MAX);
-                }
-                free(entries[k]);
-        }
-        if (n >= 0)
-                free(entries);
-        return r;
-}
-
-int config_load(Config **ret, const char *const *dirs) {
-        _cleanup_(config_freep) Config *c = NULL;
-        int r;
-
-        c = malloc(sizeof(*c));
-        if (!c)
-                return -ENOMEM;
-        *c = (Config){ .log_level = -1, .host_loopback = -1 };
-
-        r = load_main(c, dirs);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; dirs[i]; i++) {
-                r = load_networks_of(c, dirs, i);
-                if (r < 0)
-                        return r;
-        }
-        *ret = TAKE_PTR(c);
         return 0;
 }
 

@@ -55,6 +55,9 @@ DEFINE_CLEANUP(Config *, config_free);
 int config_parse_main(Config *c, const char *path, const char *text, size_t len);
 int config_parse_network(Config *c, const char *name, const char *path, const char *text, size_t len);
 
+/* Adds a sentence to the problems; beyond CONFIG_PROBLEMS_MAX it is lost. 0 or -ENOMEM. */
+int config_problem(Config *c, const char *format, ...) _printf_(2, 3);
+
 /* The keys there are, for the manual. */
 typedef struct ConfigKey {
         const char *section;  /* "vnetd.json", "networks.d", "forwards" */
