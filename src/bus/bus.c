@@ -260,8 +260,6 @@ static int take_name(Bus *b) {
 static PolkitMode polkit_mode(const BusConfig *config) {
         if (config->always_query_polkit)
                 return POLKIT_MODE_ALWAYS_ASK;
-        if (config->no_polkit)
-                return POLKIT_MODE_ALLOW;
         return config->user && !config->address ? POLKIT_MODE_REFUSE : POLKIT_MODE_ASK;
 }
 

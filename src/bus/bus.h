@@ -13,16 +13,13 @@
 #define BUS_NAME "org.vnetd1"
 #define BUS_PATH "/org/vnetd1"
 
+/* Who may change things: root, the daemon's own uid, and who made the thing at hand, always. About others
+ * polkit is asked, on the system bus and on a bus given by address (no polkit there: refused); on a user's
+ * session bus they are refused unasked. */
 typedef struct BusConfig {
         bool user;           /* the session bus, as a user's own instance */
         const char *address; /* (borrowed for the call, nullable) any other bus, instead of the system or
                                 session bus */
-
-        /* Who may change things? Root and the daemon's own uid always. Others: polkit decides on the system
-         * bus and on a bus given by address (no polkit there: refused); on a user's session bus they are
-         * refused without a question. */
-        bool no_polkit; /* whoever can connect may do everything: only for a bus whose own policy is the
-                           fence */
 
         /* Test seam, environment VNETD_POLKIT_ALWAYS_QUERY=1: nobody is exempt from the question, neither
          * root nor the daemon's own uid nor an object's owner. It can only take rights away. main() reads

@@ -397,8 +397,6 @@ static bool is_exempt(const Polkit *p, const PolkitAsk *ask, uid_t uid) {
         switch (p->mode) {
         case POLKIT_MODE_ALWAYS_ASK:
                 return false;
-        case POLKIT_MODE_ALLOW:
-                return true;
         case POLKIT_MODE_ASK:
         case POLKIT_MODE_REFUSE:
                 break;

@@ -24,7 +24,6 @@
 typedef enum PolkitMode {
         POLKIT_MODE_ASK,    /* polkit decides about everybody but root, the daemon's own uid and owners */
         POLKIT_MODE_REFUSE, /* those only, and no question */
-        POLKIT_MODE_ALLOW,  /* everybody */
         POLKIT_MODE_ALWAYS_ASK, /* test seam: polkit decides about everybody */
 } PolkitMode;
 

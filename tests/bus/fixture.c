@@ -81,17 +81,25 @@ static void remove_tree(const char *path) {
         g_assert_cmpint(remove(path), ==, 0);
 }
 
-void daemon_stop(Daemon *d) {
+static void daemon_wait(Daemon *d, int status) {
         g_autoptr(GError) error = NULL;
 
-        g_subprocess_send_signal(d->process, SIGTERM);
         g_subprocess_wait(d->process, NULL, &error);
         g_assert_no_error(error);
         g_assert_true(g_subprocess_get_if_exited(d->process));
-        g_assert_cmpint(g_subprocess_get_exit_status(d->process), ==, 0);
+        g_assert_cmpint(g_subprocess_get_exit_status(d->process), ==, status);
         g_clear_object(&d->process);
         remove_tree(d->dir);
         g_clear_pointer(&d->dir, g_free);
+}
+
+void daemon_stop(Daemon *d) {
+        g_subprocess_send_signal(d->process, SIGTERM);
+        daemon_wait(d, 0);
+}
+
+void daemon_assert_fails(Daemon *d) {
+        daemon_wait(d, 1);
 }
 
 void daemon_assert_alive(Daemon *d, GDBusConnection *c) {

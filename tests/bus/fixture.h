@@ -29,7 +29,8 @@ typedef struct Daemon {
 /* @option: "--bus-address=..." or "--user". @always_query: the polkit seam. Waits until it owns its name on
  * @connection. */
 void daemon_start(Daemon *d, GDBusConnection *connection, const char *option, gboolean always_query);
-void daemon_stop(Daemon *d); /* SIGTERM, and it must leave with exit code 0 (no leak, no crash) */
+void daemon_stop(Daemon *d);         /* SIGTERM, and it must leave with exit code 0 (no leak, no crash) */
+void daemon_assert_fails(Daemon *d); /* it leaves by itself, with exit code 1 */
 void daemon_assert_alive(Daemon *d, GDBusConnection *connection);
 
 /* The usual set: GtDBusQueue's bus, the daemon on it, and polkit played by the queue when @with_polkit. */

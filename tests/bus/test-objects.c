@@ -233,7 +233,8 @@ static void write_network(Fixture *f, const char *file, const char *text) {
                 g_assert_cmpint(g_unlink(path), ==, 0);
 }
 
-/* What Reload() finds comes and goes like anything else; a file with an error changes nothing of its network and is named.
+/* What Reload() finds comes and goes like anything else; a file with an error changes nothing of its network
+ * and is named.
  */
 static void test_reload(void) {
         Signals s;

@@ -103,17 +103,14 @@ static void world_set_up(World *w, gboolean user) {
         daemon_start(&w->daemon, w->polkit, user ? "--user" : option, FALSE);
 }
 
-static void world_tear_down(World *w) {
+static void world_free(World *w) {
         g_autofree char *config = g_build_filename(w->dir, "bus.conf", NULL),
                         *socket = g_build_filename(w->dir, "bus", NULL);
 
-        daemon_assert_alive(&w->daemon, w->polkit);
-        daemon_stop(&w->daemon);
         g_dbus_connection_unregister_object(w->polkit, w->object);
         g_dbus_connection_close_sync(w->polkit, NULL, NULL);
         g_clear_object(&w->polkit);
         g_dbus_node_info_unref(w->info);
-        g_subprocess_send_signal(w->bus, SIGTERM);
         g_subprocess_wait(w->bus, NULL, NULL);
         g_clear_object(&w->bus);
         (void) g_unlink(socket);
@@ -121,6 +118,13 @@ static void world_tear_down(World *w) {
         g_assert_cmpint(g_rmdir(w->dir), ==, 0);
         g_free(w->dir);
         g_free(w->address);
+}
+
+static void world_tear_down(World *w) {
+        daemon_assert_alive(&w->daemon, w->polkit);
+        daemon_stop(&w->daemon);
+        g_subprocess_send_signal(w->bus, SIGTERM);
+        world_free(w);
 }
 
 static void on_exited(GObject *source, GAsyncResult *result, gpointer userdata) {
@@ -305,6 +309,17 @@ static void test_log_control(void) {
         world_tear_down(&w);
 }
 
+/* Without its bus the daemon is nobody's: it leaves with a failure, so that whoever started it starts it
+ * again. */
+static void test_bus_dies(void) {
+        World w;
+
+        world_set_up(&w, FALSE);
+        g_subprocess_send_signal(w.bus, SIGTERM);
+        daemon_assert_fails(&w.daemon);
+        world_free(&w);
+}
+
 /* On a user's own bus others are refused, and nobody is asked. */
 static void test_user_instance(void) {
         World w;
@@ -342,6 +357,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/owners/attach", test_attach);
         g_test_add_func("/owners/quota", test_quota);
         g_test_add_func("/owners/log-control", test_log_control);
+        g_test_add_func("/owners/bus-dies", test_bus_dies);
         g_test_add_func("/owners/user-instance", test_user_instance);
         return g_test_run();
 }
