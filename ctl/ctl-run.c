@@ -11,7 +11,8 @@
  *        Remove the forwards and the device
  *
  * Signals sent to vnetctl are passed on to the command; those the terminal sends reach the whole group by themselves. When vnetctl is
- * killed, keeper and command are told to end; when the namespace goes, so does the device (ctl-guest.c).
+ * killed, keeper and command are told to end, and the keeper removes in its place; when all of them are killed, the device still goes with
+ * the namespace (ctl-guest.c).
  */
 
 #include <poll.h>
@@ -31,6 +32,14 @@
 #define EXIT_NOT_FOUND 127 /* as shells say it */
 #define EXIT_NOT_EXECUTABLE 126
 #define EXIT_SIGNAL_BASE 128
+#define OBJECT_PATH_MAX 256 /* a name of NAME_MAX_LEN, every character encoded as three */
+
+/* What the daemon has for this run, as object paths. Sent to the keeper it is the word to start the command. */
+typedef struct Holdings {
+        char device[OBJECT_PATH_MAX]; /* "": none yet */
+        char forwards[OPT_REPEAT_MAX][OBJECT_PATH_MAX];
+        unsigned n_forwards;
+} Holdings;
 
 static const int passed_on[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH };
 
@@ -115,14 +124,33 @@ static int keep(pid_t pid, int signal_fd, const GuestLink *link, DhcpLease *leas
         }
 }
 
+/* A daemon that is gone took everything along, and what is gone is gone: nothing worth a word. */
+static void remove_holdings(sd_bus *bus, const Holdings *h) {
+        for (unsigned i = 0; i < h->n_forwards; i++)
+                (void) sd_bus_call_method(bus, VNETD_BUS_NAME, h->forwards[i], VNETD_FORWARD, "Remove", NULL, NULL, "");
+        if (*h->device)
+                (void) sd_bus_call_method(bus, VNETD_BUS_NAME, h->device, VNETD_DEVICE, "Remove", NULL, NULL, "");
+}
+
+/* vnetctl was killed: do its part, on a connection of our own. A bus on an abstract socket is out of reach from here. */
+static void stand_in(const Ctl *c, const Holdings *h) {
+        Ctl own = *c;
+
+        own.bus = NULL; /* the other one was the parent's */
+        if (client_connect(&own) == 0)
+                remove_holdings(own.bus, h);
+        client_disconnect(&own);
+}
+
 /* The keeper, in the child. Returns what to exit with. */
 static int be_keeper(const Ctl *c, uint32_t mtu, int sock, char **argv) {
         _cleanup_close_ int tap_fd = -EBADF, signal_fd = -EBADF;
         bool configure = !opt_set(c, OPT_NO_CONFIGURE);
-        GuestReport report = {}, go;
+        GuestReport report = {}, plugged;
+        pid_t pid, parent = getppid();
         DhcpLease lease = {};
+        Holdings holdings;
         sigset_t before;
-        pid_t pid;
         int r;
 
         (void) prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -131,7 +159,7 @@ static int be_keeper(const Ctl *c, uint32_t mtu, int sock, char **argv) {
                 r = guest_make_tap(opt_value(c, OPT_IFNAME), mtu, &report.link, &tap_fd);
         if (r != 0)
                 return r;
-        if (report_send(sock, &report, tap_fd) < 0 || report_receive(sock, &go, NULL) < 0)
+        if (report_send(sock, &report, tap_fd) < 0 || report_receive(sock, &plugged, NULL) < 0)
                 return CTL_FAILED; /* the parent has said why */
         tap_fd = safe_close(tap_fd);
         if (configure) {
@@ -142,7 +170,7 @@ static int be_keeper(const Ctl *c, uint32_t mtu, int sock, char **argv) {
                         return r;
                 report.addr = lease.addr;
         }
-        if (report_send(sock, &report, -EBADF) < 0 || report_receive(sock, &go, NULL) < 0)
+        if (report_send(sock, &report, -EBADF) < 0 || recv(sock, &holdings, sizeof(holdings), 0) != sizeof(holdings))
                 return CTL_FAILED;
 
         r = take_signals(&before, &signal_fd);
@@ -156,6 +184,8 @@ static int be_keeper(const Ctl *c, uint32_t mtu, int sock, char **argv) {
         r = keep(pid, signal_fd, &report.link, configure ? &lease : NULL);
         if (configure)
                 (void) dhcp_release(report.link.ifindex, &report.link.mac, &lease);
+        if (getppid() != parent)
+                stand_in(c, &holdings);
         return r;
 }
 
@@ -167,9 +197,7 @@ typedef struct Run {
         pid_t keeper;
         int sock;                 /* (borrowed) to the keeper */
         int signal_fd;            /* (borrowed) */
-        char *device;             /* (owned, nullable) object path */
-        char *forwards[OPT_REPEAT_MAX]; /* (owned) object paths */
-        unsigned n_forwards;
+        Holdings holdings;
         bool ended;               /* the keeper, with: */
         int status;
 } Run;
@@ -228,14 +256,14 @@ static int split_publish(const char *spec, const IpAddr *guest, char **ret_local
 
 static int publish(Run *run, const IpAddr *guest) {
         for (unsigned i = 0; i < run->c->n_values[OPT_PUBLISH]; i++) {
-                _cleanup_free_ char *local = NULL, *remote = NULL;
+                _cleanup_free_ char *local = NULL, *remote = NULL, *path = NULL;
                 int r = split_publish(run->c->values[OPT_PUBLISH][i], guest, &local, &remote);
 
                 if (r == 0)
-                        r = expose(run->c, run->network, local, remote, &run->forwards[run->n_forwards]);
+                        r = expose(run->c, run->network, local, remote, &path);
                 if (r != 0)
                         return r;
-                run->n_forwards++;
+                (void) snprintf(run->holdings.forwards[run->holdings.n_forwards++], OBJECT_PATH_MAX, "%s", path);
         }
         return 0;
 }
@@ -243,20 +271,22 @@ static int publish(Run *run, const IpAddr *guest) {
 /* From the TAP to the start of the command. 0, or what to exit with unless the keeper ended with something to say. */
 static int plug_in(Run *run) {
         _cleanup_close_ int tap_fd = -EBADF;
+        _cleanup_free_ char *device = NULL;
         GuestReport report;
         int r;
 
         if (wait_report(run, &report, &tap_fd) < 0 || tap_fd < 0)
                 return CTL_FAILED; /* the keeper has said why */
-        r = guest_create_device(run->c, &report.link, tap_fd, &run->device);
+        r = guest_create_device(run->c, &report.link, tap_fd, &device);
         if (r != 0)
                 return r;
+        (void) snprintf(run->holdings.device, OBJECT_PATH_MAX, "%s", device);
         if (report_send(run->sock, &report, -EBADF) < 0 || wait_report(run, &report, NULL) < 0)
                 return CTL_FAILED;
         r = publish(run, &report.addr);
         if (r != 0)
                 return r;
-        return report_send(run->sock, &report, -EBADF) < 0 ? CTL_FAILED : 0;
+        return send(run->sock, &run->holdings, sizeof(run->holdings), MSG_NOSIGNAL) < 0 ? CTL_FAILED : 0;
 }
 
 /* Until the keeper has ended. */
@@ -267,19 +297,6 @@ static void wait_keeper(Run *run) {
                 (void) poll(&p, 1, -1);
                 run->ended = handle_signals(run->signal_fd, run->keeper, &run->status);
         }
-}
-
-/* A daemon that is gone took them along: not worth a word. */
-static void unplug(Run *run) {
-        sd_bus *bus = run->c->bus;
-
-        for (unsigned i = 0; i < run->n_forwards; i++) {
-                (void) sd_bus_call_method(bus, VNETD_BUS_NAME, run->forwards[i], VNETD_FORWARD, "Remove", NULL, NULL, "");
-                free(run->forwards[i]);
-        }
-        if (run->device)
-                (void) sd_bus_call_method(bus, VNETD_BUS_NAME, run->device, VNETD_DEVICE, "Remove", NULL, NULL, "");
-        free(run->device);
 }
 
 int verb_run(Ctl *c, int argc, char **argv) {
@@ -319,6 +336,6 @@ int verb_run(Ctl *c, int argc, char **argv) {
         if (r != 0)
                 ours = safe_close(ours); /* the keeper ends */
         wait_keeper(&run);
-        unplug(&run);
+        remove_holdings(c->bus, &run.holdings);
         return r != 0 && status_to_exit(run.status) == 0 ? r : status_to_exit(run.status);
 }

@@ -65,7 +65,7 @@ def start(*arguments):
 def nothing_left():
     wait_for("devices to go", lambda: not listed("device", "list"))
     wait_for("leases to end", lambda: not listed("leases"))
-    assert not listed("forwards")
+    wait_for("forwards to go", lambda: not listed("forwards"))
 
 
 def free_port():
@@ -165,7 +165,7 @@ def case_signals():
     nothing_left()
 
     # Killed outright: the command is told to end, and everything in vnetd goes.
-    process = start("run", "--", "sh", "-c", "echo $$; exec sleep 60")
+    process = start("run", "-p", str(free_port()), "--", "sh", "-c", "echo $$; exec sleep 60")
     pid = int(process.stdout.readline())
     process.kill()
     process.wait(20)
