@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * `vnetctl attach`: plugs an existing namespace in. A child enters it, makes the TAP, hands it out, and configures it once the daemon
- * drives it. Nobody stays behind: the daemon holds the descriptor until the namespace goes or the device is removed.
- * The namespace's resolv.conf is its owner's: never touched.
+ * `vnetctl attach`: plugs an existing namespace in. A child enters it, makes the TAP, hands it out, and
+ * configures it once the daemon drives it. Nobody stays behind: the daemon holds the descriptor until the
+ * namespace goes or the device is removed. The namespace's resolv.conf is its owner's: never touched.
  */
 
 #include <stdio.h>
@@ -96,7 +96,8 @@ int verb_attach(Ctl *c, int argc, char **argv) {
         r = child != 0 ? child : r;
         if (r != 0) {
                 if (device)
-                        (void) client_call_value(c, device, VNETD_DEVICE, "Remove", "remove the device again", NULL, "");
+                        (void) client_call_value(c, device, VNETD_DEVICE, "Remove",
+                                                 "remove the device again", NULL, "");
                 return r;
         }
         if (ip_is_null(&report.addr))

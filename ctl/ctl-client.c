@@ -99,12 +99,14 @@ int client_failed(const Ctl *c, const char *what, const sd_bus_error *error, int
         if (!sd_bus_error_is_set(error) || !error->message)
                 return fail_errno(r, "Failed to %s", what);
         (void) fail("Failed to %s: %s", what, error->message);
-        if (strncmp(error->name, no_such, strlen(no_such)) == 0 || streq(error->name, SD_BUS_ERROR_UNKNOWN_OBJECT))
+        if (strncmp(error->name, no_such, strlen(no_such)) == 0 ||
+            streq(error->name, SD_BUS_ERROR_UNKNOWN_OBJECT))
                 return CTL_NO_OBJECT;
         return CTL_FAILED;
 }
 
-int client_new_call(Ctl *c, const char *path, const char *interface, const char *method, sd_bus_message **ret) {
+int client_new_call(Ctl *c, const char *path, const char *interface, const char *method,
+                    sd_bus_message **ret) {
         int r = sd_bus_message_new_method_call(c->bus, ret, VNETD_BUS_NAME, path, interface, method);
 
         return r < 0 ? fail_errno(r, "Failed to make a D-Bus message") : 0;
@@ -118,8 +120,8 @@ int client_call(Ctl *c, sd_bus_message *m, const char *what, sd_bus_message **re
         return r < 0 ? client_failed(c, what, &error, r) : 0;
 }
 
-int client_call_value(Ctl *c, const char *path, const char *interface, const char *method, const char *what, Value **ret,
-                      const char *types, ...) {
+int client_call_value(Ctl *c, const char *path, const char *interface, const char *method, const char *what,
+                      Value **ret, const char *types, ...) {
         _cleanup_(bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
         va_list ap;
         int r;
@@ -140,12 +142,13 @@ int client_call_value(Ctl *c, const char *path, const char *interface, const cha
 }
 
 int client_get_objects(Ctl *c, Value **ret) {
-        return client_call_value(c, VNETD_ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects", "ask vnetd what there is",
-                                 ret, "");
+        return client_call_value(c, VNETD_ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects",
+                                 "ask vnetd what there is", ret, "");
 }
 
 int client_get_properties(Ctl *c, const char *path, const char *interface, const char *what, Value **ret) {
-        return client_call_value(c, path, "org.freedesktop.DBus.Properties", "GetAll", what, ret, "s", interface);
+        return client_call_value(c, path, "org.freedesktop.DBus.Properties", "GetAll", what, ret, "s",
+                                 interface);
 }
 
 static int find(Ctl *c, const char *method, const char *noun, const char *name, char **ret) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * The client side of the bus: finds the bus, calls vnetd, turns its refusals into one line on stderr and an exit code. Functions
- * return 0, or what to exit with: CTL_FAILED, CTL_NO_OBJECT (the line has been printed then).
+ * The client side of the bus: finds the bus, calls vnetd, turns its refusals into one line on stderr and an
+ * exit code. Functions return 0, or what to exit with: CTL_FAILED, CTL_NO_OBJECT (the line has been printed
+ * then).
  */
 
 #include "ctl-value.h"
@@ -26,13 +27,14 @@ void client_disconnect(Ctl *c);
 /* Prints "Failed to WHAT: MESSAGE" and says what to exit with. @what, e.g. "create network 'lab0'". */
 int client_failed(const Ctl *c, const char *what, const sd_bus_error *error, int r);
 
-int client_new_call(Ctl *c, const char *path, const char *interface, const char *method, sd_bus_message **ret);
+int client_new_call(Ctl *c, const char *path, const char *interface, const char *method,
+                    sd_bus_message **ret);
 /* Sends @m and waits. @ret (nullable): the reply, to be unreferenced. */
 int client_call(Ctl *c, sd_bus_message *m, const char *what, sd_bus_message **ret);
 
 /* Calls a method that takes @types and reads the first thing of its reply as a tree (@ret nullable). */
-int client_call_value(Ctl *c, const char *path, const char *interface, const char *method, const char *what, Value **ret,
-                      const char *types, ...);
+int client_call_value(Ctl *c, const char *path, const char *interface, const char *method, const char *what,
+                      Value **ret, const char *types, ...);
 
 /* Everything there is, from one call: { path: { interface: { property: value } } }. */
 int client_get_objects(Ctl *c, Value **ret);
@@ -50,4 +52,5 @@ int option_string(sd_bus_message *m, const char *key, const char *value); /* not
 int option_u32(sd_bus_message *m, const char *key, uint32_t value);
 int option_bool(sd_bus_message *m, const char *key, bool value);
 int option_fd(sd_bus_message *m, const char *key, int fd);
-int option_strv(sd_bus_message *m, const char *key, const char *const *values, size_t n); /* @values NULL: nothing */
+/* @values NULL: nothing. */
+int option_strv(sd_bus_message *m, const char *key, const char *const *values, size_t n);

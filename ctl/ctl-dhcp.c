@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A small DHCP client. Everything read is bounded by the packet's end; what does not fit the form is refused whole.
+ * A small DHCP client. Everything read is bounded by the packet's end; what does not fit the form is refused
+ * whole.
  *
  *     DISCOVER -> ACK (rapid commit, RFC 4039)                 the usual, one round
  *     DISCOVER -> OFFER, REQUEST -> ACK | NAK                  RFC 2131 3.1
@@ -86,7 +87,8 @@ static size_t build_options(const DhcpQuery *q, uint8_t *options) {
         if (q->type != DHCP_RELEASE) {
                 p = put(p, OPTION_PARAMETERS, parameters, sizeof(parameters));
                 if (q->hostname && *q->hostname)
-                        p = put(p, OPTION_HOSTNAME, q->hostname, (uint8_t) MIN(strlen(q->hostname), (size_t) 63));
+                        p = put(p, OPTION_HOSTNAME, q->hostname,
+                                (uint8_t) MIN(strlen(q->hostname), (size_t) 63));
         }
         if (q->type == DHCP_DISCOVER)
                 p = put(p, OPTION_RAPID_COMMIT, "", 0);
@@ -104,7 +106,8 @@ size_t dhcp_build(const DhcpQuery *q, uint8_t buf[static DHCP_PACKET_MAX]) {
                 .htype = 1,
                 .hlen = sizeof(q->mac.b),
                 .xid = htonl(q->xid),
-                /* Broadcast answers, please (RFC 2131 4.1): the interface has no address to be reached at. */
+                /* Broadcast answers, please (RFC 2131 4.1): the interface has no address to be reached
+                 * at. */
                 .flags = ip_is_null(&q->client) ? htons(0x8000) : 0,
                 .ciaddr = ip_is_null(&q->client) ? 0 : ip_v4(&q->client),
                 .magic = htonl(DHCP_MAGIC),
@@ -185,7 +188,8 @@ static IpAddr option_addr(const Option *o, unsigned i) {
 }
 
 static bool is_name_char(uint8_t c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+               c == '_';
 }
 
 /* "" unless all of it may stand in a resolv.conf. */
@@ -200,7 +204,8 @@ static void read_domain(const Option *o, char ret[static DHCP_DOMAIN_TEXT_MAX]) 
         ret[o->len] = '\0';
 }
 
-/* The name at @at in DNS form, compressed or not (RFC 3397, RFC 1035 4.1.4), appended to @text. Returns where it ends, 0 when it is bad. */
+/* The name at @at in DNS form, compressed or not (RFC 3397, RFC 1035 4.1.4), appended to @text. Returns
+ * where it ends, 0 when it is bad. */
 static size_t read_name(const Option *o, size_t at, char *text, size_t *used) {
         size_t end = 0, n = *used;
         unsigned jumps = 0;
@@ -262,21 +267,23 @@ static const uint8_t *find_body(const uint8_t *packet, size_t len, size_t *ret_l
                 return NULL;
         memcpy(&ip, packet, sizeof(ip));
         ip_len = ip.ihl * 4u;
-        if (ip.version != 4 || ip.protocol != IPPROTO_UDP || ip_len < sizeof(ip) || (ntohs(ip.frag_off) & (IP_MF | IP_OFFMASK)))
+        if (ip.version != 4 || ip.protocol != IPPROTO_UDP || ip_len < sizeof(ip) ||
+            (ntohs(ip.frag_off) & (IP_MF | IP_OFFMASK)))
                 return NULL;
         len = MIN(len, (size_t) ntohs(ip.tot_len));
         if (len < ip_len + sizeof(udp))
                 return NULL;
         memcpy(&udp, packet + ip_len, sizeof(udp));
-        if (ntohs(udp.dest) != DHCP_CLIENT_PORT || ntohs(udp.source) != DHCP_SERVER_PORT || ntohs(udp.len) < sizeof(udp) ||
-            ntohs(udp.len) > len - ip_len)
+        if (ntohs(udp.dest) != DHCP_CLIENT_PORT || ntohs(udp.source) != DHCP_SERVER_PORT ||
+            ntohs(udp.len) < sizeof(udp) || ntohs(udp.len) > len - ip_len)
                 return NULL;
         /* No look at the checksum: between the gateway and us it is still to be filled in. */
         *ret_len = ntohs(udp.len) - sizeof(udp);
         return packet + ip_len + sizeof(udp);
 }
 
-int dhcp_parse(const void *packet, size_t len, uint32_t xid, const MacAddr *mac, DhcpType *ret_type, DhcpLease *ret) {
+int dhcp_parse(const void *packet, size_t len, uint32_t xid, const MacAddr *mac, DhcpType *ret_type,
+               DhcpLease *ret) {
         Option options[UINT8_MAX + 1] = {};
         DhcpLease lease = {};
         const uint8_t *body;
@@ -287,7 +294,8 @@ int dhcp_parse(const void *packet, size_t len, uint32_t xid, const MacAddr *mac,
         if (!body || len < sizeof(h))
                 return -ENOMSG;
         memcpy(&h, body, sizeof(h));
-        if (h.op != 2 || ntohl(h.xid) != xid || ntohl(h.magic) != DHCP_MAGIC || memcmp(h.chaddr, mac->b, sizeof(mac->b)) != 0)
+        if (h.op != 2 || ntohl(h.xid) != xid || ntohl(h.magic) != DHCP_MAGIC ||
+            memcmp(h.chaddr, mac->b, sizeof(mac->b)) != 0)
                 return -ENOMSG;
         r = scan_options(body + sizeof(h), len - sizeof(h), options);
         if (r < 0)
@@ -312,7 +320,8 @@ int dhcp_parse(const void *packet, size_t len, uint32_t xid, const MacAddr *mac,
         read_search(&options[OPTION_SEARCH], lease.search);
 
         *ret_type = (DhcpType) options[OPTION_TYPE].data[0];
-        if ((*ret_type == DHCP_ACK || *ret_type == DHCP_OFFER) && (h.yiaddr == 0 || lease.prefix_len == 0 || lease.lease_sec == 0))
+        if ((*ret_type == DHCP_ACK || *ret_type == DHCP_OFFER) &&
+            (h.yiaddr == 0 || lease.prefix_len == 0 || lease.lease_sec == 0))
                 return -EBADMSG;
         *ret = lease;
         return 0;
@@ -321,7 +330,9 @@ int dhcp_parse(const void *packet, size_t len, uint32_t xid, const MacAddr *mac,
 /* ---- talking ---- */
 
 static int open_socket(int ifindex) {
-        struct sockaddr_ll addr = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP), .sll_ifindex = ifindex };
+        struct sockaddr_ll addr = { .sll_family = AF_PACKET,
+                                    .sll_protocol = htons(ETH_P_IP),
+                                    .sll_ifindex = ifindex };
         _cleanup_close_ int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
         if (fd < 0 || bind(fd, (struct sockaddr *) &addr, sizeof(addr)) < 0)
@@ -330,7 +341,10 @@ static int open_socket(int ifindex) {
 }
 
 static int send_query(int fd, int ifindex, const DhcpQuery *q) {
-        struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP), .sll_ifindex = ifindex, .sll_halen = 6 };
+        struct sockaddr_ll to = { .sll_family = AF_PACKET,
+                                  .sll_protocol = htons(ETH_P_IP),
+                                  .sll_ifindex = ifindex,
+                                  .sll_halen = 6 };
         uint8_t packet[DHCP_PACKET_MAX];
         size_t len = dhcp_build(q, packet);
 
@@ -427,10 +441,13 @@ int dhcp_renew(int ifindex, const MacAddr *mac, const char *hostname, DhcpLease 
         return 0;
 }
 
-/* Asks for the MAC of @target by a probe (RFC 5227 2.1.1), which says nothing about us, and waits for its own answer: one that is sent
- * to no address. @msec at most. */
+/* Asks for the MAC of @target by a probe (RFC 5227 2.1.1), which says nothing about us, and waits for its
+ * own answer: one that is sent to no address. @msec at most. */
 static void wait_for_gateway(int ifindex, const MacAddr *mac, const IpAddr *target, int msec) {
-        struct sockaddr_ll addr = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ARP), .sll_ifindex = ifindex, .sll_halen = 6 };
+        struct sockaddr_ll addr = { .sll_family = AF_PACKET,
+                                    .sll_protocol = htons(ETH_P_ARP),
+                                    .sll_ifindex = ifindex,
+                                    .sll_halen = 6 };
         _cleanup_close_ int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         struct ether_arp arp = {
                 .ea_hdr = { htons(ARPHRD_ETHER), htons(ETHERTYPE_IP), ETH_ALEN, 4, htons(ARPOP_REQUEST) },
@@ -449,14 +466,16 @@ static void wait_for_gateway(int ifindex, const MacAddr *mac, const IpAddr *targ
                 struct pollfd p = { .fd = fd, .events = POLLIN };
 
                 (void) poll(&p, 1, (int) left);
-                if (recv(fd, &arp, sizeof(arp), 0) == sizeof(arp) && ntohs(arp.ea_hdr.ar_op) == ARPOP_REPLY &&
+                if (recv(fd, &arp, sizeof(arp), 0) == sizeof(arp) &&
+                    ntohs(arp.ea_hdr.ar_op) == ARPOP_REPLY &&
                     memcmp(arp.arp_tpa, nobody, sizeof(nobody)) == 0)
                         return;
         }
 }
 
-/* By an ordinary socket, as there is an address now (RFC 2131 4.4.4: to the server alone). A release has no answer, and what is queued
- * on an interface goes with it: so the gateway is asked something else after it. */
+/* By an ordinary socket, as there is an address now (RFC 2131 4.4.4: to the server alone). A release has no
+ * answer, and what is queued on an interface goes with it: so the gateway is asked something else after it.
+ */
 int dhcp_release(int ifindex, const MacAddr *mac, const DhcpLease *lease) {
         DhcpQuery q = { .type = DHCP_RELEASE, .mac = *mac, .client = lease->addr, .server = lease->server };
         struct sockaddr_storage from, to;

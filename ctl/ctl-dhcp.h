@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * A small DHCP client (RFC 2131) for the interfaces `run` and `attach` make: asks the gateway, believes its first answer, keeps the
- * lease while somebody is there to keep it and gives it back. Over a packet socket, as the interface has no address yet. Sets nothing.
+ * A small DHCP client (RFC 2131) for the interfaces `run` and `attach` make: asks the gateway, believes its
+ * first answer, keeps the lease while somebody is there to keep it and gives it back. Over a packet socket,
+ * as the interface has no address yet. Sets nothing.
  */
 
 #include "basic/addr.h"
@@ -43,14 +44,19 @@ typedef struct DhcpQuery {
         const char *hostname; /* NULL: none */
 } DhcpQuery;
 
-/* One IPv4 packet with its UDP header, ready for the link. Returns its length; @buf holds DHCP_PACKET_MAX. */
+/* One IPv4 packet with its UDP header, ready for the link. Returns its length; @buf holds
+ * DHCP_PACKET_MAX. */
 size_t dhcp_build(const DhcpQuery *q, uint8_t buf[static DHCP_PACKET_MAX]);
 
-/* Reads one IPv4 packet. 0; -ENOMSG: not an answer to @xid and @mac; -EBADMSG: an answer that cannot be read. */
-int dhcp_parse(const void *packet, size_t len, uint32_t xid, const MacAddr *mac, DhcpType *ret_type, DhcpLease *ret);
+/* Reads one IPv4 packet. 0; -ENOMSG: not an answer to @xid and @mac; -EBADMSG: an answer that cannot be
+ * read. */
+int dhcp_parse(const void *packet, size_t len, uint32_t xid, const MacAddr *mac, DhcpType *ret_type,
+               DhcpLease *ret);
 
 /* Gets a lease on the interface, which must be up, in the calling process's namespace.
  * -ETIMEDOUT: no answer; -EADDRNOTAVAIL: refused; others: the socket's. */
 int dhcp_obtain(int ifindex, const MacAddr *mac, const char *hostname, DhcpLease *ret);
-int dhcp_renew(int ifindex, const MacAddr *mac, const char *hostname, DhcpLease *lease); /* updates the times of @lease */
-int dhcp_release(int ifindex, const MacAddr *mac, const DhcpLease *lease);               /* there is no answer */
+/* Updates the times of @lease. */
+int dhcp_renew(int ifindex, const MacAddr *mac, const char *hostname, DhcpLease *lease);
+/* There is no answer to it. */
+int dhcp_release(int ifindex, const MacAddr *mac, const DhcpLease *lease);

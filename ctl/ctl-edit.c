@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The commands that make and remove networks, devices and forwards. What the daemon judges better (addresses, names, limits) is passed
- * on as typed; only what D-Bus needs as a number is parsed here.
+ * The commands that make and remove networks, devices and forwards. What the daemon judges better
+ * (addresses, names, limits) is passed on as typed; only what D-Bus needs as a number is parsed here.
  */
 
 #include <limits.h>
@@ -15,7 +15,7 @@
 #define WHAT_MAX 160
 #define NAMED(what, verb, name) ((void) snprintf((what), sizeof(what), verb " '%.100s'", (name)))
 
-/* Appends the number given with option @o as @key; nothing when it was not given. @parsed_as_size: takes "64K". */
+/* Appends the number given with option @o as @key ("64K" is one); nothing when it was not given. */
 static int append_number(Ctl *c, sd_bus_message *m, Opt o, const char *key) {
         const char *text = opt_value(c, o);
         uint64_t n;
@@ -25,7 +25,8 @@ static int append_number(Ctl *c, sd_bus_message *m, Opt o, const char *key) {
                 return 0;
         r = parse_size(text, &n);
         if (r < 0 || n > UINT32_MAX)
-                return fail_usage("Invalid value '%s' for --%s: not a number below 4G", text, opt_table[o].name);
+                return fail_usage("Invalid value '%s' for --%s: not a number below 4G", text,
+                                  opt_table[o].name);
         r = option_u32(m, key, (uint32_t) n);
         return r < 0 ? fail_errno(r, "Failed to make a D-Bus message") : 0;
 }
@@ -76,12 +77,14 @@ int verb_network_create(Ctl *c, int argc, char **argv) {
         if (r >= 0)
                 r = options_open(m);
         if (r >= 0)
-                r = option_strv(m, "DnsServers", opt_set(c, OPT_DNS) ? c->values[OPT_DNS] : NULL, c->n_values[OPT_DNS]);
+                r = option_strv(m, "DnsServers", opt_set(c, OPT_DNS) ? c->values[OPT_DNS] : NULL,
+                                c->n_values[OPT_DNS]);
         if (r < 0)
                 return fail_errno(r, "Failed to make a D-Bus message");
-        if ((r = append_string(c, m, OPT_SUBNET, "Subnet")) != 0 || (r = append_string(c, m, OPT_SUBNET6, "Subnet6")) != 0 ||
-            (r = append_string(c, m, OPT_DOMAIN, "Domain")) != 0 || (r = append_number(c, m, OPT_MTU, "Mtu")) != 0 ||
-            (r = append_static_leases(c, m)) != 0)
+        if ((r = append_string(c, m, OPT_SUBNET, "Subnet")) != 0 ||
+            (r = append_string(c, m, OPT_SUBNET6, "Subnet6")) != 0 ||
+            (r = append_string(c, m, OPT_DOMAIN, "Domain")) != 0 ||
+            (r = append_number(c, m, OPT_MTU, "Mtu")) != 0 || (r = append_static_leases(c, m)) != 0)
                 return r;
         r = options_close(m);
         if (r < 0)
@@ -114,8 +117,10 @@ static int append_netns(Ctl *c, sd_bus_message *m) {
         if (!netns)
                 return 0;
         if (netns[strspn(netns, "0123456789")] != '\0') {
-                if (!realpath(netns, path))
-                        return fail_errno(errno, "Failed to find the network namespace '%s'", netns) == CTL_FAILED ? CTL_NO_OBJECT : 0;
+                if (!realpath(netns, path)) {
+                        (void) fail_errno(errno, "Failed to find the network namespace '%s'", netns);
+                        return CTL_NO_OBJECT;
+                }
                 netns = path;
         }
         r = option_string(m, "Namespace", netns);
@@ -149,7 +154,11 @@ static int append_device_options(Ctl *c, sd_bus_message *m) {
         static const struct {
                 Opt opt;
                 const char *key;
-        } strings[] = { { OPT_NAME, "Name" }, { OPT_NETWORK, "Network" }, { OPT_MAC, "Mac" }, { OPT_LISTEN, "Listen" }, { OPT_CONNECT, "Connect" } },
+        } strings[] = { { OPT_NAME, "Name" },
+                        { OPT_NETWORK, "Network" },
+                        { OPT_MAC, "Mac" },
+                        { OPT_LISTEN, "Listen" },
+                        { OPT_CONNECT, "Connect" } },
           numbers[] = { { OPT_MTU, "Mtu" }, { OPT_OWNER, "Owner" }, { OPT_QUEUES, "Queues" } };
         int r;
 
@@ -174,7 +183,8 @@ int verb_device_create(Ctl *c, int argc, char **argv) {
 
         if (opt_set(c, OPT_VHOST)) {
                 if (!streq(kind, "tap"))
-                        return fail_usage("Option '--vhost' goes with a device of kind 'tap' only, not '%s'", kind);
+                        return fail_usage("Option '--vhost' goes with a device of kind 'tap' only, not '%s'",
+                                          kind);
                 kind = "vhost-net";
         }
         NAMED(what, "create a device of kind", kind);
@@ -200,7 +210,8 @@ int verb_device_create(Ctl *c, int argc, char **argv) {
                 r = value_read(reply, &info);
         if (r < 0)
                 return fail_errno(r, "Failed to %s: cannot read the reply", what);
-        r = client_get_properties(c, value_string(path), VNETD_DEVICE, "read the new device's name", &properties);
+        r = client_get_properties(c, value_string(path), VNETD_DEVICE, "read the new device's name",
+                                  &properties);
         if (r != 0)
                 return r;
         puts(value_get_string(properties, "Name"));
@@ -288,8 +299,8 @@ int verb_expose(Ctl *c, int argc, char **argv) {
         r = client_get_properties(c, forward, VNETD_FORWARD, "read the new forward", &properties);
         if (r != 0)
                 return r;
-        printf("%s %s -> %s\n", value_get_string(properties, "Protocol"), value_get_string(properties, "Local"),
-               forward_remote(properties, target));
+        printf("%s %s -> %s\n", value_get_string(properties, "Protocol"),
+               value_get_string(properties, "Local"), forward_remote(properties, target));
         return CTL_OK;
 }
 
@@ -307,7 +318,9 @@ int verb_unexpose(Ctl *c, int argc, char **argv) {
         NAMED(what, "unexpose", argv[0]);
         if (opt_set(c, OPT_NETWORK)) {
                 r = client_find_network(c, opt_value(c, OPT_NETWORK), &path);
-                return r != 0 ? r : client_call_value(c, path, VNETD_NETWORK, "Unexpose", what, NULL, "ss", protocol, local);
+                return r != 0 ? r
+                              : client_call_value(c, path, VNETD_NETWORK, "Unexpose", what, NULL, "ss",
+                                                  protocol, local);
         }
         r = client_call_value(c, VNETD_ROOT, VNETD_MANAGER, "ListNetworks", what, &networks, "");
         if (r != 0)
@@ -316,7 +329,8 @@ int verb_unexpose(Ctl *c, int argc, char **argv) {
                 _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
                 const char *network = value_string(value_item(value_item(networks, i), 1));
 
-                r = sd_bus_call_method(c->bus, VNETD_BUS_NAME, network, VNETD_NETWORK, "Unexpose", &error, NULL, "ss", protocol, local);
+                r = sd_bus_call_method(c->bus, VNETD_BUS_NAME, network, VNETD_NETWORK, "Unexpose", &error,
+                                       NULL, "ss", protocol, local);
                 if (r >= 0)
                         return CTL_OK;
                 if (!sd_bus_error_has_name(&error, "org.vnetd1.NoSuchForward"))

@@ -11,6 +11,7 @@ int verb_device_remove(Ctl *c, int argc, char **argv);
 int verb_expose(Ctl *c, int argc, char **argv);
 int verb_unexpose(Ctl *c, int argc, char **argv);
 
-/* Exposes one port: as `expose` and `run --publish` do. @local: "[ADDR:]PORT[/PROTOCOL]", @remote: "" or "GUEST[:PORT]", both as typed.
+/* Exposes one port: as `expose` and `run --publish` do. @local: "[ADDR:]PORT[/PROTOCOL]", @remote: "" or
+ * "GUEST[:PORT]", both as typed.
  * @ret_path (nullable): the forward, owned by the caller. 0, or what to exit with. */
 int expose(Ctl *c, const char *network_path, const char *local, const char *remote, char **ret_path);

@@ -2,10 +2,11 @@
 /*
  * The guest's side of `run` and `attach`.
  *
- * A TAP belongs to two namespaces: the one its descriptor was opened in, which the descriptor keeps alive, and the one the interface
- * is in. They are made different on purpose: the TAP is opened in a namespace made for that moment alone and moved to the guest's.
- * So a guest's namespace goes when its last process goes, although the daemon still holds the descriptor; the interface goes with it,
- * the descriptor reads EBADFD, and the daemon knows that the guest is gone.
+ * A TAP belongs to two namespaces: the one its descriptor was opened in, which the descriptor keeps alive,
+ * and the one the interface is in. They are made different on purpose: the TAP is opened in a namespace made
+ * for that moment alone and moved to the guest's. So a guest's namespace goes when its last process goes,
+ * although the daemon still holds the descriptor; the interface goes with it, the descriptor reads EBADFD,
+ * and the daemon knows that the guest is gone.
  */
 
 #include <fcntl.h>
@@ -81,7 +82,8 @@ static int map_ids(uid_t uid, gid_t gid) {
         r = write_file("/proc/self/uid_map", text);
         if (r != 0)
                 return r;
-        r = write_file("/proc/self/setgroups", "deny"); /* user_namespaces(7): before gid_map, without rights outside */
+        /* user_namespaces(7): before gid_map, without rights outside. */
+        r = write_file("/proc/self/setgroups", "deny");
         if (r != 0)
                 return r;
         (void) snprintf(text, sizeof(text), "%u %u 1\n", gid, gid);
@@ -112,7 +114,8 @@ int guest_join(int netns_fd) {
                 return fail_errno(errno, "Failed to join the network namespace");
         user_fd = ioctl(netns_fd, NS_GET_USERNS);
         if (user_fd < 0 || setns(user_fd, CLONE_NEWUSER) < 0)
-                return fail_errno(errno, "Failed to join the user namespace that owns the network namespace");
+                return fail_errno(errno,
+                                  "Failed to join the user namespace that owns the network namespace");
         if (setns(netns_fd, CLONE_NEWNET) < 0)
                 return fail_errno(errno, "Failed to join the network namespace");
         return 0;
@@ -131,7 +134,8 @@ int guest_keep_capabilities(void) {
         if (syscall(SYS_capset, &header, data) < 0)
                 return fail_errno(errno, "Failed to set capabilities");
         for (unsigned cap = 0; prctl(PR_CAPBSET_READ, cap) >= 0; cap++)
-                if (data[cap / 32].permitted & (1u << cap % 32) && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
+                if (data[cap / 32].permitted & (1u << cap % 32) &&
+                    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
                         return fail_errno(errno, "Failed to keep capabilities");
         return 0;
 }
@@ -164,7 +168,8 @@ typedef struct LinkChange {
         int netns_fd;
 } LinkChange;
 
-static int change_link(struct nl_sock *sock, const char *ifname, const LinkChange *change, const char *what) {
+static int change_link(struct nl_sock *sock, const char *ifname, const LinkChange *change,
+                       const char *what) {
         _cleanup_(rtnl_link_putp) struct rtnl_link *from = NULL, *to = rtnl_link_alloc();
         int r;
 
@@ -187,7 +192,8 @@ static int choose_ifname(const char *wanted, char ret[static IFNAMSIZ]) {
                 if (!ifname_is_valid(wanted))
                         return fail_usage("Invalid interface name '%s'", wanted);
                 if (if_nametoindex(wanted) > 0)
-                        return fail("Failed to make interface '%s': the namespace has one of that name", wanted);
+                        return fail("Failed to make interface '%s': the namespace has one of that name",
+                                    wanted);
                 (void) snprintf(ret, IFNAMSIZ, "%s", wanted);
                 return 0;
         }
@@ -216,9 +222,11 @@ static int make_and_move(int target_fd, const char *ifname, uint32_t mtu, int *r
                 return fail_errno(errno, "Failed to make the TAP interface '%s'", ifname);
         r = nl_open(&sock);
         if (r == 0)
-                r = change_link(sock, ifname, &(LinkChange){ .mtu = mtu, .netns_fd = -EBADF }, "set the MTU of the TAP interface");
+                r = change_link(sock, ifname, &(LinkChange){ .mtu = mtu, .netns_fd = -EBADF },
+                                "set the MTU of the TAP interface");
         if (r == 0)
-                r = change_link(sock, ifname, &(LinkChange){ .netns_fd = target_fd }, "move the TAP interface to the namespace");
+                r = change_link(sock, ifname, &(LinkChange){ .netns_fd = target_fd },
+                                "move the TAP interface to the namespace");
         if (r == 0)
                 *ret_fd = TAKE_FD(fd);
         return r;
@@ -254,9 +262,11 @@ int guest_make_tap(const char *wanted, uint32_t mtu, GuestLink *ret, int *ret_fd
                 return fail_errno(errno, "Failed to return to the network namespace");
         r = nl_open(&sock);
         if (r == 0)
-                r = change_link(sock, "lo", &(LinkChange){ .up = true, .netns_fd = -EBADF }, "set interface lo up");
+                r = change_link(sock, "lo", &(LinkChange){ .up = true, .netns_fd = -EBADF },
+                                "set interface lo up");
         if (r == 0)
-                r = change_link(sock, ifname, &(LinkChange){ .up = true, .netns_fd = -EBADF }, "set the TAP interface up");
+                r = change_link(sock, ifname, &(LinkChange){ .up = true, .netns_fd = -EBADF },
+                                "set the TAP interface up");
         if (r == 0)
                 r = read_link(sock, ifname, ret);
         if (r == 0)
@@ -276,7 +286,8 @@ static struct nl_addr *nl_addr_from_ip(const IpAddr *a, int prefix_len) {
 }
 
 static int add_address(struct nl_sock *sock, int ifindex, const DhcpLease *lease) {
-        _cleanup_(nl_addr_putp) struct nl_addr *local = nl_addr_from_ip(&lease->addr, lease->prefix_len), *broadcast = NULL;
+        _cleanup_(nl_addr_putp) struct nl_addr *local = nl_addr_from_ip(&lease->addr, lease->prefix_len),
+                                               *broadcast = NULL;
         _cleanup_(rtnl_addr_putp) struct rtnl_addr *a = rtnl_addr_alloc();
         IpAddr last = prefix_broadcast(&(IpPrefix){ lease->addr, lease->prefix_len });
         int r;
@@ -294,7 +305,8 @@ static int add_address(struct nl_sock *sock, int ifindex, const DhcpLease *lease
 }
 
 static int add_default_route(struct nl_sock *sock, int ifindex, const IpAddr *router) {
-        _cleanup_(nl_addr_putp) struct nl_addr *gateway = nl_addr_from_ip(router, 32), *any = nl_addr_from_ip(&(IpAddr){}, 0);
+        _cleanup_(nl_addr_putp) struct nl_addr *gateway = nl_addr_from_ip(router, 32),
+                                               *any = nl_addr_from_ip(&(IpAddr){}, 0);
         _cleanup_(rtnl_route_putp) struct rtnl_route *route = rtnl_route_alloc();
         struct rtnl_nexthop *hop = rtnl_route_nh_alloc();
         int r;
@@ -326,7 +338,8 @@ int guest_configure(GuestLink *link, DhcpLease *ret) {
                 return fail_errno(r, "Failed to get an address for %s", link->ifname);
         r = nl_open(&sock);
         if (r == 0 && lease.mtu >= MTU_MIN && lease.mtu < link->mtu) {
-                r = change_link(sock, link->ifname, &(LinkChange){ .mtu = lease.mtu, .netns_fd = -EBADF }, "set the MTU");
+                r = change_link(sock, link->ifname, &(LinkChange){ .mtu = lease.mtu, .netns_fd = -EBADF },
+                                "set the MTU");
                 link->mtu = lease.mtu;
         }
         if (r == 0)
@@ -353,10 +366,13 @@ static int write_resolv_conf(const char *path, const DhcpLease *lease) {
 }
 
 static int mount_tmpfs(const char *path) {
-        return mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=64K,mode=755") < 0 ? -errno : 0;
+        return mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=64K,mode=755") < 0
+                               ? -errno
+                               : 0;
 }
 
-/* Services that resolve names for processes around them would answer from outside the namespace: hide their sockets. */
+/* Services that resolve names for processes around them would answer from outside the namespace: hide their
+ * sockets. */
 static int hide_resolvers(const DhcpLease *lease) {
         static const char resolve[] = "/run/systemd/resolve";
 
@@ -370,8 +386,8 @@ static int hide_resolvers(const DhcpLease *lease) {
         return r != 0 ? r : write_resolv_conf("/run/systemd/resolve/stub-resolv.conf", lease);
 }
 
-/* The file to be bound over the system's lives on a tmpfs that is mounted for a moment on /tmp, where nobody else sees it: nothing is
- * left behind on any disk. */
+/* The file to be bound over the system's lives on a tmpfs that is mounted for a moment on /tmp, where nobody
+ * else sees it: nothing is left behind on any disk. */
 int guest_set_resolv_conf(const DhcpLease *lease) {
         char real[PATH_MAX];
         int r;
@@ -383,7 +399,8 @@ int guest_set_resolv_conf(const DhcpLease *lease) {
                 return r;
         if (!realpath("/etc/resolv.conf", real)) {
                 /* Nothing to bind over, and maybe nobody who wants it: addresses work all the same. */
-                (void) fail_errno(errno, "There is no /etc/resolv.conf to replace, names will not be resolved");
+                (void) fail_errno(errno,
+                                  "There is no /etc/resolv.conf to replace, names will not be resolved");
                 return 0;
         }
         if (strncmp(real, "/run/systemd/resolve/", 21) == 0)
@@ -424,7 +441,10 @@ int report_receive(int sock, GuestReport *ret, int *ret_fd) {
                 char buf[CMSG_SPACE(sizeof(int))];
         } control = {};
         struct iovec iov = { ret, sizeof(*ret) };
-        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf, .msg_controllen = sizeof(control.buf) };
+        struct msghdr msg = { .msg_iov = &iov,
+                              .msg_iovlen = 1,
+                              .msg_control = control.buf,
+                              .msg_controllen = sizeof(control.buf) };
         struct cmsghdr *c;
         ssize_t n;
 
@@ -485,7 +505,8 @@ int guest_mtu(Ctl *c, const char *network_path, uint32_t *ret) {
 
         if (text) {
                 if (parse_u32(text, MTU_MIN, MTU_MAX, ret) < 0)
-                        return fail_usage("Invalid value '%s' for --mtu: use %d to %d", text, MTU_MIN, MTU_MAX);
+                        return fail_usage("Invalid value '%s' for --mtu: use %d to %d", text, MTU_MIN,
+                                          MTU_MAX);
                 return 0;
         }
         r = client_get_properties(c, network_path, VNETD_NETWORK, "read the network's MTU", &properties);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * The guest's side of `run` and `attach`: entering a namespace, making its TAP, giving it what DHCP gave. Everything here changes the
- * namespaces of the calling process: call it in a child of one thread. What fails has been printed; results are 0 or what to exit with.
+ * The guest's side of `run` and `attach`: entering a namespace, making its TAP, giving it what DHCP gave.
+ * Everything here changes the namespaces of the calling process: call it in a child of one thread. What
+ * fails has been printed; results are 0 or what to exit with.
  */
 
 #include "ctl-dhcp.h"
@@ -21,17 +22,21 @@ typedef struct GuestReport {
         IpAddr addr; /* null: not configured */
 } GuestReport;
 
-/* Opens the namespace of a process or at a path. CTL_NO_OBJECT when there is none. @ret owned by the caller. */
+/* Opens the namespace of a process or at a path. CTL_NO_OBJECT when there is none. @ret owned by the
+ * caller. */
 int guest_open_netns(const char *pid_or_path, int *ret);
 
-/* New namespaces for the calling process: network, mounts and, without the rights of root, user (one's own uid and gid, nothing else). */
+/* New namespaces for the calling process: network, mounts and, without the rights of root, user (one's own
+ * uid and gid, nothing else). */
 int guest_unshare(void);
 
 /* Joins @netns_fd, by way of the user namespace that owns it where that gives the rights. */
 int guest_join(int netns_fd);
 
-/* Makes a TAP in the namespace the caller is in and sets it and `lo` up. @ifname NULL: the first free of eth0, eth1 ...
- * @ret_fd: the TAP, owned by the caller; it does not keep the namespace alive: when that goes, the TAP goes. */
+/* Makes a TAP in the namespace the caller is in and sets it and `lo` up. @ifname NULL: the first free of
+ * eth0, eth1 ...
+ * @ret_fd: the TAP, owned by the caller; it does not keep the namespace alive: when that goes, the TAP goes.
+ */
 int guest_make_tap(const char *ifname, uint32_t mtu, GuestLink *ret, int *ret_fd);
 
 /* Gets a lease and sets address, route and MTU by it. */

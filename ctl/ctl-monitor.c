@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * `vnetctl monitor`: vnetd's signals as they come, one line an event, until ^C. Asks for nothing, changes nothing.
+ * `vnetctl monitor`: vnetd's signals as they come, one line an event, until ^C. Asks for nothing, changes
+ * nothing.
  */
 
 #include <signal.h>
@@ -85,7 +86,8 @@ static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *err
 }
 
 static int on_hangup(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        return sd_event_exit(sd_bus_get_event(sd_bus_message_get_bus(m)), fail("The connection to the bus is lost"));
+        return sd_event_exit(sd_bus_get_event(sd_bus_message_get_bus(m)),
+                             fail("The connection to the bus is lost"));
 }
 
 static int add_matches(Ctl *c) {
@@ -93,11 +95,12 @@ static int add_matches(Ctl *c) {
 
         r = sd_bus_match_signal(c->bus, NULL, VNETD_BUS_NAME, NULL, NULL, NULL, on_signal, c);
         if (r >= 0)
-                r = sd_bus_match_signal(c->bus, NULL, "org.freedesktop.DBus.Local", NULL, "org.freedesktop.DBus.Local", "Disconnected",
-                                        on_hangup, c);
+                r = sd_bus_match_signal(c->bus, NULL, "org.freedesktop.DBus.Local", NULL,
+                                        "org.freedesktop.DBus.Local", "Disconnected", on_hangup, c);
         if (r >= 0)
                 r = sd_bus_add_match(c->bus, NULL,
-                                     "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='" VNETD_BUS_NAME "'",
+                                     "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',"
+                                     "arg0='" VNETD_BUS_NAME "'",
                                      on_owner_changed, c);
         return r;
 }

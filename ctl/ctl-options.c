@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The command line of vnetctl: one table of options, from which getopt's tables and the help are made, and the search for the
- * verb. Never talks to the bus.
+ * The command line of vnetctl: one table of options, from which getopt's tables and the help are made, and
+ * the search for the verb. Never talks to the bus.
  */
 
 #include <getopt.h>
@@ -20,7 +20,8 @@ const OptInfo opt_table[_OPT_MAX] = {
         [OPT_VERSION] = { "version", 0, NULL, false, "Show the version" },
         [OPT_SYSTEM] = { "system", 0, NULL, false, "Talk to the system's vnetd" },
         [OPT_USER] = { "user", 0, NULL, false, "Talk to the user's own vnetd" },
-        [OPT_BUS_ADDRESS] = { "bus-address", 0, "ADDRESS", false, "Talk to the vnetd on the bus at this address" },
+        [OPT_BUS_ADDRESS] = { "bus-address", 0, "ADDRESS", false,
+                              "Talk to the vnetd on the bus at this address" },
         [OPT_JSON] = { "json", 0, "MODE", false, "Print JSON: pretty, short or off" },
         [OPT_NO_LEGEND] = { "no-legend", 0, NULL, false, "Print no headers and no footers" },
         [OPT_NO_PAGER] = { "no-pager", 0, NULL, false, "Do not pipe long output into a pager" },
@@ -29,10 +30,12 @@ const OptInfo opt_table[_OPT_MAX] = {
         [OPT_SUBNET6] = { "subnet6", 0, "ADDR/LEN", false, "IPv6 subnet of the network" },
         [OPT_DOMAIN] = { "domain", 0, "NAME", false, "DNS domain of the network" },
         [OPT_DNS] = { "dns", 0, "ADDR", true, "Ask this DNS server, not the host's (repeatable)" },
-        [OPT_STATIC_LEASE] = { "static-lease", 0, "ADDR=MAC", true, "Always give this address to this MAC (repeatable)" },
+        [OPT_STATIC_LEASE] = { "static-lease", 0, "ADDR=MAC", true,
+                               "Always give this address to this MAC (repeatable)" },
         [OPT_MTU] = { "mtu", 0, "BYTES", false, "MTU of the link" },
         [OPT_NAME] = { "name", 0, "NAME", false, "Name of the device" },
-        [OPT_IFNAME] = { "name", 0, "IFNAME", false, "Name of the interface (default: eth0, or the next free)" },
+        [OPT_IFNAME] = { "name", 0, "IFNAME", false,
+                         "Name of the interface (default: eth0, or the next free)" },
         [OPT_MAC] = { "mac", 0, "MAC", false, "MAC address of the guest's interface" },
         [OPT_NETNS] = { "netns", 0, "PATH|PID", false, "Network namespace the interface is made in" },
         [OPT_VHOST] = { "vhost", 0, NULL, false, "Drive the interface through the kernel's vhost-net" },
@@ -43,14 +46,17 @@ const OptInfo opt_table[_OPT_MAX] = {
         [OPT_QUEUES] = { "queues", 0, "N", false, "Number of queue pairs" },
         [OPT_OFFLOADS] = { "offloads", 0, "LIST", false, "Offloads to use: csum,tso4,tso6,ecn,uso or none" },
         [OPT_SOURCE] = { "source", 0, "WHO", false, "Source the guest sees: client (default) or gateway" },
-        [OPT_PUBLISH] = { "publish", 'p', "SPEC", true, "Expose [ADDR:]PORT[:GUESTPORT][/udp] while it runs (repeatable)" },
-        [OPT_NO_CONFIGURE] = { "no-configure", 0, NULL, false, "Leave address, route and DNS to a DHCP client inside" },
+        [OPT_PUBLISH] = { "publish", 'p', "SPEC", true,
+                          "Expose [ADDR:]PORT[:GUESTPORT][/udp] while it runs (repeatable)" },
+        [OPT_NO_CONFIGURE] = { "no-configure", 0, NULL, false,
+                               "Leave address, route and DNS to a DHCP client inside" },
         [OPT_ZERO] = { "zero", 0, NULL, false, "Print counters that are zero as well" },
 };
 
 #define VERSION_TEXT "vnetctl " VNETD_VERSION "\n"
 
-/* The tables getopt wants, for the options in @mask. @longs and @letters hold _OPT_MAX + 1 and 2 * _OPT_MAX + 3. */
+/* The tables getopt wants, for the options in @mask. @longs and @letters hold _OPT_MAX + 1 and 2 * _OPT_MAX
+ * + 3. */
 static void getopt_tables(uint64_t mask, bool stops, struct option *longs, char *letters) {
         size_t n = 0;
 
@@ -63,7 +69,8 @@ static void getopt_tables(uint64_t mask, bool stops, struct option *longs, char 
 
                 if (!(mask & OPT_BIT(o)))
                         continue;
-                longs[n++] = (struct option){ i->name, i->metavar ? required_argument : no_argument, NULL, OPT_GETOPT_BASE + (int) o };
+                longs[n++] = (struct option){ i->name, i->metavar ? required_argument : no_argument, NULL,
+                                              OPT_GETOPT_BASE + (int) o };
                 if (i->letter) {
                         *letters++ = i->letter;
                         if (i->metavar)
@@ -83,7 +90,8 @@ static Opt opt_from_getopt(int val, uint64_t mask) {
         return _OPT_MAX;
 }
 
-/* Runs getopt over @argv from optind on and notes what it finds. -1: go on at optind, else what to exit with. */
+/* Runs getopt over @argv from optind on and notes what it finds. -1: go on at optind, else what to exit
+ * with. */
 static int parse_some(Ctl *c, int argc, char **argv, uint64_t mask, bool stops) {
         struct option longs[_OPT_MAX + 1];
         char letters[2 * _OPT_MAX + 3];
@@ -98,22 +106,27 @@ static int parse_some(Ctl *c, int argc, char **argv, uint64_t mask, bool stops) 
                         return fail_usage("Option '%s' needs a value", argv[optind - 1]);
                 if (val == '?') {
                         if (optopt >= OPT_GETOPT_BASE)
-                                return fail_usage("Option '--%s' takes no value", opt_table[optopt - OPT_GETOPT_BASE].name);
+                                return fail_usage("Option '--%s' takes no value",
+                                                  opt_table[optopt - OPT_GETOPT_BASE].name);
                         if (optopt)
-                                return fail_usage("Unknown option '-%c'%s%s", optopt, c->verb ? " for " : "", c->verb ? c->verb->name : "");
-                        return fail_usage("Unknown option '%s'%s%s", argv[optind - 1], c->verb ? " for " : "", c->verb ? c->verb->name : "");
+                                return fail_usage("Unknown option '-%c'%s%s", optopt, c->verb ? " for " : "",
+                                                  c->verb ? c->verb->name : "");
+                        return fail_usage("Unknown option '%s'%s%s", argv[optind - 1],
+                                          c->verb ? " for " : "", c->verb ? c->verb->name : "");
                 }
                 o = opt_from_getopt(val, mask);
                 if (!opt_table[o].repeats)
                         c->n_values[o] = 0;
                 if (c->n_values[o] == OPT_REPEAT_MAX)
-                        return fail_usage("Option '--%s' given more than %d times", opt_table[o].name, OPT_REPEAT_MAX);
+                        return fail_usage("Option '--%s' given more than %d times", opt_table[o].name,
+                                          OPT_REPEAT_MAX);
                 c->values[o][c->n_values[o]++] = optarg ?: "";
         }
         return -1;
 }
 
-/* Edit distance where a swap of neighbours counts one (optimal string alignment), for names of at most DISTANCE_MAX characters. */
+/* Edit distance where a swap of neighbours counts one (optimal string alignment), for names of at most
+ * DISTANCE_MAX characters. */
 #define DISTANCE_MAX 31
 static unsigned edit_distance(const char *a, const char *b) {
         unsigned d[DISTANCE_MAX + 1][DISTANCE_MAX + 1];
@@ -195,7 +208,8 @@ static int fail_unknown_verb(char **words, int n_words) {
         return fail_usage("Unknown command '%.60s', see 'vnetctl --help'", typed);
 }
 
-/* Finds the verb at @words; without a word it is `status`, and a group alone lists. -1, or what to exit with. */
+/* Finds the verb at @words; without a word it is `status`, and a group alone lists. -1, or what to exit
+ * with. */
 static int find_verb(int n_words, char **words, const Verb **ret, int *ret_used) {
         bool alone = n_words < 2 || words[1][0] == '-';
         char name[64];
@@ -210,7 +224,8 @@ static int find_verb(int n_words, char **words, const Verb **ret, int *ret_used)
                 *ret = verb_by_name(words[0]);
                 if (*ret && verb_group_len(*ret) > 0) /* "network list" as one word */
                         *ret = NULL;
-        } else if (snprintf(name, sizeof(name), "%s %s", words[0], alone ? "list" : words[1]) < (int) sizeof(name)) {
+        } else if (snprintf(name, sizeof(name), "%s %s", words[0], alone ? "list" : words[1]) <
+                   (int) sizeof(name)) {
                 *ret = verb_by_name(name);
                 *ret_used = alone ? 1 : 2;
         } else
@@ -255,9 +270,11 @@ static void print_options(uint64_t mask) {
                 if (!(mask & OPT_BIT(o)))
                         continue;
                 if (i->letter)
-                        (void) snprintf(what, sizeof(what), "-%c --%s%s%s", i->letter, i->name, i->metavar ? "=" : "", i->metavar ?: "");
+                        (void) snprintf(what, sizeof(what), "-%c --%s%s%s", i->letter, i->name,
+                                        i->metavar ? "=" : "", i->metavar ?: "");
                 else
-                        (void) snprintf(what, sizeof(what), "   --%s%s%s", i->name, i->metavar ? "=" : "", i->metavar ?: "");
+                        (void) snprintf(what, sizeof(what), "   --%s%s%s", i->name, i->metavar ? "=" : "",
+                                        i->metavar ?: "");
                 print_entry(what, i->text);
         }
 }

@@ -10,9 +10,9 @@
  *        |  <--- exit status ----
  *        Remove the forwards and the device
  *
- * Signals sent to vnetctl are passed on to the command; those the terminal sends reach the whole group by themselves. When vnetctl is
- * killed, keeper and command are told to end, and the keeper removes in its place; when all of them are killed, the device still goes with
- * the namespace (ctl-guest.c).
+ * Signals sent to vnetctl are passed on to the command; those the terminal sends reach the whole group by
+ * themselves. When vnetctl is killed, keeper and command are told to end, and the keeper cleans up in its
+ * place; when all of them are killed, the device still goes with the namespace (ctl-guest.c).
  */
 
 #include <poll.h>
@@ -34,7 +34,8 @@
 #define EXIT_SIGNAL_BASE 128
 #define OBJECT_PATH_MAX 256 /* a name of NAME_MAX_LEN, every character encoded as three */
 
-/* What the daemon has for this run, as object paths. Sent to the keeper it is the word to start the command. */
+/* What the daemon has for this run, as object paths. Sent to the keeper it is the word to start the
+ * command. */
 typedef struct Holdings {
         char device[OBJECT_PATH_MAX]; /* "": none yet */
         char forwards[OPT_REPEAT_MAX][OBJECT_PATH_MAX];
@@ -47,7 +48,8 @@ static int status_to_exit(int status) {
         return WIFSIGNALED(status) ? EXIT_SIGNAL_BASE + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-/* Blocks SIGCHLD and what is passed on, which come by the descriptor from now on. @ret_before: what the command starts with. */
+/* Blocks SIGCHLD and what is passed on, which come by the descriptor from now on. @ret_before: what the
+ * command starts with. */
 static int take_signals(sigset_t *ret_before, int *ret_fd) {
         sigset_t set;
         int fd;
@@ -101,15 +103,19 @@ static void start_command(char **argv, const sigset_t *mask) {
         _exit(error == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
 }
 
-/* Waits for the command, passes signals on, renews the lease (@lease NULL: there is none). Returns what to exit with. */
+/* Waits for the command, passes signals on, renews the lease (@lease NULL: there is none). Returns what to
+ * exit with. */
 static int keep(pid_t pid, int signal_fd, const GuestLink *link, DhcpLease *lease) {
-        uint64_t renew_at = lease && lease->lease_sec != DHCP_FOREVER ? now_sec() + lease->renew_sec : UINT64_MAX;
+        uint64_t renew_at = lease && lease->lease_sec != DHCP_FOREVER ? now_sec() + lease->renew_sec
+                                                                      : UINT64_MAX;
         int status;
 
         for (;;) {
                 struct pollfd p = { .fd = signal_fd, .events = POLLIN };
                 uint64_t now = now_sec();
-                int timeout = renew_at == UINT64_MAX ? -1 : now >= renew_at ? 0 : (int) MIN(renew_at - now, (uint64_t) 3600) * 1000;
+                int timeout = renew_at == UINT64_MAX ? -1
+                              : now >= renew_at      ? 0
+                                                     : (int) MIN(renew_at - now, (uint64_t) 3600) * 1000;
 
                 if (poll(&p, 1, timeout) < 0 && errno != EINTR)
                         return fail_errno(errno, "Failed to wait for the command");
@@ -127,12 +133,15 @@ static int keep(pid_t pid, int signal_fd, const GuestLink *link, DhcpLease *leas
 /* A daemon that is gone took everything along, and what is gone is gone: nothing worth a word. */
 static void remove_holdings(sd_bus *bus, const Holdings *h) {
         for (unsigned i = 0; i < h->n_forwards; i++)
-                (void) sd_bus_call_method(bus, VNETD_BUS_NAME, h->forwards[i], VNETD_FORWARD, "Remove", NULL, NULL, "");
+                (void) sd_bus_call_method(bus, VNETD_BUS_NAME, h->forwards[i], VNETD_FORWARD, "Remove", NULL,
+                                          NULL, "");
         if (*h->device)
-                (void) sd_bus_call_method(bus, VNETD_BUS_NAME, h->device, VNETD_DEVICE, "Remove", NULL, NULL, "");
+                (void) sd_bus_call_method(bus, VNETD_BUS_NAME, h->device, VNETD_DEVICE, "Remove", NULL, NULL,
+                                          "");
 }
 
-/* vnetctl was killed: do its part, on a connection of our own. A bus on an abstract socket is out of reach from here. */
+/* vnetctl was killed: do its part, on a connection of our own. A bus on an abstract socket is out of reach
+ * from here. */
 static void stand_in(const Ctl *c, const Holdings *h) {
         Ctl own = *c;
 
@@ -170,7 +179,8 @@ static int be_keeper(const Ctl *c, uint32_t mtu, int sock, char **argv) {
                         return r;
                 report.addr = lease.addr;
         }
-        if (report_send(sock, &report, -EBADF) < 0 || recv(sock, &holdings, sizeof(holdings), 0) != sizeof(holdings))
+        if (report_send(sock, &report, -EBADF) < 0 ||
+            recv(sock, &holdings, sizeof(holdings), 0) != sizeof(holdings))
                 return CTL_FAILED;
 
         r = take_signals(&before, &signal_fd);
@@ -204,7 +214,8 @@ typedef struct Run {
 
 /* Waits until the keeper reports. -EPIPE: it ended instead, or was told to. */
 static int wait_report(Run *run, GuestReport *ret, int *ret_fd) {
-        struct pollfd p[] = { { .fd = run->sock, .events = POLLIN }, { .fd = run->signal_fd, .events = POLLIN } };
+        struct pollfd p[] = { { .fd = run->sock, .events = POLLIN },
+                              { .fd = run->signal_fd, .events = POLLIN } };
 
         for (;;) {
                 if (poll(p, ELEMENTSOF(p), -1) < 0) {
@@ -229,7 +240,8 @@ static int split_publish(const char *spec, const IpAddr *guest, char **ret_local
 
         if (!head)
                 return fail_errno(ENOMEM, "Failed to read '%s'", spec);
-        /* Two numbers at the end: the second is the guest's. An address cannot end in ":NUMBER" but in brackets. */
+        /* Two numbers at the end: the second is the guest's. An address cannot end in ":NUMBER" but in
+         * brackets. */
         last = strrchr(head, ':');
         if (last && last > head && last[1] && last[1 + strspn(last + 1, "0123456789")] == '\0') {
                 *last = '\0';
@@ -242,7 +254,8 @@ static int split_publish(const char *spec, const IpAddr *guest, char **ret_local
         }
         if (asprintf(&local, "%s%s", head, spec + len) < 0)
                 local = NULL;
-        if (asprintf(&remote, "%s%s%s", ip_is_null(guest) ? "" : IP_TO_TEXT(guest), port ? ":" : "", port ?: "") < 0)
+        if (asprintf(&remote, "%s%s%s", ip_is_null(guest) ? "" : IP_TO_TEXT(guest), port ? ":" : "",
+                     port ?: "") < 0)
                 remote = NULL;
         if (!local || !remote) {
                 free(local);
@@ -263,12 +276,14 @@ static int publish(Run *run, const IpAddr *guest) {
                         r = expose(run->c, run->network, local, remote, &path);
                 if (r != 0)
                         return r;
-                (void) snprintf(run->holdings.forwards[run->holdings.n_forwards++], OBJECT_PATH_MAX, "%s", path);
+                (void) snprintf(run->holdings.forwards[run->holdings.n_forwards++], OBJECT_PATH_MAX, "%s",
+                                path);
         }
         return 0;
 }
 
-/* From the TAP to the start of the command. 0, or what to exit with unless the keeper ended with something to say. */
+/* From the TAP to the start of the command. 0, or what to exit with unless the keeper ended with something
+ * to say. */
 static int plug_in(Run *run) {
         _cleanup_close_ int tap_fd = -EBADF;
         _cleanup_free_ char *device = NULL;

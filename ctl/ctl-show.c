@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The commands that only look at what there is. One GetManagedObjects() call feeds status and the lists, so that what is printed
- * was true at one moment. Changes nothing.
+ * The commands that only look at what there is. One GetManagedObjects() call feeds status and the lists, so
+ * that what is printed was true at one moment. Changes nothing.
  */
 
 #include <stdio.h>
@@ -23,7 +23,8 @@ static void selection_deinit(Selection *s) {
 }
 
 static int compare_by_key(const void *a, const void *b, void *key) {
-        const Value *x = value_get(*(const Value *const *) a, key), *y = value_get(*(const Value *const *) b, key);
+        const Value *x = value_get(*(const Value *const *) a, key),
+                    *y = value_get(*(const Value *const *) b, key);
         int r = strcmp(value_string(x), value_string(y));
 
         if (r != 0)
@@ -48,7 +49,9 @@ static int selection_init(Selection *s, const Value *objects, const char *interf
 
 /* The name of the network at the path in property `Network`, "" when there is none. */
 static const char *network_name(const Value *objects, const Value *properties) {
-        return value_get_string(value_get(value_get(objects, value_get_string(properties, "Network")), VNETD_NETWORK), "Name");
+        return value_get_string(value_get(value_get(objects, value_get_string(properties, "Network")),
+                                          VNETD_NETWORK),
+                                "Name");
 }
 
 static bool network_is_meant(const Ctl *c, const char *name) {
@@ -64,7 +67,8 @@ static int check_network(Ctl *c) {
 
 static int print_networks(const Ctl *c, const Value *objects) {
         static const TableColumn columns[] = {
-                { "NAME" }, { "SUBNET" }, { "GATEWAY" }, { "HOST" }, { "MTU", true }, { "DEVICES", true }, { "FORWARDS", true },
+                { "NAME" },      { "SUBNET" },        { "GATEWAY" },        { "HOST" },
+                { "MTU", true }, { "DEVICES", true }, { "FORWARDS", true },
         };
         _cleanup_(table_freep) Table *t = NULL;
         _cleanup_(selection_deinit) Selection s = {};
@@ -129,7 +133,8 @@ static int print_devices(const Ctl *c, const Value *objects) {
 const char *forward_remote(const Value *forward, char buf[static FORWARD_REMOTE_MAX]) {
         const char *remote = value_get_string(forward, "Remote");
 
-        (void) snprintf(buf, FORWARD_REMOTE_MAX, "%s%s", *remote == '\0' || *remote == ':' ? "(only guest)" : "", remote);
+        (void) snprintf(buf, FORWARD_REMOTE_MAX, "%s%s",
+                        *remote == '\0' || *remote == ':' ? "(only guest)" : "", remote);
         return buf;
 }
 
@@ -157,7 +162,8 @@ static int print_forwards(const Ctl *c, const Value *objects) {
                 table_row(t);
                 table_text(t, value_get_string(p, "Protocol"));
                 table_text(t, value_get_string(p, "Local"));
-                table_text(t, c->json != JSON_OFF ? value_get_string(p, "Remote") : forward_remote(p, remote));
+                table_text(t,
+                           c->json != JSON_OFF ? value_get_string(p, "Remote") : forward_remote(p, remote));
                 table_text(t, network_name(objects, p));
                 table_number(t, value_get_number(p, "Connections"));
                 table_number(t, value_get_number(p, "Active"));
@@ -214,7 +220,8 @@ static int print_description(Ctl *c) {
         _cleanup_(value_freep) Value *text = NULL;
         int r;
 
-        r = client_call_value(c, VNETD_ROOT, VNETD_MANAGER, "Describe", "ask vnetd what there is", &text, "");
+        r = client_call_value(c, VNETD_ROOT, VNETD_MANAGER, "Describe", "ask vnetd what there is", &text,
+                              "");
         if (r != 0)
                 return r;
         json_print(value_string(text), c->json);
@@ -247,7 +254,8 @@ int verb_status(Ctl *c, int argc, char **argv) {
         return print_forwards(c, objects);
 }
 
-/* An object path of ours as the name it stands for: "/org/vnetd1/network/lab_2d1" is "lab-1". NULL for anything else. Owned by the caller. */
+/* An object path of ours as the name it stands for: "/org/vnetd1/network/lab_2d1" is "lab-1". NULL for
+ * anything else. Owned by the caller. */
 static char *object_name(const char *text) {
         const char *slash = strrchr(text, '/');
         _cleanup_free_ char *prefix = NULL;
@@ -362,7 +370,8 @@ static int leases_of_network(Ctl *c, Table *t, const char *name, const char *pat
 }
 
 int verb_leases(Ctl *c, int argc, char **argv) {
-        static const TableColumn columns[] = { { "ADDRESS" }, { "MAC" }, { "HOSTNAME" }, { "KIND" }, { "EXPIRES", true }, { "NETWORK" } };
+        static const TableColumn columns[] = { { "ADDRESS" }, { "MAC" },           { "HOSTNAME" },
+                                               { "KIND" },    { "EXPIRES", true }, { "NETWORK" } };
         _cleanup_(table_freep) Table *t = NULL;
         int r = table_new(&t, c, "leases", columns, ELEMENTSOF(columns));
 
@@ -437,7 +446,9 @@ static int stats_of_network(Ctl *c, Table *t, const char *name, const char *path
 }
 
 int verb_stats(Ctl *c, int argc, char **argv) {
-        static const TableColumn columns[] = { { "NETWORK" }, { "COUNTER" }, { "VALUE", true }, { "MEANING" } };
+        static const TableColumn columns[] = {
+                { "NETWORK" }, { "COUNTER" }, { "VALUE", true }, { "MEANING" }
+        };
         _cleanup_(table_freep) Table *t = NULL;
         int r = table_new(&t, c, "counters", columns, ELEMENTSOF(columns));
 

@@ -32,14 +32,16 @@ int table_new(Table **ret, const Ctl *c, const char *name, const TableColumn *co
         (void) scols_table_enable_noheadings(t->table, !t->legend);
         (void) scols_table_set_name(t->table, name);
         (void) scols_table_enable_json(t->table, t->json != JSON_OFF);
-        (void) scols_table_set_termforce(t->table, SCOLS_TERMFORCE_NEVER); /* or a narrow terminal loses whole columns */
+        /* Or a narrow terminal loses whole columns. */
+        (void) scols_table_set_termforce(t->table, SCOLS_TERMFORCE_NEVER);
         for (size_t i = 0; i < n_columns; i++) {
-                struct libscols_column *column =
-                        scols_table_new_column(t->table, columns[i].name, 0, columns[i].number ? SCOLS_FL_RIGHT : 0);
+                struct libscols_column *column = scols_table_new_column(
+                                t->table, columns[i].name, 0, columns[i].number ? SCOLS_FL_RIGHT : 0);
 
                 if (!column)
                         return fail_errno(ENOMEM, "Failed to make a table");
-                (void) scols_column_set_json_type(column, columns[i].number ? SCOLS_JSON_NUMBER : SCOLS_JSON_STRING);
+                (void) scols_column_set_json_type(column,
+                                                  columns[i].number ? SCOLS_JSON_NUMBER : SCOLS_JSON_STRING);
         }
         *ret = TAKE_PTR(t);
         return 0;
@@ -163,8 +165,8 @@ static void print_footer(const Table *t) {
 
         if (n == 0)
                 printf("No %s.\n", t->name);
-        else
-                printf("%zu %.*s listed.\n", n, (int) strlen(t->name) - (n == 1), t->name); /* every name ends in an s */
+        else /* every name ends in an s */
+                printf("%zu %.*s listed.\n", n, (int) strlen(t->name) - (n == 1), t->name);
 }
 
 int table_print(Table *t) {
@@ -204,9 +206,11 @@ const char *seconds_to_text(uint64_t sec, char buf[static AMOUNT_TEXT_MAX]) {
         else if (sec < 3600)
                 (void) snprintf(buf, AMOUNT_TEXT_MAX, "%" PRIu64 "min %" PRIu64 "s", sec / 60, sec % 60);
         else if (sec < 86400)
-                (void) snprintf(buf, AMOUNT_TEXT_MAX, "%" PRIu64 "h %" PRIu64 "min", sec / 3600, sec / 60 % 60);
+                (void) snprintf(buf, AMOUNT_TEXT_MAX, "%" PRIu64 "h %" PRIu64 "min", sec / 3600,
+                                sec / 60 % 60);
         else
-                (void) snprintf(buf, AMOUNT_TEXT_MAX, "%" PRIu64 "d %" PRIu64 "h", sec / 86400, sec / 3600 % 24);
+                (void) snprintf(buf, AMOUNT_TEXT_MAX, "%" PRIu64 "d %" PRIu64 "h", sec / 86400,
+                                sec / 3600 % 24);
         return buf;
 }
 
@@ -216,7 +220,8 @@ void pager_open(const Ctl *c) {
         const char *pager = getenv("PAGER");
         int fds[2];
 
-        if (opt_set(c, OPT_NO_PAGER) || !isatty(STDOUT_FILENO) || (pager && (!*pager || streq(pager, "cat"))))
+        if (opt_set(c, OPT_NO_PAGER) || !isatty(STDOUT_FILENO) ||
+            (pager && (!*pager || streq(pager, "cat"))))
                 return;
         if (pipe2(fds, O_CLOEXEC) < 0)
                 return;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * Tables on stdout by libsmartcols, and their JSON twin: one object a row, keys as the headers in lower case. What is not there is
+ * Tables on stdout by libsmartcols, and their JSON twin: one object a row, keys as the headers in lower
+ * case. What is not there is
  * "-" for people and null for programs.
  */
 
@@ -31,8 +32,8 @@ size_t table_size(const Table *t);             /* rows */
 
 int table_print(Table *t); /* 0, or what to exit with */
 
-/* Prints JSON text on stdout, laid out anew as @mode asks (not JSON_OFF), and a line break. Never checks it: it comes from ourselves or
- * from vnetd. */
+/* Prints JSON text on stdout, laid out anew as @mode asks (not JSON_OFF), and a line break. Never checks it:
+ * it comes from ourselves or from vnetd. */
 void json_print(const char *text, JsonMode mode);
 
 /* The same forms for other places. @buf is returned. */

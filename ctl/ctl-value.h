@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * Value: whatever a D-Bus message holds, as a tree, so that tables and JSON are made the same way from any reply. Depth and size
- * are bounded by what the bus lets through.
+ * Value: whatever a D-Bus message holds, as a tree, so that tables and JSON are made the same way from any
+ * reply. Depth and size are bounded by what the bus lets through.
  */
 
 #include <systemd/sd-bus.h>
@@ -11,7 +11,15 @@
 #include "basic/json.h"
 #include "basic/macro.h"
 
-typedef enum ValueType { VALUE_BOOL, VALUE_UNSIGNED, VALUE_SIGNED, VALUE_STRING, VALUE_ARRAY, VALUE_DICT, _VALUE_TYPE_MAX } ValueType;
+typedef enum ValueType {
+        VALUE_BOOL,
+        VALUE_UNSIGNED,
+        VALUE_SIGNED,
+        VALUE_STRING,
+        VALUE_ARRAY,
+        VALUE_DICT,
+        _VALUE_TYPE_MAX
+} ValueType;
 
 typedef struct Value Value;
 struct Value {
@@ -44,6 +52,7 @@ static inline uint64_t value_get_number(const Value *dict, const char *key) {
         return value_number(value_get(dict, key));
 }
 
-/* As people read it, in one line: yes/no, numbers, strings, lists with blanks between, dicts as KEY=VALUE. NULL without memory. */
+/* As people read it, in one line: yes/no, numbers, strings, lists with blanks between, dicts as KEY=VALUE.
+ * NULL without memory. */
 char *value_to_text(const Value *v);
 void value_write_json(JsonWriter *w, const Value *v);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * What every part of vnetctl shares: exit codes, the options table, the verb table, the running command. Knows the bus and
- * basic/, never the daemon's code.
+ * What every part of vnetctl shares: exit codes, the options table, the verb table, the running command.
+ * Knows the bus and basic/, never the daemon's code.
  */
 
 #include <systemd/sd-bus.h>
@@ -102,15 +102,16 @@ static inline const char *opt_value(const Ctl *c, Opt o) {
 }
 
 /* ctl-options.c */
-/* Reads the command line: fills @c, and @ret_argc, @ret_argv with the positional arguments of the verb (borrowed from @argv).
- * Return: -1 to go on, or what to exit with: help or version was printed, or a usage error. */
+/* Reads the command line: fills @c, and @ret_argc, @ret_argv with the positional arguments of the verb
+ * (borrowed from @argv). Return: -1 to go on, or what to exit with: help or version was printed, or a usage
+ * error. */
 int options_parse(Ctl *c, int argc, char **argv, int *ret_argc, char ***ret_argv);
 
 /* vnetctl.c */
 const Verb *verb_nth(size_t i); /* NULL ends */
 
-/* ctl.c: one line on stderr. fail() returns CTL_FAILED; fail_errno() too and adds ": " and what the errno (of either sign) means;
- * fail_usage() returns CTL_USAGE. */
+/* ctl.c: one line on stderr. fail() returns CTL_FAILED; fail_errno() too and adds ": " and what the errno
+ * (of either sign) means; fail_usage() returns CTL_USAGE. */
 int fail(const char *format, ...) _printf_(1, 2);
 int fail_errno(int error, const char *format, ...) _printf_(2, 3);
 int fail_usage(const char *format, ...) _printf_(1, 2);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * vnetctl: the command line of vnetd. Finds the verb, connects to the bus, runs it. The verbs live in ctl-*.c.
+ * vnetctl: the command line of vnetd. Finds the verb, connects to the bus, runs it. The verbs live in
+ * ctl-*.c.
  */
 
 #include <locale.h>
@@ -14,35 +15,44 @@
 #include "ctl-show.h"
 #include "ctl-table.h"
 
-#define DEVICE_OPTIONS                                                                                         \
-        (OPT_BIT(OPT_NAME) | OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_MAC) | OPT_BIT(OPT_MTU) | OPT_BIT(OPT_NETNS) |   \
-         OPT_BIT(OPT_VHOST) | OPT_BIT(OPT_LISTEN) | OPT_BIT(OPT_CONNECT) | OPT_BIT(OPT_OWNER) |                  \
-         OPT_BIT(OPT_PERSISTENT) | OPT_BIT(OPT_QUEUES) | OPT_BIT(OPT_OFFLOADS))
-#define NETWORK_OPTIONS                                                                                        \
-        (OPT_BIT(OPT_SUBNET) | OPT_BIT(OPT_SUBNET6) | OPT_BIT(OPT_DOMAIN) | OPT_BIT(OPT_DNS) |                   \
+#define DEVICE_OPTIONS                                                                                      \
+        (OPT_BIT(OPT_NAME) | OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_MAC) | OPT_BIT(OPT_MTU) |                   \
+         OPT_BIT(OPT_NETNS) | OPT_BIT(OPT_VHOST) | OPT_BIT(OPT_LISTEN) | OPT_BIT(OPT_CONNECT) |             \
+         OPT_BIT(OPT_OWNER) | OPT_BIT(OPT_PERSISTENT) | OPT_BIT(OPT_QUEUES) | OPT_BIT(OPT_OFFLOADS))
+#define NETWORK_OPTIONS                                                                                     \
+        (OPT_BIT(OPT_SUBNET) | OPT_BIT(OPT_SUBNET6) | OPT_BIT(OPT_DOMAIN) | OPT_BIT(OPT_DNS) |              \
          OPT_BIT(OPT_STATIC_LEASE) | OPT_BIT(OPT_MTU))
-#define GUEST_OPTIONS                                                                                          \
-        (OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_IFNAME) | OPT_BIT(OPT_MTU) | OPT_BIT(OPT_NO_CONFIGURE) | OPT_BIT(OPT_VHOST))
+#define GUEST_OPTIONS                                                                                       \
+        (OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_IFNAME) | OPT_BIT(OPT_MTU) | OPT_BIT(OPT_NO_CONFIGURE) |        \
+         OPT_BIT(OPT_VHOST))
 
 static const Verb verbs[] = {
-        { "status", "", 0, 0, 0, false, verb_status, "Networks, devices and forwards at a glance (the default)" },
+        { "status", "", 0, 0, 0, false, verb_status,
+          "Networks, devices and forwards at a glance (the default)" },
         { "network list", "", 0, 0, 0, false, verb_network_list, "List networks" },
         { "network show", "NAME", 1, 1, 0, false, verb_network_show, "Show all of one network" },
         { "network create", "NAME", 1, 1, NETWORK_OPTIONS, false, verb_network_create, "Make a network" },
-        { "network remove", "NAME...", 1, -1, 0, false, verb_network_remove, "Remove networks and what is plugged into them" },
+        { "network remove", "NAME...", 1, -1, 0, false, verb_network_remove,
+          "Remove networks and what is plugged into them" },
         { "device list", "", 0, 0, OPT_BIT(OPT_NETWORK), false, verb_device_list, "List devices" },
-        { "device show", "NAME", 1, 1, 0, false, verb_device_show, "Show all of one device, its drops by reason too" },
-        { "device create", "KIND", 1, 1, DEVICE_OPTIONS, false, verb_device_create, "Make a device, 'tap' for one, and print its name" },
+        { "device show", "NAME", 1, 1, 0, false, verb_device_show,
+          "Show all of one device, its drops by reason too" },
+        { "device create", "KIND", 1, 1, DEVICE_OPTIONS, false, verb_device_create,
+          "Make a device, 'tap' for one, and print its name" },
         { "device remove", "NAME...", 1, -1, 0, false, verb_device_remove, "Unplug and remove devices" },
-        { "expose", "[ADDR:]PORT[/udp] [GUEST[:PORT]]", 1, 2, OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_SOURCE), false, verb_expose,
-          "Lead a port of the host to a guest: without GUEST to the only one, without ADDR from loopback alone" },
-        { "unexpose", "[ADDR:]PORT[/udp]", 1, 1, OPT_BIT(OPT_NETWORK), false, verb_unexpose, "Close an exposed port" },
+        { "expose", "[ADDR:]PORT[/udp] [GUEST[:PORT]]", 1, 2, OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_SOURCE),
+          false, verb_expose,
+          "Lead a port of the host to a guest: without GUEST to the only one, without ADDR from loopback "
+          "alone" },
+        { "unexpose", "[ADDR:]PORT[/udp]", 1, 1, OPT_BIT(OPT_NETWORK), false, verb_unexpose,
+          "Close an exposed port" },
         { "forwards", "", 0, 0, OPT_BIT(OPT_NETWORK), false, verb_forwards, "List exposed ports" },
         { "leases", "", 0, 0, OPT_BIT(OPT_NETWORK), false, verb_leases, "List the addresses guests have" },
         { "flows", "", 0, 0, OPT_BIT(OPT_NETWORK), false, verb_flows, "List the conversations of guests" },
-        { "stats", "", 0, 0, OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_ZERO), false, verb_stats, "Counters, dropped packets by reason too" },
-        { "run", "[--] COMMAND...", 1, -1, GUEST_OPTIONS | OPT_BIT(OPT_PUBLISH) | OPT_BIT(OPT_SOURCE), true, verb_run,
-          "Run a command in a new namespace that is plugged into a network" },
+        { "stats", "", 0, 0, OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_ZERO), false, verb_stats,
+          "Counters, dropped packets by reason too" },
+        { "run", "[--] COMMAND...", 1, -1, GUEST_OPTIONS | OPT_BIT(OPT_PUBLISH) | OPT_BIT(OPT_SOURCE), true,
+          verb_run, "Run a command in a new namespace that is plugged into a network" },
         { "attach", "PID|PATH", 1, 1, GUEST_OPTIONS, false, verb_attach, "Plug an existing namespace in" },
         { "monitor", "", 0, 0, 0, false, verb_monitor, "Print what happens as it happens, until ^C" },
 };
@@ -56,7 +66,8 @@ int main(int argc, char **argv) {
         char **args;
         int n_args, r;
 
-        (void) setlocale(LC_CTYPE, ""); /* the width of what is printed; numbers and messages stay as they are */
+        /* For the width of what is printed; numbers and messages stay as they are. */
+        (void) setlocale(LC_CTYPE, "");
         r = options_parse(&c, argc, argv, &n_args, &args);
         if (r >= 0)
                 return r;

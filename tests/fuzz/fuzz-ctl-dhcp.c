@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * vnetctl's reading of DHCP answers: any bytes as options behind good headers, and any bytes at all. What is believed is fit to be
- * configured, and its names to be written into a resolv.conf.
+ * vnetctl's reading of DHCP answers: any bytes as options behind good headers, and any bytes at all. What is
+ * believed is fit to be configured, and its names to be written into a resolv.conf.
  */
 
 #include <errno.h>
@@ -17,8 +17,8 @@ static const MacAddr mac = { { 2, 0, 0, 0, 0, 1 } };
 
 static void check_names(const char *text, const char *between) {
         for (; *text; text++)
-                fuzz_check((*text >= 'a' && *text <= 'z') || (*text >= 'A' && *text <= 'Z') || (*text >= '0' && *text <= '9') ||
-                           strchr("-_.", *text) || strchr(between, *text));
+                fuzz_check((*text >= 'a' && *text <= 'z') || (*text >= 'A' && *text <= 'Z') ||
+                           (*text >= '0' && *text <= '9') || strchr("-_.", *text) || strchr(between, *text));
 }
 
 /* In a block of its own size, so that a sanitizer sees the first byte beyond. */
@@ -36,7 +36,8 @@ static void check(const uint8_t *packet, size_t len) {
         if (r < 0)
                 return;
         fuzz_check(lease.n_dns <= DHCP_DNS_MAX && lease.mtu <= UINT16_MAX && lease.prefix_len <= 32);
-        fuzz_check(memchr(lease.domain, 0, sizeof(lease.domain)) && memchr(lease.search, 0, sizeof(lease.search)));
+        fuzz_check(memchr(lease.domain, 0, sizeof(lease.domain)) &&
+                   memchr(lease.search, 0, sizeof(lease.search)));
         check_names(lease.domain, "");
         check_names(lease.search, " ");
         if (type == DHCP_ACK || type == DHCP_OFFER)
@@ -44,7 +45,8 @@ static void check(const uint8_t *packet, size_t len) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-        static const uint8_t ip[] = { 0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17 }, ports[] = { 0, 67, 0, 68 }, cookie[] = { 99, 130, 83, 99 };
+        static const uint8_t ip[] = { 0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17 }, ports[] = { 0, 67, 0, 68 },
+                             cookie[] = { 99, 130, 83, 99 };
         uint8_t packet[DHCP_PACKET_MAX] = {};
         size_t len;
 

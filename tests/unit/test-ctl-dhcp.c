@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * vnetctl's DHCP client: what it sends is well-formed, what it reads is believed only where it answers us, and never beyond its end.
+ * vnetctl's DHCP client: what it sends is well-formed, what it reads is believed only where it answers us,
+ * and never beyond its end.
  */
 
 #include <errno.h>
@@ -42,7 +43,8 @@ static void finish(Packet *p) {
 /* An answer without its end: add options, then finish(). */
 static Packet answer(uint8_t type) {
         static const uint8_t mask[] = { 255, 255, 255, 0 }, router[] = { 192, 168, 127, 1 };
-        static const uint8_t dns[] = { 192, 168, 127, 1, 9, 9, 9, 9 }, mtu[] = { 0xff, 0xf0 }, lease[] = { 0, 0, 0x0e, 0x10 };
+        static const uint8_t dns[] = { 192, 168, 127, 1, 9, 9, 9, 9 }, mtu[] = { 0xff, 0xf0 },
+                             lease[] = { 0, 0, 0x0e, 0x10 };
         Packet p = { .len = HEADERS + BODY };
         struct iphdr *ip = (void *) p.data;
         struct udphdr *udp = (void *) (p.data + sizeof(*ip));
@@ -88,17 +90,22 @@ static void test_build(void) {
         g_assert_cmpuint(len, >=, HEADERS + 300);
         g_assert_cmpuint(checksum_fold(checksum_add(buf, sizeof(struct iphdr), 0)), ==, 0xffff);
         g_assert_cmpuint(ntohs(udp->len), ==, len - sizeof(struct iphdr));
-        g_assert_cmpuint(checksum_fold(checksum_add(udp, ntohs(udp->len),
-                                                    checksum_pseudo(&any, &all, IPPROTO_UDP, ntohs(udp->len)))),
+        g_assert_cmpuint(checksum_fold(checksum_add(
+                                         udp, ntohs(udp->len),
+                                         checksum_pseudo(&any, &all, IPPROTO_UDP, ntohs(udp->len)))),
                          ==, 0xffff);
         g_assert_cmpmem(buf + HEADERS + 28, 6, mac.b, 6);
         g_assert_cmpuint(buf[HEADERS + 10], ==, 0x80); /* broadcast, please */
 
         /* Giving back: the address and who gave it; nothing is asked for. */
-        q = (DhcpQuery){ .type = DHCP_RELEASE, .mac = mac, .client = ip_from_v4(htonl(0xc0a87f02)), .server = ip_from_v4(htonl(0xc0a87f01)) };
+        q = (DhcpQuery){ .type = DHCP_RELEASE,
+                         .mac = mac,
+                         .client = ip_from_v4(htonl(0xc0a87f02)),
+                         .server = ip_from_v4(htonl(0xc0a87f01)) };
         (void) dhcp_build(&q, buf);
         g_assert_cmpmem(buf + HEADERS + 12, 4, ((uint8_t[]){ 192, 168, 127, 2 }), 4);
-        g_assert_cmpmem(buf + HEADERS + BODY, 10, ((uint8_t[]){ 53, 1, 7, 54, 4, 192, 168, 127, 1, 255 }), 10);
+        g_assert_cmpmem(buf + HEADERS + BODY, 10, ((uint8_t[]){ 53, 1, 7, 54, 4, 192, 168, 127, 1, 255 }),
+                        10);
 }
 
 static void test_parse(void) {
@@ -124,7 +131,8 @@ static void test_parse(void) {
         g_assert_cmpstr(lease.search, ==, "vnet.internal lab.internal");
 }
 
-/* Cut anywhere it is no answer; with any byte of the options changed it may be one, but is read within its bounds. */
+/* Cut anywhere it is no answer; with any byte of the options changed it may be one, but is read within its
+ * bounds. */
 static void test_cut(void) {
         Packet p = answer(5);
         DhcpLease lease;

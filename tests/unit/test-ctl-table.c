@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What vnetctl prints: amounts in words, and tables and JSON in both layouts, as somebody on the other side of a pipe gets them.
+ * What vnetctl prints: amounts in words, and tables and JSON in both layouts, as somebody on the other side
+ * of a pipe gets them.
  */
 
 #include <glib.h>
@@ -65,11 +66,14 @@ static void sub_empty(void) {
 }
 
 static void test_tables(void) {
-        expect_stdout("/ctl-table/subprocess/text", "*NAME    RX    LEFT\na \"b\"    0 1min 1s\n-     2.0K   never\n2 things listed.\n*");
+        expect_stdout("/ctl-table/subprocess/text",
+                      "*NAME    RX    LEFT\na \"b\"    0 1min 1s\n-     2.0K   never\n2 things listed.\n*");
         expect_stdout("/ctl-table/subprocess/short",
-                      "*{\"things\":[{\"name\":\"a \\\"b\\\"\",\"rx\":0,\"left\":61},{\"name\":null,\"rx\":2048,\"left\":null}]}\n*");
-        expect_stdout("/ctl-table/subprocess/pretty", "*{\n  \"things\": [\n    {\n      \"name\": \"a \\\"b\\\"\",\n      \"rx\": 0,\n"
-                                               "      \"left\": 61\n    }\n  ]\n}\n*");
+                      "*{\"things\":[{\"name\":\"a "
+                      "\\\"b\\\"\",\"rx\":0,\"left\":61},{\"name\":null,\"rx\":2048,\"left\":null}]}\n*");
+        expect_stdout("/ctl-table/subprocess/pretty",
+                      "*{\n  \"things\": [\n    {\n      \"name\": \"a \\\"b\\\"\",\n      \"rx\": 0,\n"
+                      "      \"left\": 61\n    }\n  ]\n}\n*");
         expect_stdout("/ctl-table/subprocess/empty", "*{\"things\":[]}\n*");
 }
 
