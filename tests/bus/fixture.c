@@ -22,8 +22,8 @@ void fixture_require_daemon(void) {
 
         if (path && g_file_test(path, G_FILE_TEST_IS_EXECUTABLE))
                 return;
-        g_printerr("skipped: $VNETD names no daemon to test\n");
-        exit(77);
+        g_print("1..0 # SKIP $VNETD names no daemon to test\n");
+        exit(0);
 }
 
 /* ---- the daemon ---- */

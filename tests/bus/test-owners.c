@@ -337,16 +337,16 @@ static void require_program(const char *name) {
         g_autofree char *path = g_find_program_in_path(name);
 
         if (!path) {
-                g_printerr("skipped: %s is not installed\n", name);
-                exit(77);
+                g_print("1..0 # SKIP %s is not installed\n", name);
+                exit(0);
         }
 }
 
 int main(int argc, char **argv) {
         fixture_require_daemon();
         if (geteuid() != 0) {
-                g_printerr("skipped: needs root, to be several users\n");
-                exit(77);
+                g_print("1..0 # SKIP needs root, to be several users\n");
+                exit(0);
         }
         require_program("setpriv");
         require_program("busctl");

@@ -512,7 +512,7 @@ int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         if (!bus) {
                 g_print("1..0 # SKIP there is no dbus-daemon\n");
-                return 77;
+                return 0;
         }
 #define ADD(name, fn) g_test_add("/vnetd/" name, Daemon, NULL, daemon_setup, fn, daemon_teardown)
         ADD("default", test_default);

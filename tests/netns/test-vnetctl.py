@@ -3,8 +3,8 @@
 """
 vnetctl against a real vnetd on a private bus, with real namespaces: test-vnetctl.py VNETD VNETCTL. TAP on stdout.
 
-As root or as anybody who may make user namespaces and open /dev/net/tun; skipped with status 77 otherwise. Everything started here is
-ended here, everything listens on loopback.
+As root or as anybody who may make user namespaces and open /dev/net/tun; skipped otherwise. Everything started here is ended here,
+everything listens on loopback.
 """
 import json
 import os
@@ -29,7 +29,7 @@ BUS_CONF = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configur
 
 def skip(reason):
     print(f"1..0 # SKIP {reason}")
-    sys.exit(77)
+    sys.exit(0)  # with any other status it is no skip to meson
 
 
 def wait_for(what, condition, seconds=10):
