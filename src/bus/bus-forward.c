@@ -29,7 +29,7 @@ int bus_forward_list(Bus *b, const Network *n, BusStrv *ret) {
                 char *path;
                 int r;
 
-                if ((n && f->network != n) || f == b->leaving_forward)
+                if (n && f->network != n)
                         continue;
                 r = bus_forward_path(f->id, &path);
                 if (r >= 0)

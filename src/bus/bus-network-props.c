@@ -57,7 +57,7 @@ int bus_network_devices(sd_bus *sd, const char *path, const char *interface, con
                 char *item;
                 int r;
 
-                if (d->network != userdata || d == b->leaving_device)
+                if (d->network != userdata)
                         continue;
                 r = bus_device_path(d->device->name, &item);
                 if (r >= 0)

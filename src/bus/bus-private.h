@@ -21,17 +21,10 @@
 #define ACTION_CAPTURE "org.vnetd1.capture"
 #define ACTION_PRIVILEGED_PORT "org.vnetd1.expose-privileged-port"
 
-typedef struct DeviceHome DeviceHome;
-
 struct Bus {
-        sd_bus *bus;       /* (owned) */
-        Manager *manager;  /* (borrowed: parent's) */
-        Polkit *polkit;    /* (owned) */
-        DeviceHome *homes; /* (owned) hash: the network each device was last seen in */
-
-        /* Still listed by the manager while its removal is being told, and no more by us. */
-        const ManagedDevice *leaving_device;   /* (borrowed, nullable) */
-        const ManagedForward *leaving_forward; /* (borrowed, nullable) */
+        sd_bus *bus;      /* (owned) */
+        Manager *manager; /* (borrowed: parent's) */
+        Polkit *polkit;   /* (owned) */
 };
 
 extern const sd_bus_vtable bus_manager_vtable[];

@@ -4,24 +4,17 @@
  *
  *     something made      InterfacesAdded, then PropertiesChanged of the network whose list it joined
  *     something changed   PropertiesChanged
- *     something removed   PropertiesChanged of the network whose list it left, then InterfacesRemoved
+ *     something removed   InterfacesRemoved, then PropertiesChanged of the network whose list it left
+ *
+ * That the lists of a network changed is the manager's to say: it tells of the network, after it told of the
+ * member.
  *
  * Signals are sent on a best-effort basis: what cannot be sent is logged, the model goes on.
  */
 
 #include "bus/bus-private.h"
 
-#include <stdio.h>
-#include <uthash.h>
-
 #include "basic/log.h"
-#include "basic/parse.h"
-
-struct DeviceHome {
-        const ManagedDevice *device;    /* key; (borrowed) never followed */
-        char network[NAME_MAX_LEN + 1]; /* "": none */
-        UT_hash_handle hh;
-};
 
 Bus *bus_current(sd_bus *sd) {
         return sd_bus_slot_get_userdata(sd_bus_get_current_slot(sd));
@@ -33,18 +26,6 @@ static void complain(int r, const char *what, const char *name) {
         if (r < 0)
                 (void) log_warning_errno(r, "Cannot tell the bus that %s '%s' changed, ignoring: %m", what,
                                          name);
-}
-
-static void network_property_changed(Bus *b, const char *name, const char *property) {
-        _cleanup_free_ char *path = NULL;
-        int r;
-
-        if (!manager_network(b->manager, name))
-                return;
-        r = bus_network_path(name, &path);
-        if (r >= 0)
-                r = sd_bus_emit_properties_changed(b->bus, path, BUS_INTERFACE_NETWORK, property, NULL);
-        complain(r, "network", name);
 }
 
 static void on_network(Manager *m, Network *n, ManagerChange change, void *userdata) {
@@ -70,63 +51,26 @@ static void on_network(Manager *m, Network *n, ManagerChange change, void *userd
         complain(r, "network", name);
 }
 
-/* Notes where @d is now and returns where it was before ("": nowhere), in @previous. */
-static int device_home_update(Bus *b, const ManagedDevice *d, bool leaving,
-                              char previous[static NAME_MAX_LEN + 1]) {
-        const char *now = d->network && !leaving ? network_config(d->network)->name : "";
-        DeviceHome *h;
-
-        previous[0] = 0;
-        HASH_FIND_PTR(b->homes, &d, h);
-        if (h)
-                (void) snprintf(previous, NAME_MAX_LEN + 1, "%s", h->network);
-        if (h && leaving) {
-                HASH_DEL(b->homes, h);
-                free(h);
-                return 0;
-        }
-        if (!h) {
-                if (leaving)
-                        return 0;
-                h = calloc(1, sizeof(*h));
-                if (!h)
-                        return -ENOMEM;
-                h->device = d;
-                HASH_ADD_PTR(b->homes, device, h);
-        }
-        (void) snprintf(h->network, sizeof(h->network), "%s", now);
-        return 0;
-}
-
 static void on_device(Manager *m, ManagedDevice *d, ManagerChange change, void *userdata) {
-        const char *name = d->device->name, *now;
-        char previous[NAME_MAX_LEN + 1];
         _cleanup_free_ char *path = NULL;
         Bus *b = userdata;
         int r;
 
-        if (change == MANAGER_REMOVED)
-                b->leaving_device = d;
-        now = d->network && change != MANAGER_REMOVED ? network_config(d->network)->name : "";
-        r = device_home_update(b, d, change == MANAGER_REMOVED, previous);
+        r = bus_device_path(d->device->name, &path);
         if (r >= 0)
-                r = bus_device_path(name, &path);
-        if (r >= 0 && change == MANAGER_ADDED)
-                r = sd_bus_emit_object_added(b->bus, path);
-        else if (r >= 0 && change == MANAGER_CHANGED)
-                r = sd_bus_emit_properties_changed(b->bus, path, BUS_INTERFACE_DEVICE, "Network", "State",
-                                                   "Mtu", NULL);
-        complain(r, "device", name);
-
-        if (!streq(previous, now)) {
-                if (previous[0])
-                        network_property_changed(b, previous, "Devices");
-                if (now[0])
-                        network_property_changed(b, now, "Devices");
-        }
-        if (path && change == MANAGER_REMOVED)
-                complain(sd_bus_emit_object_removed(b->bus, path), "device", name);
-        b->leaving_device = NULL;
+                switch (change) {
+                case MANAGER_ADDED:
+                        r = sd_bus_emit_object_added(b->bus, path);
+                        break;
+                case MANAGER_CHANGED:
+                        r = sd_bus_emit_properties_changed(b->bus, path, BUS_INTERFACE_DEVICE, "Network",
+                                                           "State", "Mtu", NULL);
+                        break;
+                case MANAGER_REMOVED:
+                        r = sd_bus_emit_object_removed(b->bus, path);
+                        break;
+                }
+        complain(r, "device", d->device->name);
 }
 
 static void on_forward(Manager *m, ManagedForward *f, ManagerChange change, void *userdata) {
@@ -134,17 +78,19 @@ static void on_forward(Manager *m, ManagedForward *f, ManagerChange change, void
         Bus *b = userdata;
         int r;
 
-        if (change == MANAGER_REMOVED)
-                b->leaving_forward = f;
         r = bus_forward_path(f->id, &path);
-        if (r >= 0 && change == MANAGER_ADDED)
-                r = sd_bus_emit_object_added(b->bus, path);
+        if (r >= 0)
+                switch (change) {
+                case MANAGER_ADDED:
+                        r = sd_bus_emit_object_added(b->bus, path);
+                        break;
+                case MANAGER_CHANGED: /* all of its properties are constant, or counters */
+                        break;
+                case MANAGER_REMOVED:
+                        r = sd_bus_emit_object_removed(b->bus, path);
+                        break;
+                }
         complain(r, "forward", f->local);
-        if (change != MANAGER_CHANGED)
-                network_property_changed(b, network_config(f->network)->name, "Forwards");
-        if (path && change == MANAGER_REMOVED)
-                complain(sd_bus_emit_object_removed(b->bus, path), "forward", f->local);
-        b->leaving_forward = NULL;
 }
 
 static void on_lease(Manager *m, Network *n, const Lease *lease, bool added, void *userdata) {
@@ -281,13 +227,6 @@ int bus_new(Bus **ret, sd_event *event, Manager *m, const BusConfig *config) {
         r = export_objects(b);
         if (r < 0)
                 return r;
-        for (ManagedDevice *d = NULL;
-             (d = manager_next_device(m, d));) { /* those there are before we listen */
-                char previous[NAME_MAX_LEN + 1];
-
-                if (device_home_update(b, d, false, previous) < 0)
-                        return log_oom();
-        }
         manager_set_handler(m, &manager_handler, b);
         r = take_name(b);
         if (r < 0)
@@ -297,17 +236,11 @@ int bus_new(Bus **ret, sd_event *event, Manager *m, const BusConfig *config) {
 }
 
 Bus *bus_free(Bus *b) {
-        DeviceHome *h, *next;
-
         if (!b)
                 return NULL;
         manager_set_handler(b->manager, NULL, NULL);
         polkit_free(b->polkit);
         sd_bus_flush_close_unref(b->bus);
-        HASH_ITER(hh, b->homes, h, next) {
-                HASH_DEL(b->homes, h);
-                free(h);
-        }
         free(b);
         return NULL;
 }

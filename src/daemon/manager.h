@@ -51,7 +51,8 @@ typedef struct ManagerConfig {
 
 typedef enum ManagerChange { MANAGER_ADDED, MANAGER_CHANGED, MANAGER_REMOVED } ManagerChange;
 
-/* Told after the fact; for MANAGER_REMOVED just before the object goes. */
+/* Told after the fact; for MANAGER_REMOVED just before the object goes. A network is MANAGER_CHANGED when its devices or forwards are,
+ * told after theirs, when the lists are as they will be. */
 typedef struct ManagerHandler {
         void (*network)(Manager *m, Network *n, ManagerChange change, void *userdata);
         void (*device)(Manager *m, ManagedDevice *d, ManagerChange change, void *userdata);

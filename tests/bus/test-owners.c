@@ -274,7 +274,15 @@ static void test_attach(void) {
         assert_asked(&w, 1);
         w.authorized = FALSE;
         g_assert_true(busctl_as(&w, ALICE, path, DEVICE, "Remove", "", NULL));
+
+        /* The network's owner may throw somebody else's device out of it, not more. */
+        path = "/org/vnetd1/device/roots";
+        g_assert_true(busctl_as(&w, "0", VNETD_PATH, MANAGER, "CreateDevice", "sa{sv}", "tap", "2", "Name",
+                                "s", "roots", "Network", "s", "alices", NULL));
+        g_assert_true(busctl_as(&w, ALICE, path, DEVICE, "Detach", "", NULL));
         assert_asked(&w, 0);
+        g_assert_false(busctl_as(&w, ALICE, path, DEVICE, "Remove", "", NULL));
+        assert_asked(&w, 1);
         world_tear_down(&w);
 }
 
