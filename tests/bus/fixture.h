@@ -2,7 +2,7 @@
 #pragma once
 /*
  * Fixture: the real vnetd as a process on a private bus, and calls to it. The program's path comes from
- * $VNETD; without it the tests skip (77). The daemon reads no configuration of this machine: it gets an
+ * $VNETD; without it the tests skip. The daemon reads no configuration of this machine: it gets an
  * empty directory.
  */
 
@@ -18,7 +18,7 @@
 #define NETWORK_DEFAULT "/org/vnetd1/network/default"
 #define ERROR_DBUS "org.freedesktop.DBus.Error."
 
-/* Exits with 77 when there is no daemon to test. Call first in main(). */
+/* Skips all when there is no daemon to test. Call first in main(). */
 void fixture_require_daemon(void);
 
 typedef struct Daemon {
