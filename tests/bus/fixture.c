@@ -42,8 +42,7 @@ static gboolean name_is_owned(GDBusConnection *c) {
         return owned;
 }
 
-/* A test that is killed leaves no daemon behind. */
-static void die_with_parent(gpointer userdata) {
+void die_with_parent(gpointer userdata) {
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 

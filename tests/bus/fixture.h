@@ -21,6 +21,9 @@
 /* Skips all when there is no daemon to test. Call first in main(). */
 void fixture_require_daemon(void);
 
+/* A child that a killed test does not leave behind: for g_subprocess_launcher_set_child_setup(). */
+void die_with_parent(gpointer userdata);
+
 typedef struct Daemon {
         GSubprocess *process; /* (owned) */
         char *dir;            /* (owned) its configuration, removed at the end */

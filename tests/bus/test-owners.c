@@ -48,6 +48,7 @@ static void on_polkit(GDBusConnection *c, const char *sender, const char *path, 
 
 static void start_bus(World *w) {
         g_autofree char *config = NULL, *text = NULL, *socket = NULL, *option = NULL;
+        g_autoptr(GSubprocessLauncher) launcher = NULL;
         g_autoptr(GError) error = NULL;
 
         w->dir = g_dir_make_tmp("vnetd-bus-XXXXXX", &error);
@@ -58,8 +59,10 @@ static void start_bus(World *w) {
         text = g_strdup_printf(bus_config, w->dir);
         g_assert_true(g_file_set_contents(config, text, -1, &error));
         option = g_strconcat("--config-file=", config, NULL);
-        w->bus = g_subprocess_new(G_SUBPROCESS_FLAGS_NONE, &error, "dbus-daemon", "--nofork", "--nopidfile",
-                                  option, NULL);
+        launcher = g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_NONE);
+        g_subprocess_launcher_set_child_setup(launcher, die_with_parent, NULL, NULL);
+        w->bus = g_subprocess_launcher_spawn(launcher, &error, "dbus-daemon", "--nofork", "--nopidfile",
+                                             option, NULL);
         g_assert_no_error(error);
         w->address = g_strconcat("unix:path=", socket, NULL);
 
