@@ -1,0 +1,81 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Runs in the virtual machine: a whole network over vhost-net. vnetd on a private bus, a namespace as guest, plugged in with --vhost: DHCP, a
+# download and an upload of SIZE MiB with equal checksums, a port exposed, the daemon's own view; then the same device without /dev/vhost-net.
+#
+#     network-vhost.sh VNETD VNETCTL [SIZE]
+set -u
+vnetd=$1 vnetctl=$2 size=${3:-256} n=0 failed=0
+dir=/tmp/net
+mkdir -p $dir/config/networks.d $dir/state $dir/www $dir/guest
+
+check() { # DESCRIPTION COMMAND...
+        n=$((n + 1))
+        what=$1
+        shift
+        if "$@" > $dir/out 2>&1; then
+                echo "ok $n $what"
+        else
+                failed=$((failed + 1))
+                sed 's/^/# /' $dir/out
+                echo "not ok $n $what"
+        fi
+}
+guest() { nsenter -t "$guest" -n -m "$@"; }
+same() { [ -n "$1" ] && [ "$1" = "$2" ]; }
+
+cat > $dir/bus.conf << EOF
+<busconfig><type>session</type><listen>unix:path=$dir/bus</listen><auth>EXTERNAL</auth>
+<policy context='default'><allow send_destination='*' eavesdrop='true'/><allow eavesdrop='true'/><allow own='*'/></policy></busconfig>
+EOF
+cat > $dir/dhcp << 'EOF'
+#!/bin/sh
+[ "$1" = bound ] || exit 0
+ip addr add $ip/${mask:-24} dev $interface
+ip route add default via ${router%% *}
+for d in $dns; do echo nameserver $d; done > /tmp/net/guest/resolv.conf
+EOF
+chmod +x $dir/dhcp
+dbus-daemon --config-file=$dir/bus.conf --nofork > $dir/dbus.log 2>&1 &
+sleep 1
+address=unix:path=$dir/bus
+"$vnetd" --bus-address=$address --config-dir=$dir/config --state-dir=$dir/state --log-target=console > $dir/vnetd.log 2>&1 &
+daemon=$!
+ctl() { "$vnetctl" --bus-address=$address "$@"; }
+for _ in 1 2 3 4 5 6 7 8 9 10; do ctl status > /dev/null 2>&1 && break; sleep 0.5; done
+unshare -n -m sleep 100000 &
+guest=$!
+sleep 0.5
+guest ip link set lo up
+
+echo 1..11
+check "the device is made over vhost-net" ctl device create tap --vhost --netns=$guest
+ctl device list --json=short > $dir/devices 2>&1
+check "its kind is vhost-net" grep -q vhost-net $dir/devices
+check "the worker runs" sh -c "ls /proc/$daemon/task/*/comm | xargs grep -l '^vhost-' || ps | grep '[v]host-$daemon'"
+eth=$(guest ip -o link | sed -n 's/^[0-9]*: \(vnet[0-9]*\).*/\1/p')
+check "the guest gets a lease" guest udhcpc -i "$eth" -n -q -t 20 -T 1 -s $dir/dhcp
+check "the gateway answers" guest ping -c 3 -W 5 192.168.127.1
+
+dd if=/dev/urandom of=$dir/www/blob bs=1M count="$size" 2> /dev/null || exit 1
+sum=$(sha256sum < $dir/www/blob)
+httpd -p 127.0.0.1:8080 -h $dir/www
+check "${size} MiB come down" sh -c "nsenter -t $guest -n wget -q -O - http://192.168.127.254:8080/blob | sha256sum > $dir/down"
+check "unchanged" same "$sum" "$(cat $dir/down)"
+
+guest nc -l -p 9000 -e sh -c "cat $dir/www/blob" &
+check "a port is exposed" ctl expose 6443 192.168.127.2:9000
+(nc 127.0.0.1 6443 < /dev/null | sha256sum > $dir/up) 2> /dev/null
+check "${size} MiB come up through it, unchanged" same "$sum" "$(cat $dir/up)"
+
+# Without vhost-net the same command makes a plain TAP, and the log says why.
+mv /dev/vhost-net /dev/vhost-net-hidden
+unshare -n sleep 100000 &
+other=$!
+sleep 0.5
+check "without vhost-net a plain tap is made" ctl device create tap --vhost --netns=$other
+check "and the log says so" grep -q "plain TAP.*/dev/vhost-net" $dir/vnetd.log
+ctl stats 2> /dev/null | sed 's/^/# /'
+kill $guest $other $daemon
+[ $failed = 0 ] || sed 's/^/# vnetd: /' $dir/vnetd.log
+exit $failed
