@@ -19,6 +19,8 @@
 #include "netstack/udp.h"
 
 #define ICMP_LEN 8                     /* header of every message we speak */
+#define TCP_LEN 20                     /* of its header */
+#define TCP_SEQ_OFFSET 4
 #define ICMP_QUOTE_MAX (576 - 20 - ICMP_LEN) /* RFC 1812 4.3.2.3: an error is at most 576 bytes long */
 #define PING_IOV_MAX FRAME_IOV_MAX
 #define PING_EVICT_USEC (100 * USEC_PER_MSEC) /* between two: finding the oldest is a walk over the table */
@@ -113,9 +115,9 @@ void icmp_send_error(Netstack *s, const Packet *p, uint8_t type, uint8_t code, u
         icmp_emit(s, &p->src, &p->src_mac, &quote, type, code, mtu, src);
 }
 
-/* The L4 header as the guest sent it, as far as it can be known later. Returns its length; none for ICMP,
+/* The L4 header as the guest sent it, as far as it can be known later: eight bytes of it. Returns its length; none for ICMP,
  * whose message is all there. */
-static size_t rebuild_l4(uint8_t proto, const Endpoint *guest, const Endpoint *remote, size_t payload_len,
+static size_t rebuild_l4(uint8_t proto, const Endpoint *guest, const Endpoint *remote, const void *l4, size_t len,
                          uint8_t *ret) {
         /* TCP's ports lie in the same place */
         struct udphdr h = { .uh_sport = htons(guest->port), .uh_dport = htons(remote->port) };
@@ -123,8 +125,10 @@ static size_t rebuild_l4(uint8_t proto, const Endpoint *guest, const Endpoint *r
         if (proto == IPPROTO_ICMP)
                 return 0;
         if (proto == IPPROTO_UDP)
-                h.uh_ulen = htons((uint16_t) MIN(sizeof(h) + payload_len, (size_t) UINT16_MAX));
+                h.uh_ulen = htons((uint16_t) MIN(sizeof(h) + len, (size_t) UINT16_MAX));
         memcpy(ret, &h, sizeof(h));
+        if (proto == IPPROTO_TCP) /* the sequence number: an error that quotes another is not believed (RFC 5927 4.1) */
+                memcpy(ret + TCP_SEQ_OFFSET, l4, MIN(len, sizeof(h) - TCP_SEQ_OFFSET));
         return sizeof(h);
 }
 
@@ -133,9 +137,10 @@ void icmp_send_error_for(Netstack *s, const Endpoint *guest, const Endpoint *rem
                          const IpAddr *src) {
         uint8_t buf[ICMP_QUOTE_MAX];
         uint8_t *l4_at = buf + sizeof(struct iphdr);
-        size_t head = sizeof(struct iphdr) + rebuild_l4(proto, guest, remote, len, l4_at);
+        size_t head = sizeof(struct iphdr) + rebuild_l4(proto, guest, remote, l4, len, l4_at);
         /* the rest of TCP's header is long gone */
         size_t n = proto == IPPROTO_TCP ? 0 : MIN(len, sizeof(buf) - head);
+        size_t total = proto == IPPROTO_TCP ? sizeof(struct iphdr) + TCP_LEN : head + len;
         struct iphdr h = {
                 .version = 4,
                 .ihl = 5,
@@ -143,7 +148,7 @@ void icmp_send_error_for(Netstack *s, const Endpoint *guest, const Endpoint *rem
                 .protocol = proto,
                 .saddr = ip_v4(&guest->addr),
                 .daddr = ip_v4(&remote->addr),
-                .tot_len = htons((uint16_t) MIN(head + len, (size_t) UINT16_MAX)),
+                .tot_len = htons((uint16_t) MIN(total, (size_t) UINT16_MAX)),
         };
         struct iovec iov;
 

@@ -17,7 +17,8 @@ Icmp *icmp_free(Icmp *i);
  * @mtu: for "fragmentation needed". Rate-limited and counted. */
 void icmp_send_error(Netstack *s, const Packet *p, uint8_t type, uint8_t code, uint32_t mtu, const IpAddr *src);
 
-/* The same for a datagram that left long ago: its headers are rebuilt from @guest, @remote, @proto and the first @len L4 payload bytes. */
+/* The same for a datagram that left long ago: its headers are rebuilt from @guest, @remote, @proto and the @len bytes at @l4: of UDP and
+ * ICMP the payload's first, of TCP the four of the sequence number. */
 void icmp_send_error_for(Netstack *s, const Endpoint *guest, const Endpoint *remote, uint8_t proto, const void *l4, size_t len,
                          uint8_t type, uint8_t code, uint32_t mtu, const IpAddr *src);
 

@@ -179,11 +179,7 @@ void tcp_take_syn_options(Flow *f, const Segment *g) {
 /* Tells a guest whose connection attempt failed why: refused is RST, unreachable is ICMP, silence is silence. */
 static void refuse(Netstack *s, const Endpoint *guest, const Endpoint *remote, uint32_t irs, const Packet *p, const Segment *g, Flow *f,
                    int error) {
-        uint8_t quoted[8] = {
-                (uint8_t) (guest->port >> 8), (uint8_t) guest->port,
-                (uint8_t) (remote->port >> 8), (uint8_t) remote->port,
-                (uint8_t) (irs >> 24), (uint8_t) (irs >> 16), (uint8_t) (irs >> 8), (uint8_t) irs,
-        };
+        uint32_t seq = htonl(irs);
         uint8_t code;
 
         counter_add(&s->stats.tcp_refused, 1);
@@ -212,7 +208,7 @@ static void refuse(Netstack *s, const Endpoint *guest, const Endpoint *remote, u
                         tcp_answer_rst(s, p, g);
                 return;
         }
-        icmp_send_error_for(s, guest, remote, IPPROTO_TCP, quoted, sizeof(quoted), ICMP_DEST_UNREACH, code, 0, NULL);
+        icmp_send_error_for(s, guest, remote, IPPROTO_TCP, &seq, sizeof(seq), ICMP_DEST_UNREACH, code, 0, NULL);
 }
 
 /* The host socket for a new outbound flow: one of the gateway's own services, or a connection. 0 or negative errno; the fd is the flow's. */

@@ -329,6 +329,15 @@ static void test_unreachable(void) {
                 guest_send(&g, SYN, 8000, NULL, 0);
                 packet_expect_icmp(h, 3, cases[i].code, "192.168.127.1", "10.1.2.3", IPPROTO_TCP);
                 g_assert_cmpuint(flows(h), ==, 0);
+
+                /* the quote: guests believe only an error that has the sequence number of their SYN */
+                static const uint8_t seq[] = { 0, 0, 0, 77 };
+                g_autoptr(FakeFrame) f = NULL;
+                guest_send(&g, SYN, 8000, NULL, 0);
+                Parsed r = packet_take(h, &f);
+                g_assert_cmpuint(r.payload_len, ==, 28);
+                g_assert_cmpmem(r.payload + 24, 4, seq, 4);
+                g_assert_cmpuint(flows(h), ==, 0);
         }
 }
 
