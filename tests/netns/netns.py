@@ -451,8 +451,8 @@ def furnish():
         Namespace().sysctl(name, value)
 
 
-def comment(text):
-    for line in str(text).splitlines():
+def comment(*words):
+    for line in ' '.join(map(str, words)).splitlines():
         print('#', line, flush=True)
 
 
