@@ -80,6 +80,7 @@ typedef struct TcpFlow {
         usec_t rtt_start;
         usec_t rto_at;          /* retransmission or zero-window probe; USEC_INFINITY: off */
         usec_t ack_at;          /* delayed ACK; USEC_INFINITY: off */
+        usec_t discard_at;      /* acknowledged bytes too few for a discard go then; USEC_INFINITY: there are none */
         usec_t probe_at;        /* keepalive, or the end of a handshake that never ends */
         uint32_t retransmits;
         uint32_t parked_bytes;  /* in the list below */

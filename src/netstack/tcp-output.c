@@ -295,15 +295,23 @@ static uint32_t discard_threshold(const Flow *f) {
         return t->discard_rest && t->snd_una == t->snd_max ? 1 : TCP_DISCARD_MIN;
 }
 
+/* However few they are, they do not stay: behind a discard that ended within one of the kernel's buffers a handful of bytes holds on
+ * to all of that buffer, which may be most of what the window is made of, and a sender it shut out sends nothing that would lead here. */
 void tcp_discard_acked(Netstack *s, Flow *f, bool all) {
         TcpFlow *t = &f->tcp;
         uint32_t acked = seq_min(t->snd_una, tcp_data_end(t)) - t->discarded;
-        if ((int32_t) acked <= 0 || (!all && acked < discard_threshold(f)))
+        if ((int32_t) acked <= 0)
                 return;
+        if (!all && acked < discard_threshold(f)) {
+                if (t->discard_at == USEC_INFINITY)
+                        t->discard_at = netstack_now(s) + TCP_DISCARD_DELAY;
+                return;
+        }
+        t->discard_at = USEC_INFINITY;
         ssize_t n = s->ops->discard(s->userdata, f->fd, acked);
         if (n > 0) {
                 t->discarded += (uint32_t) n;
-                t->discard_rest = t->discarded != tcp_data_end(t);
+                t->discard_rest = t->discarded != tcp_data_end(t) || n >= TCP_DISCARD_MIN; /* what came meanwhile may be the burst's end */
         }
 }
 

@@ -13,6 +13,7 @@
 #define TCP_PEEK_MAX (256 * 1024)          /* bytes taken from a socket by one system call */
 #define TCP_PEEK_FRAMES_MAX 16
 #define TCP_DISCARD_MIN (16 * 1024)        /* acknowledged bytes left in the host's queue before they are discarded, idle */
+#define TCP_DISCARD_DELAY (20 * USEC_PER_MSEC) /* and how long fewer than that may stay */
 #define TCP_DISCARD_BULK_MIN (32 * 1024)   /* the same while more is readable: at first, and when the flow has grown */
 #define TCP_DISCARD_BULK (256 * 1024)
 #define TCP_RTO_INITIAL USEC_PER_SEC       /* RFC 6298 2.1 */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The timers of a TCP flow, all on the one Timer of the flow: retransmission and zero-window probe (rto_at), delayed ACK (ack_at),
- * keepalive or the end of a handshake (probe_at). The timer stands at the earliest; moving a deadline later touches nothing, so
- * a busy flow costs the timer queue nothing at all.
+ * The timers of a TCP flow, all on the one Timer of the flow: retransmission and zero-window probe (rto_at), delayed ACK (ack_at), the
+ * last few acknowledged bytes in the host's queue (discard_at), keepalive or the end of a handshake (probe_at). The timer stands at
+ * the earliest; moving a deadline later touches nothing, so a busy flow costs the timer queue nothing at all.
  *
  *     state          rto_at                            probe_at
  *     CONNECTING     -                                 TCP_CONNECT_TIMEOUT
@@ -37,7 +37,7 @@ void tcp_rto_restart(Netstack *s, Flow *f) {
 
 void tcp_timer_update(Netstack *s, Flow *f) {
         TcpFlow *t = &f->tcp;
-        usec_t when = MIN(MIN(t->rto_at, t->ack_at), t->probe_at);
+        usec_t when = MIN(MIN(t->rto_at, t->ack_at), MIN(t->discard_at, t->probe_at));
         if (when == USEC_INFINITY)
                 timer_stop(&s->timers, &f->timer);
         else if (when != f->timer.when)
@@ -127,6 +127,10 @@ void tcp_timer(Timer *timer, usec_t now, void *userdata) {
         if (t->ack_at <= now) {
                 t->interactive = false; /* the host was not quick after all */
                 tcp_send_ack(s, f);
+        }
+        if (t->discard_at <= now) {
+                t->discard_at = USEC_INFINITY;
+                tcp_discard_acked(s, f, /* all= */ true);
         }
         if (t->rto_at <= now)
                 rto_expired(s, f);

@@ -147,7 +147,7 @@ static Flow *open_flow(Netstack *s, const FlowKey *key, TcpState state) {
         TcpFlow *t = &f->tcp;
         t->state = state;
         t->rto = TCP_RTO_INITIAL;
-        t->rto_at = t->ack_at = t->probe_at = USEC_INFINITY;
+        t->rto_at = t->ack_at = t->discard_at = t->probe_at = USEC_INFINITY;
         t->cwnd = TCP_CWND_MAX;
         t->ssthresh = TCP_CWND_MAX;
         t->mss = TCP_MSS_DEFAULT;

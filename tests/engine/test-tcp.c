@@ -566,6 +566,39 @@ static void test_zero_window(void) {
         g_assert_cmpuint(flows(h), ==, 0);
 }
 
+/* The far end writes @len bytes, and the guest takes and acknowledges all of them. */
+static void pass_down(Guest *g, size_t len) {
+        g_autofree uint8_t *data = g_malloc0(len);
+        fake_stream_push(g->h, g->socket, data, len);
+        fake_run(g->h);
+        for (size_t got = 0; got < len;) {
+                Parsed r = guest_take(g);
+                got += r.payload_len;
+                g->ack += (uint32_t) r.payload_len;
+                if (fake_n_frames(g->h) == 0)
+                        guest_send(g, ACK, 65535, NULL, 0);
+        }
+        g_assert_cmpuint(fake_n_frames(g->h), ==, 0);
+}
+
+/* What the guest has acknowledged leaves the host's queue: much of it at once, and what came behind it; a few bytes a moment later. If
+ * they stayed, they could hold the buffer that keeps the sender's window shut. */
+static void test_discard(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        pass_down(&g, 40000);
+        g_assert_cmpuint(g.socket->n_discarded, ==, 40000);
+        pass_down(&g, 4700);
+        g_assert_cmpuint(g.socket->n_discarded, ==, 44700);
+        pass_down(&g, 100);
+        pass_down(&g, 100);
+        g_assert_cmpuint(g.socket->n_discarded, ==, 44700);
+        fake_advance(h, 30 * USEC_PER_MSEC);
+        g_assert_cmpuint(g.socket->n_discarded, ==, 44900);
+        guest_send(&g, RST, 8000, NULL, 0);
+        g_assert_cmpuint(flows(h), ==, 0);
+}
+
 /* A guest that vanished is given up, and the far end sees a reset. */
 static void test_vanished(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
@@ -755,6 +788,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/delayed-ack", test_delayed_ack);
         g_test_add_func("/tcp/out-of-order", test_out_of_order);
         g_test_add_func("/tcp/zero-window", test_zero_window);
+        g_test_add_func("/tcp/discard", test_discard);
         g_test_add_func("/tcp/vanished", test_vanished);
         g_test_add_func("/tcp/missing-guest", test_missing_guest);
         g_test_add_func("/tcp/keepalive", test_keepalive);
