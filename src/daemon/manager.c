@@ -335,6 +335,14 @@ static void reload_network(Manager *m, const ConfigNetwork *c, const ConfigNetwo
         apply_forwards(m, n, c);
 }
 
+/* Is there a file that says something? One that cannot be used says nothing. */
+static bool config_has_network(const Config *c) {
+        for (size_t i = 0; i < c->n_networks; i++)
+                if (!c->networks[i].broken)
+                        return true;
+        return false;
+}
+
 /* Did a file or its absence make @entry, and does it no longer? The built-in network stays while somebody is in it. */
 static bool is_unmade(Manager *m, const NetworkEntry *entry, const Config *c) {
         switch (entry->origin) {
@@ -347,7 +355,7 @@ static bool is_unmade(Manager *m, const NetworkEntry *entry, const Config *c) {
                 for (ManagedDevice *d = NULL; (d = manager_next_device(m, d));)
                         if (d->network == entry->network)
                                 return false;
-                return c->n_networks > 0 && !config_network(c, entry->name);
+                return config_has_network(c) && !config_network(c, entry->name);
         }
         assert(false);
         return false;

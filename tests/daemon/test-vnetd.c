@@ -203,6 +203,11 @@ static void test_reload(Daemon *d, gconstpointer data) {
         g_assert_true(daemon_has_network(d, "default"));
         call(d, MANAGER, "Manager", "CreateNetwork", create_args("made", no_options()));
 
+        daemon_write(d, "networks.d/a.json", "{\"forwards\": 5}"); /* a file that says nothing takes nothing away */
+        daemon_assert_refused(d, MANAGER, "Manager", "Reload", NULL, "org.vnetd1.ConfigInvalid", "*a.json:1: forwards: expected*");
+        g_assert_true(daemon_has_network(d, "default"));
+        g_assert_false(daemon_has_network(d, "a"));
+
         file = g_strdup_printf("{\"subnet\": \"10.79.0.0/24\", \"forwards\": [{\"local\": \"%s\", \"remote\": \"10.79.0.2\"},"
                                "{\"local\": \"%s\", \"remote\": \"web:80\"}]}", port, by_name);
         daemon_write(d, "networks.d/a.json", file);
