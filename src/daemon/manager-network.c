@@ -336,7 +336,7 @@ int manager_add_network(Manager *m, const char *name, uint32_t uid, Origin origi
         log_info("Network '%s' is up: %s, gateway %s", name, PREFIX_TO_TEXT(&network_config(n)->stack.subnet),
                  IP_TO_TEXT(&network_config(n)->stack.gateway));
         manager_tell_network(m, n, MANAGER_ADDED);
-        state_changed(m, STATE_OBJECTS);
+        state_changed(m, STATE_NETWORKS);
         if (ret)
                 *ret = n;
         return 0;
@@ -350,6 +350,7 @@ int manager_remove_network(Manager *m, Network *n, Error *e) {
         NetworkEntry *entry = manager_network_entry(m, n);
 
         assert(entry);
+        state_hold(m);
         for (ManagedForward *f = manager_next_forward(m, NULL), *next; f; f = next) {
                 next = manager_next_forward(m, f);
                 if (f->network == n)
@@ -367,7 +368,8 @@ int manager_remove_network(Manager *m, Network *n, Error *e) {
         HASH_DEL(m->networks, entry);
         network_free(n);
         free(entry);
-        state_changed(m, STATE_OBJECTS);
+        state_changed(m, STATE_NETWORKS);
+        state_release(m);
         return 0;
 }
 

@@ -57,8 +57,7 @@ Manager *manager_free(Manager *m) {
         state_save(m);
         m->restored = false; /* what follows is no change to be kept */
         m->ending = true;
-        for (StatePart part = 0; part < _STATE_PART_MAX; part++)
-                m->save_timers[part] = sd_event_source_disable_unref(m->save_timers[part]);
+        m->lease_timer = sd_event_source_disable_unref(m->lease_timer);
 
         m->resolv = resolv_watch_free(m->resolv);
         while ((d = manager_next_device(m, NULL)))
@@ -371,6 +370,7 @@ int manager_reload(Manager *m, Error *e) {
                 return r;
         apply_main(m, c);
 
+        state_hold(m);
         for (Network *n = manager_next_network(m, NULL), *next; n; n = next) {
                 next = manager_next_network(m, n);
                 if (is_unmade(m, manager_network_entry(m, n), c)) {
@@ -380,6 +380,7 @@ int manager_reload(Manager *m, Error *e) {
         }
         for (size_t i = 0; i < c->n_networks; i++)
                 reload_network(m, &c->networks[i], config_network(m->loaded, c->networks[i].name));
+        state_release(m);
         if (c->n_networks == 0 && !manager_network(m, MANAGER_NAME_DEFAULT)) {
                 r = manager_add_network(m, MANAGER_NAME_DEFAULT, getuid(), ORIGIN_BUILTIN, &NETWORK_OPTIONS_INIT, NULL, e);
                 if (r < 0)
