@@ -13,6 +13,7 @@
 #include <linux/capability.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "basic/iovcur.h"
@@ -43,7 +44,6 @@ struct Network {
         Port *ports[PORTS_MAX]; /* (owned) */
         unsigned n_ports;      /* in use */
         SwitchTable table;
-        usec_t now_cached;     /* written on the network's thread, read from others */
 };
 
 /* ---- configuration ---- */
@@ -109,7 +109,6 @@ static void after_wake(void *userdata) {
         Network *n = userdata;
         if (!n->stack)
                 return;
-        __atomic_store_n(&n->now_cached, loop_now(n->loop), __ATOMIC_RELAXED);
         netstack_flush(n->stack);
         netstack_reap(n->stack);
         arm_stack_timer(n);
@@ -431,7 +430,9 @@ const Counters *network_counters(const Network *n) {
         return netstack_counters(n->stack);
 }
 usec_t network_now(const Network *n) {
-        return __atomic_load_n(&n->now_cached, __ATOMIC_RELAXED);
+        struct timespec ts;
+        (void) clock_gettime(CLOCK_BOOTTIME, &ts); /* loop_now()'s, which stands still while the network sleeps */
+        return (usec_t) ts.tv_sec * USEC_PER_SEC + (usec_t) ts.tv_nsec / 1000;
 }
 
 /* ---- calls from the control thread: each borrows the network's thread ---- */

@@ -654,6 +654,14 @@ static void test_describe(Fixture *f, gconstpointer data) {
         g_assert_nonnull(strstr(one, "\"rxFrames\": 0"));
 }
 
+/* What leases and flows are shown against goes on while the network sleeps. */
+static void test_clock(Fixture *f, gconstpointer data) {
+        usec_t before = network_now(f->n);
+
+        g_usleep(20 * 1000);
+        g_assert_cmpuint(network_now(f->n), >=, before + 20 * 1000);
+}
+
 int main(int argc, char **argv) {
         struct rlimit limit;
 
@@ -666,6 +674,7 @@ int main(int argc, char **argv) {
         ADD("network", test_network);
         ADD("network-refused", test_network_refused);
         g_test_add("/manager/network-user", Fixture, NULL, setup_user, test_network_user, teardown);
+        ADD("clock", test_clock);
         ADD("network-limits", test_network_limits);
         ADD("forward", test_forward);
         ADD("forward-refused", test_forward_refused);
