@@ -27,9 +27,11 @@ static void network_config_boxp(NetworkConfigBox *b) {
 
 static void on_lease(Network *n, const Lease *lease, bool added, void *userdata) {
         Manager *m = userdata;
+        NetworkEntry *entry = manager_network_entry(m, n);
 
-        if (!manager_network_entry(m, n))
+        if (!entry)
                 return;
+        entry->leases_changed = true;
         if (ratelimit_below(&m->lease_log, network_now(n)))
                 log_info("Network '%s': lease of %s to %s %s%s%s", network_config(n)->name, IP_TO_TEXT(&lease->addr),
                          MAC_TO_TEXT(&lease->mac), added ? "given" : "ended", lease->hostname[0] != 0 ? ", host name " : "",

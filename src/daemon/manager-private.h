@@ -35,6 +35,8 @@ typedef struct NetworkEntry {
         Network *network; /* (owned) */
         char name[NAME_MAX_LEN + 1];
         Origin origin;
+        bool leases_changed;   /* since they were written */
+        uint64_t leases_saved; /* state.c: the sum of their ends, as written */
         UT_hash_handle hh; /* Manager.networks, by name */
 } NetworkEntry;
 
@@ -134,6 +136,7 @@ void state_changed(Manager *m, StatePart part); /* saves at once, leases soon; f
 void state_hold(Manager *m);                    /* many changes follow: they are saved together ... */
 void state_release(Manager *m);                 /* ... here */
 void state_save(Manager *m);                    /* saves all now */
+bool state_save_leases(Manager *m, bool all);   /* @all: not only what has changed. Returns whether there are leases */
 void state_forget_leases(Manager *m, const char *network);
 
 /* ---- state-restore.c ---- */

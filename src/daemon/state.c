@@ -3,7 +3,7 @@
  * What a restart finds again, the writing half: networks.json, devices.json and forwards.json in the runtime directory (what was made at
  * run time: gone with the next boot) and leases-NETWORK.json in the state directory. Written anew and renamed into place: the former with
  * each change, before whoever asked for it is answered, so that the store of descriptors never knows more than the files; leases shortly
- * after the first change, every few minutes while there are any (renewals move their end without a word), and at exit.
+ * after the first change, once a minute when clients have renewed theirs (which nobody tells), and at exit.
  */
 
 #include <errno.h>
@@ -16,7 +16,7 @@
 #include "daemon/manager-private.h"
 
 #define LEASES_DELAY_USEC (5 * USEC_PER_SEC) /* guests decide how often leases change */
-#define SAVE_INTERVAL_USEC (5 * USEC_PER_MINUTE)
+#define RENEWALS_INTERVAL_USEC USEC_PER_MINUTE
 #define LEASE_TEXT_MAX 1024 /* of one lease in its file, and the end of the file */
 
 /* Two of us would write over each other. Held until exit. */
@@ -235,31 +235,39 @@ static void save_forwards(Manager *m) {
 }
 
 /* Returns whether there are any. */
-static bool save_leases_of(Manager *m, Network *n) {
+static bool save_leases_of(Manager *m, NetworkEntry *entry, bool all) {
         _cleanup_free_ Lease *leases = NULL;
+        uint64_t ends = 0; /* a renewal puts an end off, so the sum of all tells of it */
         size_t n_leases;
         bool any = false;
         Document d;
 
-        if (network_list_leases(n, &leases, &n_leases) < 0)
+        if (network_list_leases(entry->network, &leases, &n_leases) < 0)
                 return false;
-        document_open(&d, m->state_dir, "leases", network_config(n)->name);
-        /* Guests choose ids and names, and with the longest a full table would be more than can be read back. */
-        for (size_t i = 0; i < n_leases && d.writer.len < JSON_TEXT_MAX - LEASE_TEXT_MAX; i++)
+        for (size_t i = 0; i < n_leases; i++)
                 if (!leases[i].is_static) {
-                        put_lease(&d.writer, &leases[i], n);
+                        ends += leases[i].expires;
                         any = true;
                 }
+        if (!all && !entry->leases_changed && ends == entry->leases_saved)
+                return any;
+
+        document_open(&d, m->state_dir, "leases", entry->name);
+        /* Guests choose ids and names, and with the longest a full table would be more than can be read back. */
+        for (size_t i = 0; i < n_leases && d.writer.len < JSON_TEXT_MAX - LEASE_TEXT_MAX; i++)
+                if (!leases[i].is_static)
+                        put_lease(&d.writer, &leases[i], entry->network);
         document_save(&d);
+        entry->leases_changed = false;
+        entry->leases_saved = ends;
         return any;
 }
 
-/* Returns whether there are any leases. */
-static bool save_leases(Manager *m) {
+bool state_save_leases(Manager *m, bool all) {
         bool any = false;
 
-        for (Network *n = NULL; m->state_dir && (n = manager_next_network(m, n));)
-                any |= save_leases_of(m, n);
+        for (NetworkEntry *entry = m->state_dir ? m->networks : NULL; entry; entry = entry->hh.next)
+                any |= save_leases_of(m, entry, all);
         return any;
 }
 
@@ -271,7 +279,7 @@ void state_save(Manager *m) {
                 save_devices(m);
                 save_forwards(m);
         }
-        (void) save_leases(m);
+        (void) state_save_leases(m, /* all= */ true);
 }
 
 void state_forget_leases(Manager *m, const char *network) {
@@ -288,8 +296,8 @@ static void schedule_leases(Manager *m, usec_t delay);
 static int on_lease_timer(sd_event_source *source, uint64_t usec, void *userdata) {
         Manager *m = userdata;
 
-        if (save_leases(m))
-                schedule_leases(m, SAVE_INTERVAL_USEC);
+        if (state_save_leases(m, /* all= */ false))
+                schedule_leases(m, RENEWALS_INTERVAL_USEC);
         return 0;
 }
 
