@@ -24,7 +24,7 @@ static int be_guest(const Ctl *c, int netns_fd, uint32_t mtu, int sock) {
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
         r = guest_join(netns_fd);
         if (r == 0)
-                r = guest_make_tap(opt_value(c, OPT_IFNAME), mtu, &report.link, &tap_fd);
+                r = guest_make_tap(opt_value(c, OPT_IFNAME), mtu, !opt_set(c, OPT_NO_CONFIGURE), &report.link, &tap_fd);
         if (r != 0)
                 return r;
         if (report_send(sock, &report, tap_fd) < 0 || report_receive(sock, &go, NULL) < 0)

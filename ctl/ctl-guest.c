@@ -244,7 +244,25 @@ static int read_link(struct nl_sock *sock, const char *ifname, GuestLink *ret) {
         return 0;
 }
 
-int guest_make_tap(const char *wanted, uint32_t mtu, GuestLink *ret, int *ret_fd) {
+/* What the kernel does with router advertisements on the interface. A TAP's MAC address is nobody else's, and so are the addresses made
+ * of it: nothing to wait for. Best effort: without IPv6, or with /proc/sys read-only, IPv4 works all the same. */
+static void prepare_ip6(const char *ifname) {
+        static const char *const settings[][2] = {
+                { "accept_ra", "2" }, { "autoconf", "1" }, { "dad_transmits", "0" }, { "router_solicitation_delay", "0" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(settings); i++) {
+                _cleanup_close_ int fd = -EBADF;
+                char path[96];
+
+                (void) snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/%s", ifname, settings[i][0]);
+                fd = open(path, O_WRONLY | O_CLOEXEC);
+                if (fd >= 0 && write(fd, settings[i][1], 1) < 0)
+                        continue;
+        }
+}
+
+int guest_make_tap(const char *wanted, uint32_t mtu, bool configure, GuestLink *ret, int *ret_fd) {
         _cleanup_(nl_socket_freep) struct nl_sock *sock = NULL;
         _cleanup_close_ int home_fd = -EBADF, fd = -EBADF;
         char ifname[IFNAMSIZ] = "";
@@ -260,6 +278,8 @@ int guest_make_tap(const char *wanted, uint32_t mtu, GuestLink *ret, int *ret_fd
                 return r;
         if (setns(home_fd, CLONE_NEWNET) < 0)
                 return fail_errno(errno, "Failed to return to the network namespace");
+        if (configure)
+                prepare_ip6(ifname);
         r = nl_open(&sock);
         if (r == 0)
                 r = change_link(sock, "lo", &(LinkChange){ .up = true, .netns_fd = -EBADF },

@@ -33,11 +33,10 @@ int guest_unshare(void);
 /* Joins @netns_fd, by way of the user namespace that owns it where that gives the rights. */
 int guest_join(int netns_fd);
 
-/* Makes a TAP in the namespace the caller is in and sets it and `lo` up. @ifname NULL: the first free of
- * eth0, eth1 ...
- * @ret_fd: the TAP, owned by the caller; it does not keep the namespace alive: when that goes, the TAP goes.
- */
-int guest_make_tap(const char *ifname, uint32_t mtu, GuestLink *ret, int *ret_fd);
+/* Makes a TAP in the namespace the caller is in and sets it and `lo` up. @ifname NULL: the first free of eth0, eth1 ...
+ * @configure: the kernel is to take its IPv6 addresses and routes from the gateway at once, where the namespace has IPv6.
+ * @ret_fd: the TAP, owned by the caller; it does not keep the namespace alive: when that goes, the TAP goes. */
+int guest_make_tap(const char *ifname, uint32_t mtu, bool configure, GuestLink *ret, int *ret_fd);
 
 /* Gets a lease and sets address, route and MTU by it. */
 int guest_configure(GuestLink *link, DhcpLease *ret);

@@ -165,7 +165,7 @@ static int be_keeper(const Ctl *c, uint32_t mtu, int sock, char **argv) {
         (void) prctl(PR_SET_PDEATHSIG, SIGTERM);
         r = guest_unshare();
         if (r == 0)
-                r = guest_make_tap(opt_value(c, OPT_IFNAME), mtu, &report.link, &tap_fd);
+                r = guest_make_tap(opt_value(c, OPT_IFNAME), mtu, configure, &report.link, &tap_fd);
         if (r != 0)
                 return r;
         if (report_send(sock, &report, tap_fd) < 0 || report_receive(sock, &plugged, NULL) < 0)
