@@ -27,11 +27,9 @@ static void network_config_boxp(NetworkConfigBox *b) {
 
 static void on_lease(Network *n, const Lease *lease, bool added, void *userdata) {
         Manager *m = userdata;
-        NetworkEntry *entry = manager_network_entry(m, n);
 
-        if (!entry)
+        if (!manager_network_entry(m, n))
                 return;
-        entry->leases_changed = true;
         if (ratelimit_below(&m->lease_log, network_now(n)))
                 log_info("Network '%s': lease of %s to %s %s%s%s", network_config(n)->name, IP_TO_TEXT(&lease->addr),
                          MAC_TO_TEXT(&lease->mac), added ? "given" : "ended", lease->hostname[0] != 0 ? ", host name " : "",
@@ -146,8 +144,6 @@ static int set_subnet6(Manager *m, NetworkConfig *c, const char *text, Error *e)
 
         if (!text) /* the default is of the name, and names are unique */
                 return 0;
-        if (ip_is_null(&c->stack.gateway6))
-                return error_set(e, ERROR_NOT_SUPPORTED, "Subnet6 '%s': this version of vnetd speaks IPv4 alone", ERROR_QUOTE(text));
         if (prefix_parse(text, &p) < 0 || ip_is_v4(&p.addr) || p.len != 64 || ip_classify(&p.addr) != IP_CLASS_UNICAST)
                 return error_set(e, ERROR_INVALID_ARGS, "Subnet6 '%s' is no unicast IPv6 prefix of 64 bits, such as fd00:1:2:3::/64",
                                  ERROR_QUOTE(text));
@@ -338,7 +334,7 @@ int manager_add_network(Manager *m, const char *name, uint32_t uid, Origin origi
         log_info("Network '%s' is up: %s, gateway %s", name, PREFIX_TO_TEXT(&network_config(n)->stack.subnet),
                  IP_TO_TEXT(&network_config(n)->stack.gateway));
         manager_tell_network(m, n, MANAGER_ADDED);
-        state_changed(m, STATE_NETWORKS);
+        state_changed(m, STATE_OBJECTS);
         if (ret)
                 *ret = n;
         return 0;
@@ -352,7 +348,6 @@ int manager_remove_network(Manager *m, Network *n, Error *e) {
         NetworkEntry *entry = manager_network_entry(m, n);
 
         assert(entry);
-        state_hold(m);
         for (ManagedForward *f = manager_next_forward(m, NULL), *next; f; f = next) {
                 next = manager_next_forward(m, f);
                 if (f->network == n)
@@ -370,8 +365,7 @@ int manager_remove_network(Manager *m, Network *n, Error *e) {
         HASH_DEL(m->networks, entry);
         network_free(n);
         free(entry);
-        state_changed(m, STATE_NETWORKS);
-        state_release(m);
+        state_changed(m, STATE_OBJECTS);
         return 0;
 }
 

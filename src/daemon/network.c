@@ -13,8 +13,9 @@
 #include <linux/capability.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
-#include <time.h>
+#include <systemd/sd-id128.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "basic/iovcur.h"
 #include "daemon/host-sockets.h"
@@ -44,9 +45,26 @@ struct Network {
         Port *ports[PORTS_MAX]; /* (owned) */
         unsigned n_ports;      /* in use */
         SwitchTable table;
+        usec_t now_cached;     /* written on the network's thread, read from others */
 };
 
 /* ---- configuration ---- */
+
+/* A /64 of its own for every machine and name (RFC 4193 3.2 asks for one that nobody else is likely to have). */
+static void set_subnet6(NetworkConfig *c) {
+        static const sd_id128_t app = SD_ID128_MAKE(5d, 0e, 41, 5c, 96, 8f, 4c, 0b, a2, 5f, 0c, 77, 3c, 1e, 2b, 94);
+        sd_id128_t machine;
+        uint64_t seed = 0, hash;
+
+        if (sd_id128_get_machine_app_specific(app, &machine) >= 0)
+                memcpy(&seed, &machine, sizeof(seed));
+        hash = XXH3_64bits_withSeed(c->name, strlen(c->name), seed);
+        c->stack.subnet6 = (IpPrefix){ .len = 64 };
+        memcpy(c->stack.subnet6.addr.b, &hash, sizeof(hash));
+        c->stack.subnet6.addr.b[0] = 0xfd;
+        c->stack.gateway6 = prefix_nth(&c->stack.subnet6, 1);
+        c->stack.host6 = prefix_nth(&c->stack.subnet6, 0xfe);
+}
 
 int network_config_defaults(NetworkConfig *c, const char *name) {
         /* locally administered, and what gvproxy's users know as the gateway's */
@@ -64,6 +82,7 @@ int network_config_defaults(NetworkConfig *c, const char *name) {
                 network_config_deinit(c);
                 return -ENOMEM;
         }
+        set_subnet6(c);
         IpPrefix subnet = { ip_from_v4(htonl(0xc0a87f00)), 24 }; /* 192.168.127.0/24 */
         return network_config_set_subnet(c, &subnet);
 }
@@ -109,6 +128,7 @@ static void after_wake(void *userdata) {
         Network *n = userdata;
         if (!n->stack)
                 return;
+        __atomic_store_n(&n->now_cached, loop_now(n->loop), __ATOMIC_RELAXED);
         netstack_flush(n->stack);
         netstack_reap(n->stack);
         arm_stack_timer(n);
@@ -430,9 +450,7 @@ const Counters *network_counters(const Network *n) {
         return netstack_counters(n->stack);
 }
 usec_t network_now(const Network *n) {
-        struct timespec ts;
-        (void) clock_gettime(CLOCK_BOOTTIME, &ts); /* loop_now()'s, which stands still while the network sleeps */
-        return (usec_t) ts.tv_sec * USEC_PER_SEC + (usec_t) ts.tv_nsec / 1000;
+        return __atomic_load_n(&n->now_cached, __ATOMIC_RELAXED);
 }
 
 /* ---- calls from the control thread: each borrows the network's thread ---- */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The neighbour table and ARP. One bounded table, hashed with a secret; each entry has one timer. Never
+ * The neighbour table of both families, and ARP (nd.c asks in IPv6). One bounded table, hashed with a secret; each entry has one timer. Never
  * believes a claim to one of the gateway's own addresses, never learns an address outside the subnet, never
  * answers for a guest.
  *
@@ -20,6 +20,8 @@
 #include <net/ethernet.h>
 #include <net/if_arp.h>
 #include <xxhash.h>
+
+#include "netstack/nd.h"
 
 #define ARP_PROBE_USEC USEC_PER_SEC
 #define ARP_DEFEND_USEC (10 * USEC_PER_SEC)   /* DEFEND_INTERVAL of RFC 5227 1.1 */
@@ -229,6 +231,8 @@ static void neighbour_ask(Arp *a, Neighbour *n, usec_t now) {
 
         n->n_probes++;
         (void) timer_set(&a->stack->timers, &n->timer, now + ARP_PROBE_USEC);
+        if (!ip_is_v4(&n->addr))
+                return nd_solicit(a->stack, &n->addr, n->state == NEIGHBOUR_PROBING ? &n->mac : NULL);
         arp_send(a->stack, n->state == NEIGHBOUR_PROBING ? &n->mac : &broadcast, ARPOP_REQUEST,
                  &a->stack->config.gateway, &unknown, &n->addr);
 }
@@ -264,7 +268,8 @@ static void held_send(Arp *a, Neighbour *n) {
                         continue;
 
                 uint8_t *frame = netstack_tx_reserve(s, h->len) - sizeof(struct ether_header);
-                struct ether_header eth = { .ether_type = htons(ETHERTYPE_IP) };
+                struct ether_header eth = { .ether_type =
+                                                    htons(ip_is_v4(&n->addr) ? ETHERTYPE_IP : ETHERTYPE_IPV6) };
 
                 memcpy(eth.ether_dhost, &n->mac, ETH_ALEN);
                 memcpy(eth.ether_shost, &s->config.mac, ETH_ALEN);
@@ -277,6 +282,10 @@ static void held_send(Arp *a, Neighbour *n) {
 }
 
 /* ---- what the others ask ---- */
+
+bool arp_is_known(Arp *a, const IpAddr *addr) {
+        return neighbour_find(a, addr);
+}
 
 bool arp_lookup(Arp *a, const IpAddr *addr, MacAddr *ret_mac, uint32_t *ret_mtu) {
         Neighbour *n = neighbour_find(a, addr);
@@ -297,9 +306,6 @@ void arp_resolve_and_send(Arp *a, const IpAddr *dst, const uint8_t *ip, size_t l
         usec_t now = netstack_now(a->stack);
         Neighbour *n = neighbour_find(a, dst);
         Held *place = NULL;
-
-        if (!ip_is_v4(dst))
-                return netstack_drop(a->stack, DROP_NEIGHBOUR_UNKNOWN);
 
         for (unsigned i = 0; i < ARP_QUEUE_MAX && !place; i++)
                 if (!a->held[i].ip)
@@ -327,14 +333,34 @@ void arp_resolve_and_send(Arp *a, const IpAddr *dst, const uint8_t *ip, size_t l
         }
 }
 
+static bool is_of_the_link(const Netstack *s, const IpAddr *a) {
+        return netstack_is_inside(s, a) ||
+               (netstack_has_ip6(s) && !ip_is_v4(a) && ip_classify(a) == IP_CLASS_LINK_LOCAL);
+}
+
+bool arp_find_by_mac(const Arp *a, const MacAddr *mac, const IpPrefix *in, IpAddr *ret) {
+        const Neighbour *best = NULL;
+
+        for (unsigned i = 0; i < ARP_NEIGHBOURS_MAX; i++) {
+                const Neighbour *n = &a->neighbours[i];
+
+                if ((n->state == NEIGHBOUR_KNOWN || n->state == NEIGHBOUR_PROBING) && mac_equal(&n->mac, mac) &&
+                    prefix_contains(in, &n->addr) && (!best || n->confirmed > best->confirmed))
+                        best = n;
+        }
+        if (best)
+                *ret = best->addr;
+        return best;
+}
+
 void arp_learn(Arp *a, const IpAddr *addr, const MacAddr *mac) {
         Netstack *s = a->stack;
         usec_t now = netstack_now(s);
         Neighbour *n = neighbour_find(a, addr);
 
         if (!n) {
-                if (netstack_is_ours(s, addr) || !prefix_contains(&s->config.subnet, addr) ||
-                    mac_is_multicast(mac) || mac_is_zero(mac))
+                if (netstack_is_ours(s, addr) || !is_of_the_link(s, addr) || mac_is_multicast(mac) ||
+                    mac_is_zero(mac))
                         return;
                 n = neighbour_add(a, addr, mac, now);
                 if (!n)

@@ -26,5 +26,8 @@ void arp_resolve_and_send(Arp *a, const IpAddr *dst, const uint8_t *ip, size_t l
 
 /* Learns or refreshes @addr -> @mac from a packet of any kind (called for every first packet of a flow, DHCP ACKs ...). */
 void arp_learn(Arp *a, const IpAddr *addr, const MacAddr *mac);
+/* The address in @in that a station was seen to use last; false when none is known. A walk over the table. */
+bool arp_find_by_mac(const Arp *a, const MacAddr *mac, const IpPrefix *in, IpAddr *ret);
+bool arp_is_known(Arp *a, const IpAddr *addr); /* there is an entry, resolved or not */
 void arp_forget(Arp *a, const MacAddr *mac);
 size_t arp_n_neighbours(const Arp *a);

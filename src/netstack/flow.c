@@ -13,7 +13,7 @@
 
 #include <xxhash.h>
 
-#include "netstack/icmp.h"
+#include "netstack/ping.h"
 #include "netstack/tcp.h"
 #include "netstack/udp.h"
 

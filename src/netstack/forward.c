@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "netstack/dhcp.h"
+#include "netstack/nd.h"
 
 struct ForwardTable {
         Netstack *stack;  /* (borrowed) */
@@ -121,13 +122,15 @@ int forward_target(Netstack *s, const Forward *f, Endpoint *ret) {
         return 0;
 }
 
-/* Would the guest's answer to @a come back to the gateway, and to no one else? */
-static bool routes_back(const Netstack *s, const IpAddr *a) {
-        return ip_classify(a) == IP_CLASS_UNICAST && ip_is_v4(a) && !prefix_contains(&s->config.subnet, a);
+/* Would the answer of @guest to @a come back to the gateway, and to no one else? Without a default route it would not come at all. */
+static bool routes_back(const Netstack *s, const IpAddr *a, const IpAddr *guest) {
+        if (ip_classify(a) != IP_CLASS_UNICAST || ip_is_v4(a) != ip_is_v4(guest) || netstack_is_inside(s, a))
+                return false;
+        return ip_is_v4(a) || (nd_has_uplink(s->nd) && ip_classify(guest) == IP_CLASS_UNICAST);
 }
 
-Endpoint forward_source(Netstack *s, const Forward *f, const Endpoint *client) {
-        if (f->config.source == FORWARD_SOURCE_CLIENT && routes_back(s, &client->addr))
+Endpoint forward_source(Netstack *s, const Forward *f, const Endpoint *client, const IpAddr *guest) {
+        if (f->config.source == FORWARD_SOURCE_CLIENT && routes_back(s, &client->addr, guest))
                 return *client;
-        return (Endpoint){ s->config.gateway, client->port };
+        return (Endpoint){ netstack_gateway_for(s, guest), client->port };
 }

@@ -20,5 +20,5 @@ Forward *forward_by_id(ForwardTable *t, uint32_t id);
 
 /* The guest endpoint a new connection goes to: 0, or -EHOSTUNREACH when there is no such guest now. */
 int forward_target(Netstack *s, const Forward *f, Endpoint *ret);
-/* The source the guest is to see for a client: its own address where it can be routed back, else the gateway's. */
-Endpoint forward_source(Netstack *s, const Forward *f, const Endpoint *client);
+/* The source the guest at @guest is to see for a client: its own address where it can be routed back, else the gateway's of the guest's family. */
+Endpoint forward_source(Netstack *s, const Forward *f, const Endpoint *client, const IpAddr *guest);

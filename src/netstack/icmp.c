@@ -1,30 +1,32 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * ICMP for IPv4: answers echo requests to the gateway's addresses, carries those to the outside over the
- * host's ping sockets (one flow per guest, destination and echo id), and tells guests of errors, at most
- * ICMP_ERRORS_PER_SEC. Never relays what a guest says in an error message: the host's stack would have no
+ * ICMP for IPv4: answers echo requests to the gateway's addresses (ping.c carries those to the outside), and
+ * tells guests of errors, at most ICMP_ERRORS_PER_SEC in both families together. An error about one family
+ * that concerns a guest of the other is translated. Never relays what a guest says in an error message: the host's stack would have no
  * use for it.
  */
 
 #include "netstack/icmp.h"
 
 #include <errno.h>
+#include <netinet/icmp6.h>
 #include <netinet/ip.h>
+#include <netinet/ip6.h>
 #include <netinet/ip_icmp.h>
 #include <netinet/udp.h>
 
 #include "basic/checksum.h"
 #include "netstack/flow.h"
+#include "netstack/icmp6.h"
 #include "netstack/ip.h"
+#include "netstack/ping.h"
 #include "netstack/udp.h"
 
 #define ICMP_LEN 8                     /* header of every message we speak */
 #define TCP_LEN 20                     /* of its header */
 #define TCP_SEQ_OFFSET 4
+#define ICMP_QUOTE6_MAX ((size_t) 1280)       /* as much as an error of either family quotes */
 #define ICMP_QUOTE_MAX (576 - 20 - ICMP_LEN) /* RFC 1812 4.3.2.3: an error is at most 576 bytes long */
-#define PING_IOV_MAX FRAME_IOV_MAX
-#define PING_EVICT_USEC (100 * USEC_PER_MSEC) /* between two: finding the oldest is a walk over the table */
-#define PING_READS_MAX 64              /* messages taken per event: the rest waits for the timer */
 
 struct Icmp {
         Netstack *stack;  /* (borrowed) */
@@ -50,9 +52,13 @@ Icmp *icmp_free(Icmp *i) {
         return NULL;
 }
 
+usec_t *icmp_last_eviction(Icmp *i) {
+        return &i->evicted;
+}
+
 /* ---- errors to guests ---- */
 
-static bool icmp_may_send(Icmp *i) {
+bool icmp_may_send(Icmp *i) {
         usec_t now = netstack_now(i->stack), passed = now - i->filled;
         usec_t earned = passed >= USEC_PER_SEC ? ICMP_ERRORS_PER_SEC
                                                : passed * ICMP_ERRORS_PER_SEC / USEC_PER_SEC;
@@ -106,41 +112,109 @@ static bool icmp_is_owed(const Netstack *s, const Packet *p) {
         return type && *type == ICMP_ECHO;
 }
 
+/* ---- from one family to the other (RFC 7915 4.2, 5.2) ---- */
+
+typedef struct IcmpKind {
+        uint8_t type, code;
+        uint32_t arg; /* MTU, or in ICMPv6 the pointer of a parameter problem */
+} IcmpKind;
+
+static IcmpKind icmp_to_6(uint8_t type, uint8_t code, uint32_t mtu) {
+        switch (type) {
+        case ICMP_TIME_EXCEEDED:
+                return (IcmpKind){ ICMP6_TIME_EXCEEDED, code, 0 };
+        case ICMP_PARAMETERPROB:
+                return (IcmpKind){ ICMP6_PARAM_PROB, ICMP6_PARAMPROB_HEADER, 0 };
+        default:
+                break;
+        }
+        switch (code) {
+        case ICMP_PORT_UNREACH:
+                return (IcmpKind){ ICMP6_DST_UNREACH, ICMP6_DST_UNREACH_NOPORT, 0 };
+        case ICMP_FRAG_NEEDED:
+                return (IcmpKind){ ICMP6_PACKET_TOO_BIG, 0, mtu };
+        case ICMP_PROT_UNREACH:
+                return (IcmpKind){ ICMP6_PARAM_PROB, ICMP6_PARAMPROB_NEXTHEADER, offsetof(struct ip6_hdr, ip6_nxt) };
+        case ICMP_NET_ANO:
+        case ICMP_HOST_ANO:
+        case ICMP_PKT_FILTERED:
+        case ICMP_PREC_CUTOFF:
+                return (IcmpKind){ ICMP6_DST_UNREACH, ICMP6_DST_UNREACH_ADMIN, 0 };
+        case ICMP_HOST_UNREACH:
+                return (IcmpKind){ ICMP6_DST_UNREACH, ICMP6_DST_UNREACH_ADDR, 0 };
+        default:
+                return (IcmpKind){ ICMP6_DST_UNREACH, ICMP6_DST_UNREACH_NOROUTE, 0 };
+        }
+}
+
+static IcmpKind icmp_from_6(uint8_t type, uint8_t code, uint32_t mtu) {
+        switch (type) {
+        case ICMP6_TIME_EXCEEDED:
+                return (IcmpKind){ ICMP_TIME_EXCEEDED, code, 0 };
+        case ICMP6_PACKET_TOO_BIG:
+                return (IcmpKind){ ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, mtu > 20 ? mtu - 20 : 0 };
+        case ICMP6_PARAM_PROB:
+                if (code == ICMP6_PARAMPROB_NEXTHEADER)
+                        return (IcmpKind){ ICMP_DEST_UNREACH, ICMP_PROT_UNREACH, 0 };
+                return (IcmpKind){ ICMP_PARAMETERPROB, 0, 0 };
+        default:
+                break;
+        }
+        switch (code) {
+        case ICMP6_DST_UNREACH_NOPORT:
+                return (IcmpKind){ ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, 0 };
+        case ICMP6_DST_UNREACH_ADMIN:
+                return (IcmpKind){ ICMP_DEST_UNREACH, ICMP_PKT_FILTERED, 0 };
+        default:
+                return (IcmpKind){ ICMP_DEST_UNREACH, ICMP_HOST_UNREACH, 0 };
+        }
+}
+
+/* ---- errors about packets at hand, and about those long gone ---- */
+
 void icmp_send_error(Netstack *s, const Packet *p, uint8_t type, uint8_t code, uint32_t mtu,
                      const IpAddr *src) {
         IovCur quote = p->ip;
 
-        if (!ip_is_v4(&p->src) || !icmp_is_owed(s, p) || !icmp_may_send(s->icmp))
+        if (!ip_is_v4(&p->src)) {
+                IcmpKind k = icmp_to_6(type, code, mtu);
+
+                return icmp6_send_error(s, p, k.type, k.code, k.arg, src);
+        }
+        if (!icmp_is_owed(s, p) || !icmp_may_send(s->icmp))
                 return;
         icmp_emit(s, &p->src, &p->src_mac, &quote, type, code, mtu, src);
 }
 
-/* The L4 header as the guest sent it, as far as it can be known later: eight bytes of it. Returns its length; none for ICMP,
- * whose message is all there. */
-static size_t rebuild_l4(uint8_t proto, const Endpoint *guest, const Endpoint *remote, const void *l4, size_t len,
-                         uint8_t *ret) {
+/* The L4 bytes as the guest sent them, as far as they are known now, in @ret of ICMP_QUOTE6_MAX bytes; of TCP eight of its
+ * header. @ret_total: how long all of them were. */
+static size_t rebuild_l4(uint8_t proto, const Endpoint *guest, const Endpoint *remote, const uint8_t *l4, size_t len,
+                         uint8_t *ret, size_t *ret_total) {
         /* TCP's ports lie in the same place */
         struct udphdr h = { .uh_sport = htons(guest->port), .uh_dport = htons(remote->port) };
+        bool has_ports = proto == IPPROTO_UDP || proto == IPPROTO_TCP;
+        size_t head = has_ports ? sizeof(h) : 0, n = MIN(len, ICMP_QUOTE6_MAX - head);
+        uint16_t id = htons(guest->port);
 
-        if (proto == IPPROTO_ICMP)
-                return 0;
+        *ret_total = proto == IPPROTO_TCP ? TCP_LEN : head + len;
         if (proto == IPPROTO_UDP)
-                h.uh_ulen = htons((uint16_t) MIN(sizeof(h) + len, (size_t) UINT16_MAX));
-        memcpy(ret, &h, sizeof(h));
-        if (proto == IPPROTO_TCP) /* the sequence number: an error that quotes another is not believed (RFC 5927 4.1) */
+                h.uh_ulen = htons((uint16_t) MIN(*ret_total, (size_t) UINT16_MAX));
+        memcpy(ret, &h, head);
+        if (proto == IPPROTO_TCP) { /* the sequence number: an error that quotes another is not believed (RFC 5927 4.1) */
                 memcpy(ret + TCP_SEQ_OFFSET, l4, MIN(len, sizeof(h) - TCP_SEQ_OFFSET));
-        return sizeof(h);
+                return head;
+        }
+        memcpy(ret + head, l4, n);
+        if (!has_ports && n >= ICMP_LEN) /* an echo: the host's socket had another id */
+                memcpy(ret + offsetof(struct icmphdr, un.echo.id), &id, sizeof(id));
+        return head + n;
 }
 
-void icmp_send_error_for(Netstack *s, const Endpoint *guest, const Endpoint *remote, uint8_t proto,
-                         const void *l4, size_t len, uint8_t type, uint8_t code, uint32_t mtu,
-                         const IpAddr *src) {
-        uint8_t buf[ICMP_QUOTE_MAX];
-        uint8_t *l4_at = buf + sizeof(struct iphdr);
-        size_t head = sizeof(struct iphdr) + rebuild_l4(proto, guest, remote, l4, len, l4_at);
-        /* the rest of TCP's header is long gone */
-        size_t n = proto == IPPROTO_TCP ? 0 : MIN(len, sizeof(buf) - head);
-        size_t total = proto == IPPROTO_TCP ? sizeof(struct iphdr) + TCP_LEN : head + len;
+/* @k is of the guest's own family. */
+static void send_kind_for(Netstack *s, const Endpoint *guest, const Endpoint *remote, uint8_t proto, const void *l4, size_t len,
+                          IcmpKind k, const IpAddr *src) {
+        uint8_t buf[sizeof(struct iphdr) + ICMP_QUOTE6_MAX], *l4_at = buf + sizeof(struct iphdr);
+        size_t total, n = rebuild_l4(proto, guest, remote, l4, len, l4_at, &total);
         struct iphdr h = {
                 .version = 4,
                 .ihl = 5,
@@ -148,61 +222,81 @@ void icmp_send_error_for(Netstack *s, const Endpoint *guest, const Endpoint *rem
                 .protocol = proto,
                 .saddr = ip_v4(&guest->addr),
                 .daddr = ip_v4(&remote->addr),
-                .tot_len = htons((uint16_t) MIN(total, (size_t) UINT16_MAX)),
+                .tot_len = htons((uint16_t) MIN(sizeof(h) + total, (size_t) UINT16_MAX)),
         };
         struct iovec iov;
 
-        if (!ip_is_v4(&guest->addr) || !ip_is_v4(&remote->addr) || !icmp_may_send(s->icmp))
+        if (!ip_is_v4(&guest->addr))
+                return icmp6_send_error_for(s, &guest->addr, &remote->addr, proto, l4_at, n, total, k.type, k.code, k.arg, src);
+        if (!icmp_may_send(s->icmp))
                 return;
 
         h.check = checksum_finish(checksum_add(&h, sizeof(h), 0));
         memcpy(buf, &h, sizeof(h));
-        if (n > 0)
-                memcpy(buf + head, l4, n);
-        if (proto == IPPROTO_ICMP && n >= ICMP_LEN) {
-                uint16_t id = htons(guest->port);
-                memcpy(buf + head + offsetof(struct icmphdr, un.echo.id), &id, sizeof(id));
-        }
+        IovCur quote = iovcur_from_buf(&iov, buf, sizeof(h) + n);
+        icmp_emit(s, &guest->addr, /* mac= */ NULL, &quote, k.type, k.code, k.arg, src);
+}
 
-        IovCur quote = iovcur_from_buf(&iov, buf, head + n);
-        icmp_emit(s, &guest->addr, /* mac= */ NULL, &quote, type, code, mtu, src);
+void icmp_send_error_for(Netstack *s, const Endpoint *guest, const Endpoint *remote, uint8_t proto,
+                         const void *l4, size_t len, uint8_t type, uint8_t code, uint32_t mtu,
+                         const IpAddr *src) {
+        IcmpKind k = ip_is_v4(&guest->addr) ? (IcmpKind){ type, code, mtu } : icmp_to_6(type, code, mtu);
+
+        send_kind_for(s, guest, remote, proto, l4, len, k, src);
+}
+
+/* What a host's errno means where no router spoke. False: nothing a guest could use. */
+static bool icmp_of_errno(int error, uint32_t mtu, IcmpKind *ret) {
+        uint8_t code;
+
+        switch (error) {
+        case ECONNREFUSED:
+                code = ICMP_PORT_UNREACH;
+                break;
+        case ENETUNREACH:
+        case ENETDOWN:
+        case EADDRNOTAVAIL: /* no address of that family: IPv6 says it so */
+                code = ICMP_NET_UNREACH;
+                break;
+        case EHOSTUNREACH:
+        case EHOSTDOWN:
+                code = ICMP_HOST_UNREACH;
+                break;
+        case EACCES:
+        case EPERM:
+                code = ICMP_PKT_FILTERED;
+                break;
+        case EMSGSIZE:
+                code = ICMP_FRAG_NEEDED;
+                break;
+        default:
+                return false;
+        }
+        *ret = (IcmpKind){ ICMP_DEST_UNREACH, code, mtu };
+        return true;
 }
 
 bool icmp_relay_error(Netstack *s, const Endpoint *guest, const Endpoint *remote, uint8_t proto,
                       const HostError *e) {
         IpAddr offender = netstack_source_in(s, &e->offender);
-        uint8_t type = e->icmp_type, code = e->icmp_code;
+        bool to_4 = ip_is_v4(&guest->addr), from_4 = ip_is_v4(&e->offender);
+        IcmpKind k = { e->icmp_type, e->icmp_code, e->mtu };
 
         if (ip_is_null(&e->offender)) { /* the host's own stack refused it */
-                type = ICMP_DEST_UNREACH;
-                switch (e->error) {
-                case ECONNREFUSED:
-                        code = ICMP_PORT_UNREACH;
-                        break;
-                case ENETUNREACH:
-                case ENETDOWN:
-                        code = ICMP_NET_UNREACH;
-                        break;
-                case EHOSTUNREACH:
-                case EHOSTDOWN:
-                        code = ICMP_HOST_UNREACH;
-                        break;
-                case EACCES:
-                case EPERM:
-                        code = ICMP_PKT_FILTERED;
-                        break;
-                case EMSGSIZE:
-                        code = ICMP_FRAG_NEEDED;
-                        break;
-                default:
+                if (!icmp_of_errno(e->error, e->mtu, &k))
                         return false;
-                }
-        } else if (!ip_is_v4(&e->offender) ||
-                   (type != ICMP_DEST_UNREACH && type != ICMP_TIME_EXCEEDED && type != ICMP_PARAMETERPROB))
+                from_4 = true;
+        } else if (from_4 && k.type != ICMP_DEST_UNREACH && k.type != ICMP_TIME_EXCEEDED && k.type != ICMP_PARAMETERPROB)
+                return false;
+        else if (!from_4 && (k.type < ICMP6_DST_UNREACH || k.type > ICMP6_PARAM_PROB))
                 return false;
 
-        icmp_send_error_for(s, guest, remote, proto, e->payload, MIN(e->payload_len, sizeof(e->payload)),
-                            type, code, e->mtu, &offender);
+        if (from_4 && !to_4)
+                k = icmp_to_6(k.type, k.code, k.arg);
+        else if (!from_4 && to_4)
+                k = icmp_from_6(k.type, k.code, k.arg);
+        send_kind_for(s, guest, remote, proto, e->payload, MIN(e->payload_len, sizeof(e->payload)), k,
+                      ip_is_v4(&offender) == to_4 ? &offender : NULL);
         return true;
 }
 
@@ -228,94 +322,6 @@ static void icmp_echo_reply(Netstack *s, Packet *p) {
         ip_send(s, &how, l4, len);
 }
 
-/* ---- echo to the outside ---- */
-
-static void ping_timer(Timer *timer, usec_t now, void *userdata) {
-        Netstack *s = userdata;
-        Flow *f = CONTAINER_OF(timer, Flow, timer);
-
-        if (f->ping.readable)
-                ping_host_event(s, f, HOST_EVENT_IN);
-        if (now - f->last_used >= PING_TIMEOUT_USEC)
-                flow_close(s, f, /* reset= */ false);
-        else if (!timer_is_set(timer))
-                (void) timer_set(&s->timers, timer, f->last_used + PING_TIMEOUT_USEC);
-}
-
-/* At the limit the ping that has been quiet for longest makes room, now and then. */
-static bool ping_make_room(Netstack *s) {
-        usec_t now = netstack_now(s);
-        Flow *oldest;
-
-        if (now - s->icmp->evicted < PING_EVICT_USEC)
-                return false;
-        s->icmp->evicted = now;
-        oldest = flow_oldest_idle(s->flows, FLOW_PING);
-        if (!oldest)
-                return false;
-        flow_close(s, oldest, /* reset= */ false);
-        return true;
-}
-
-static Flow *ping_flow(Netstack *s, const Packet *p, uint16_t id) {
-        FlowKey key = { .guest = p->src, .remote = p->dst, .guest_port = id, .kind = FLOW_PING };
-        Flow *f = flow_find(s->flows, &key);
-        if (f)
-                return f;
-
-        f = flow_new(s->flows, &key, ping_timer);
-        if (!f && ping_make_room(s))
-                f = flow_new(s->flows, &key, ping_timer);
-        if (!f) {
-                netstack_drop(s, DROP_PING_FLOW_LIMIT);
-                return NULL;
-        }
-        f->guest_mac = p->src_mac;
-        f->guest_mtu = s->port ? s->port->mtu : 0;
-
-        int fd, r = s->ops->dgram_open(s->userdata, HOST_SOCKET_PING, AF_INET, /* local= */ NULL,
-                                       flow_cookie(f), &fd);
-        if (r < 0) {
-                flow_close(s, f, /* reset= */ false);
-                netstack_drop(s, DROP_PING_NO_SOCKET);
-                /* the host grants no ping sockets */
-                if (r == -EACCES || r == -EPERM || r == -EPROTONOSUPPORT)
-                        icmp_send_error(s, p, ICMP_DEST_UNREACH, ICMP_PKT_FILTERED, 0, NULL);
-                return NULL;
-        }
-        f->fd = fd;
-        (void) timer_set(&s->timers, &f->timer, netstack_now(s) + PING_TIMEOUT_USEC);
-        return f;
-}
-
-static void icmp_echo_out(Netstack *s, Packet *p, uint16_t id) {
-        Endpoint dst;
-        if (!ip_route_or_refuse(s, p, 0, &dst))
-                return;
-
-        Flow *f = ping_flow(s, p, id);
-        if (!f)
-                return;
-
-        struct iovec iov[PING_IOV_MAX];
-        size_t len = iovcur_left(&p->l4);
-        IovCur bytes = p->l4;
-        HostMsg m = { .peer = dst, .iov = iov, .len = len, .tos = p->tos, .ttl = ip_ttl_out(s, p) };
-
-        m.n_iov = iovcur_slice(&bytes, len, iov, ELEMENTSOF(iov));
-        f->last_used = netstack_now(s);
-        f->rx_bytes += len;
-        int r = s->ops->dgram_send(s->userdata, f->fd, &m, 1);
-        if (r >= 1)
-                return;
-
-        netstack_drop(s, DROP_PING_SEND);
-        HostError e = { .peer = dst, .error = -r };
-        iovcur_copy(&p->l4, e.payload, e.payload_len = MIN(len, sizeof(e.payload)));
-        (void) icmp_relay_error(s, &(Endpoint){ f->key.guest, f->key.guest_port },
-                                &(Endpoint){ f->key.remote, 0 }, IPPROTO_ICMP, &e);
-}
-
 void icmp4_input(Netstack *s, Packet *p) {
         IovCur cur = p->l4;
         struct icmphdr h;
@@ -332,66 +338,6 @@ void icmp4_input(Netstack *s, Packet *p) {
         if (netstack_is_ours(s, &p->dst))
                 icmp_echo_reply(s, p);
         else
-                icmp_echo_out(s, p, ntohs(h.un.echo.id));
+                ping_out(s, p, ntohs(h.un.echo.id));
 }
 
-/* An echo reply of @len bytes at @l4 in reserved room: back under the guest's id. */
-static void ping_reply(Netstack *s, Flow *f, const HostMsg *m, uint8_t *l4) {
-        struct icmphdr h;
-        IpAddr from = netstack_source_in(s, &m->peer.addr);
-
-        if (m->len < sizeof(h) || m->truncated || !ip_equal(&from, &f->key.remote) ||
-            l4[0] != ICMP_ECHOREPLY)
-                return netstack_drop(s, DROP_PING_FILTERED);
-
-        memcpy(&h, l4, sizeof(h));
-        h.un.echo.id = htons(f->key.guest_port);
-        h.checksum = 0;
-        memcpy(l4, &h, sizeof(h));
-        h.checksum = checksum_finish(checksum_add(l4, m->len, 0));
-        memcpy(l4, &h, sizeof(h));
-
-        IpSend how = {
-                .src = f->key.remote, .dst = f->key.guest, .proto = IPPROTO_ICMP, .tos = m->tos,
-                .ttl = m->ttl > 1 ? m->ttl - 1 : 64, .mac = &f->guest_mac, .mtu = f->guest_mtu,
-        };
-        f->last_used = netstack_now(s);
-        f->tx_bytes += m->len;
-        ip_send(s, &how, l4, m->len);
-}
-
-static void ping_errors(Netstack *s, Flow *f) {
-        HostError e;
-
-        for (unsigned i = 0; i < PING_READS_MAX && s->ops->dgram_error(s->userdata, f->fd, &e) == 0; i++)
-                (void) icmp_relay_error(s, &(Endpoint){ f->key.guest, f->key.guest_port },
-                                        &(Endpoint){ f->key.remote, 0 }, IPPROTO_ICMP, &e);
-}
-
-void ping_host_event(Netstack *s, Flow *f, uint32_t events) {
-        if (events & HOST_EVENT_ERROR)
-                ping_errors(s, f);
-        if (!(events & HOST_EVENT_IN))
-                return;
-
-        f->ping.readable = true;
-        for (unsigned i = 0; i < PING_READS_MAX; i++) {
-                size_t room = UINT16_MAX - sizeof(struct iphdr);
-                uint8_t *l4 = netstack_tx_reserve(s, room);
-                struct iovec iov = { l4, room };
-                HostMsg m = { .iov = &iov, .n_iov = 1 };
-
-                int r = s->ops->dgram_recv(s->userdata, f->fd, &m, 1);
-                if (r == -EAGAIN) {
-                        f->ping.readable = false;
-                        return;
-                }
-                if (r == 1)
-                        ping_reply(s, f, &m, l4);
-        }
-        (void) timer_set(&s->timers, &f->timer, netstack_now(s)); /* more is there: others first */
-}
-
-void ping_flow_close(Netstack *s, Flow *f) {
-        /* nothing hangs on it but its socket, which is the flow's */
-}

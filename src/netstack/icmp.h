@@ -6,9 +6,6 @@
 #include "netstack/netstack-private.h"
 
 #define ICMP_ERRORS_PER_SEC 100 /* token bucket for errors to guests, burst of as many */
-#define PING_TIMEOUT_USEC (30 * USEC_PER_SEC)
-
-typedef struct Flow Flow;
 
 int icmp_new(Icmp **ret, Netstack *s);
 Icmp *icmp_free(Icmp *i);
@@ -26,5 +23,5 @@ void icmp_send_error_for(Netstack *s, const Endpoint *guest, const Endpoint *rem
  * for it. */
 bool icmp_relay_error(Netstack *s, const Endpoint *guest, const Endpoint *remote, uint8_t proto, const HostError *e);
 
-void ping_host_event(Netstack *s, Flow *f, uint32_t events);
-void ping_flow_close(Netstack *s, Flow *f); /* called by flow_close() */
+bool icmp_may_send(Icmp *i); /* takes a token of the errors' rate, of both families; false (counted) when there is none */
+usec_t *icmp_last_eviction(Icmp *i); /* when an idle ping last made room for another */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Reassembly of IPv4 fragments from guests, within named limits: datagrams in all, datagrams of one station,
+ * Reassembly of fragments of both families from guests, within named limits: datagrams in all, datagrams of one station,
  * pieces of one datagram, bytes, time. Whatever overlaps kills its datagram for good (RFC 5722, for IPv4 as
  * well: no honest stack sends such a thing). Never passes anything up that is not whole.
  *
@@ -11,6 +11,7 @@
  */
 
 #include <errno.h>
+#include <netinet/ip6.h>
 #include <netinet/ip_icmp.h>
 
 #include "basic/checksum.h"
@@ -31,8 +32,10 @@ typedef struct Piece {
 typedef struct Datagram {
         uint8_t state; /* DatagramState */
         uint8_t proto, ttl;
-        uint16_t id;
+        uint8_t next;        /* of the first piece */
+        uint8_t header_len;
         uint16_t n_pieces;
+        uint32_t id;
         bool have_first;
         IpAddr src, dst;
         MacAddr src_mac, dst_mac;
@@ -103,7 +106,7 @@ static bool is_held(const Datagram *d) {
         return d->state == DATAGRAM_OPEN || d->state == DATAGRAM_DEAD;
 }
 
-static Datagram *datagram_find(Fragments *f, const Packet *p, uint16_t id) {
+static Datagram *datagram_find(Fragments *f, const Packet *p, uint32_t id) {
         for (unsigned i = 0; i < FRAG_DATAGRAMS_MAX; i++) {
                 Datagram *d = &f->datagrams[i];
 
@@ -147,7 +150,7 @@ static Datagram *datagram_place(Fragments *f, const MacAddr *src_mac) {
         return victim;
 }
 
-static Datagram *datagram_new(Fragments *f, const Packet *p, uint16_t id) {
+static Datagram *datagram_new(Fragments *f, const Packet *p, uint32_t id) {
         Datagram *d = datagram_place(f, &p->src_mac);
         if (!d)
                 return NULL;
@@ -155,6 +158,7 @@ static Datagram *datagram_new(Fragments *f, const Packet *p, uint16_t id) {
         *d = (Datagram){
                 .state = DATAGRAM_OPEN,
                 .proto = p->proto,
+                .header_len = (uint8_t) ip_header_len(&p->dst),
                 .id = id,
                 .src = p->src,
                 .dst = p->dst,
@@ -177,11 +181,11 @@ static void datagram_expire(Fragments *f, Datagram *d) {
                                      .dst = d->dst,
                                      .src_mac = d->src_mac,
                                      .dst_mac = d->dst_mac,
-                                     .proto = d->proto };
+                                     .proto = d->next };
 
-                        p.ip = iovcur_from_buf(&d->iov, d->buf, sizeof(struct iphdr) + d->pieces[0].end);
+                        p.ip = iovcur_from_buf(&d->iov, d->buf, d->header_len + d->pieces[0].end);
                         p.l4 = p.ip;
-                        (void) iovcur_skip(&p.l4, sizeof(struct iphdr));
+                        (void) iovcur_skip(&p.l4, d->header_len);
                         icmp_send_error(f->stack, &p, ICMP_TIME_EXCEEDED, ICMP_EXC_FRAGTIME, 0, NULL);
                 }
         }
@@ -227,14 +231,15 @@ static int datagram_note(Datagram *d, uint32_t start, uint32_t end) {
 }
 
 /* Makes room for payload up to @end. One is never longer than a packet, so all are within FRAG_BYTES_MAX. */
-_Static_assert(FRAG_DATAGRAMS_MAX * UINT16_MAX <= FRAG_BYTES_MAX, "as many datagrams as there may be");
+#define DATAGRAM_LEN_MAX (sizeof(struct ip6_hdr) + UINT16_MAX) /* IPv6 does not count its header */
+_Static_assert(FRAG_DATAGRAMS_MAX * DATAGRAM_LEN_MAX <= FRAG_BYTES_MAX, "as many datagrams as there may be");
 
 static bool datagram_grow(Datagram *d, uint32_t end) {
-        size_t need = sizeof(struct iphdr) + end;
+        size_t need = d->header_len + (size_t) end;
 
         if (need <= d->n_allocated)
                 return true;
-        need = MIN(MAX(need, 2 * d->n_allocated), (size_t) UINT16_MAX);
+        need = MIN(MAX(need, 2 * d->n_allocated), DATAGRAM_LEN_MAX);
 
         uint8_t *buf = realloc(d->buf, need);
         if (!buf)
@@ -244,25 +249,38 @@ static bool datagram_grow(Datagram *d, uint32_t end) {
         return true;
 }
 
-/* All pieces are there: @p becomes the whole, with a header that says so. */
+/* A header as if the datagram had come in one piece. */
+static void datagram_mend_header(Datagram *d) {
+        if (d->header_len == sizeof(struct iphdr)) {
+                struct iphdr h;
+
+                memcpy(&h, d->buf, sizeof(h));
+                h.frag_off = 0;
+                h.tot_len = htons((uint16_t) (sizeof(h) + d->total));
+                h.check = 0;
+                h.check = checksum_finish(checksum_add(&h, sizeof(h), 0));
+                memcpy(d->buf, &h, sizeof(h));
+        } else {
+                struct ip6_hdr h;
+
+                memcpy(&h, d->buf, sizeof(h));
+                h.ip6_plen = htons((uint16_t) d->total);
+                memcpy(d->buf, &h, sizeof(h));
+        }
+}
+
+/* All pieces are there: @p becomes the whole. */
 static void datagram_complete(Fragments *f, Datagram *d, Packet *p) {
-        struct iphdr h;
-
-        memcpy(&h, d->buf, sizeof(h));
-        h.frag_off = 0;
-        h.tot_len = htons((uint16_t) (sizeof(h) + d->total));
-        h.check = 0;
-        h.check = checksum_finish(checksum_add(&h, sizeof(h), 0));
-        memcpy(d->buf, &h, sizeof(h));
-
+        datagram_mend_header(d);
+        p->proto = d->next;
         p->ttl = d->ttl;
         p->csum_ok = false;
         p->fragmented = true;
         p->gso_type = VIRTIO_NET_HDR_GSO_NONE;
         p->gso_size = 0;
-        p->ip = iovcur_from_buf(&d->iov, d->buf, sizeof(h) + d->total);
+        p->ip = iovcur_from_buf(&d->iov, d->buf, d->header_len + d->total);
         p->l4 = p->ip;
-        (void) iovcur_skip(&p->l4, sizeof(h));
+        (void) iovcur_skip(&p->l4, d->header_len);
 
         d->state = DATAGRAM_DONE;
         f->n_open--;
@@ -272,33 +290,33 @@ static void datagram_complete(Fragments *f, Datagram *d, Packet *p) {
 static bool piece_is_sane(const Datagram *d, uint32_t off, size_t len, bool more) {
         size_t end = off + len;
 
-        if (len == 0 || (more && len % 8 != 0) || end > UINT16_MAX - sizeof(struct iphdr))
+        if (len == 0 || (more && len % 8 != 0) || end > UINT16_MAX - (d->header_len == sizeof(struct iphdr) ? sizeof(struct iphdr) : 0))
                 return false;
         if (d->total > 0 && (end > d->total || (!more && end != d->total)))
                 return false;
         return more || d->n_pieces == 0 || d->pieces[d->n_pieces - 1].end <= end;
 }
 
-bool fragments_input(Fragments *f, Packet *p, const struct iphdr *header, uint32_t off, bool more) {
-        size_t len = iovcur_left(&p->l4);
-        Datagram *d = datagram_find(f, p, header->id);
+bool fragments_input(Fragments *f, Packet *p, const FragmentPlace *at) {
+        uint32_t len = (uint32_t) iovcur_left(&p->l4), end = at->off + len;
+        Datagram *d = datagram_find(f, p, at->id);
 
-        if (!d && !(d = datagram_new(f, p, header->id)))
+        if (!d && !(d = datagram_new(f, p, at->id)))
                 return false;
         if (d->state == DATAGRAM_DEAD) {
                 netstack_drop(f->stack, DROP_FRAG_MALFORMED);
                 return false;
         }
-        if (!piece_is_sane(d, off, len, more)) {
+        if (!piece_is_sane(d, at->off, len, at->more)) {
                 datagram_kill(f, d, DROP_FRAG_MALFORMED);
                 return false;
         }
-        if (!datagram_grow(d, off + (uint32_t) len)) {
+        if (!datagram_grow(d, end)) {
                 datagram_kill(f, d, DROP_FRAG_LIMIT);
                 return false;
         }
 
-        int r = datagram_note(d, off, off + (uint32_t) len);
+        int r = datagram_note(d, at->off, end);
         if (r < 0) {
                 datagram_kill(f, d, r == -ENOBUFS ? DROP_FRAG_LIMIT : DROP_FRAG_MALFORMED);
                 return false;
@@ -309,14 +327,17 @@ bool fragments_input(Fragments *f, Packet *p, const struct iphdr *header, uint32
         }
 
         IovCur bytes = p->l4;
-        (void) iovcur_copy(&bytes, d->buf + sizeof(*header) + off, len);
-        if (off == 0) {
-                memcpy(d->buf, header, sizeof(*header));
+        (void) iovcur_copy(&bytes, d->buf + d->header_len + at->off, len);
+        if (at->off == 0) {
+                memcpy(d->buf, at->header, d->header_len);
+                if (d->header_len == sizeof(struct ip6_hdr)) /* the fragment header is not kept */
+                        d->buf[offsetof(struct ip6_hdr, ip6_nxt)] = at->next;
                 d->have_first = true;
-                d->ttl = header->ttl;
+                d->next = at->next;
+                d->ttl = p->ttl;
         }
-        if (!more)
-                d->total = off + (uint32_t) len;
+        if (!at->more)
+                d->total = end;
         if (d->total == 0 || d->received < d->total)
                 return false;
 

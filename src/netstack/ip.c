@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * IPv4 in and out. In: one header read with suspicion, then up to the protocol; what cannot go on is counted
+ * IPv4 in and out (ip6.c has IPv6), and what both share. In: one header read with suspicion, then up to the protocol; what cannot go on is counted
  * and, where RFC 1122 and 1812 allow, answered. Out: the header in front of L4 bytes, offloads described,
  * too long packets cut. Keeps nothing, never looks past the first ports.
  */
@@ -57,8 +57,7 @@ bool ip_route_or_refuse(Netstack *s, const Packet *p, uint16_t port, Endpoint *r
         } else if (r < 0) {
                 netstack_drop(s, DROP_IP_DESTINATION);
                 icmp_send_error(s, p, ICMP_DEST_UNREACH,
-                                prefix_contains(&s->config.subnet, &p->dst) ? ICMP_HOST_UNREACH
-                                                                            : ICMP_NET_UNREACH,
+                                netstack_is_inside(s, &p->dst) ? ICMP_HOST_UNREACH : ICMP_NET_UNREACH,
                                 0, NULL);
         }
         return r >= 0;
@@ -136,7 +135,8 @@ void ip4_input(Netstack *s, const Frame *frame, const MacAddr *src_mac, const Ma
 
         if (!source_is_valid(s, &p) || (!has_address && (more || off > 0)))
                 return netstack_drop(s, DROP_IP_SOURCE);
-        if ((more || off > 0) && !fragments_input(s->fragments, &p, &h, off, more))
+        if ((more || off > 0) &&
+            !fragments_input(s->fragments, &p, &(FragmentPlace){ &h, p.proto, more, h.id, off }))
                 return;
 
         if (has_address)
@@ -176,8 +176,7 @@ static void ip4_commit(Netstack *s, const IpSend *how, IpOut *o, uint8_t *l4, si
         netstack_tx_commit(s, frame, sizeof(o->eth) + sizeof(o->header) + l4_len, hdr);
 }
 
-/* Puts the complete L4 checksum in: nobody after us can, once the packet is in pieces. */
-static void checksum_complete(const IpSend *how, uint8_t *l4, size_t l4_len) {
+void ip_complete_checksum(const IpSend *how, uint8_t *l4, size_t l4_len) {
         uint8_t *field = l4 + how->csum_start - 1;
 
         memset(field, 0, 2);
@@ -243,7 +242,9 @@ void ip_send(Netstack *s, const IpSend *how, uint8_t *l4, size_t l4_len) {
         };
         struct virtio_net_hdr_v1 hdr = {};
 
-        if (!ip_is_v4(&how->src) || !ip_is_v4(&how->dst) || l4_len > UINT16_MAX - sizeof(o.header))
+        if (!ip_is_v4(&how->dst))
+                return ip6_send(s, how, l4, l4_len);
+        if (!ip_is_v4(&how->src) || l4_len > UINT16_MAX - sizeof(o.header))
                 return netstack_drop(s, DROP_IP_MALFORMED);
 
         o.resolved = ip4_next_hop(s, how, &mac, &mtu);
@@ -254,7 +255,7 @@ void ip_send(Netstack *s, const IpSend *how, uint8_t *l4, size_t l4_len) {
                 if (how->dont_fragment || mtu < sizeof(o.header) + 8)
                         return netstack_drop(s, DROP_IP_TOO_BIG);
                 if (how->csum_start > 0)
-                        checksum_complete(how, l4, l4_len);
+                        ip_complete_checksum(how, l4, l4_len);
                 return ip4_send_pieces(s, how, &o, mtu, l4, l4_len);
         }
 

@@ -30,6 +30,17 @@ void ip_send(Netstack *s, const IpSend *how, uint8_t *l4, size_t l4_len);
 /* Where a guest's packet for @port of its destination goes: true and @ret, else the guest is told why not (ICMP) and it is counted. */
 bool ip_route_or_refuse(Netstack *s, const Packet *p, uint16_t port, Endpoint *ret);
 
+/* The same in IPv6: ip_send() comes here by itself. */
+void ip6_send(Netstack *s, const IpSend *how, uint8_t *l4, size_t l4_len);
+
+/* Puts the complete L4 checksum in: nobody after us can, once the packet is in pieces. */
+void ip_complete_checksum(const IpSend *how, uint8_t *l4, size_t l4_len);
+
+/* How long the IP header of packets for @a is: options and extension headers are never sent. */
+static inline uint32_t ip_header_len(const IpAddr *a) {
+        return ip_is_v4(a) ? 20 : 40;
+}
+
 /* Is it an address no error is ever sent about: not one host's (RFC 1122 3.2.2)? */
 bool ip_is_group(const Netstack *s, const IpAddr *a);
 
@@ -41,14 +52,21 @@ static inline uint8_t ip_ttl_out(const Netstack *s, const Packet *p) {
 /* ip-fragment.c: bounded reassembly (RFC 791, RFC 8200 4.5; overlaps are refused as RFC 5722 asks). */
 #define FRAG_DATAGRAMS_MAX 64
 #define FRAG_PER_GUEST_MAX 16            /* of these from one MAC address */
-#define FRAG_BYTES_MAX (4 * 1024 * 1024) /* what all of them can come to */
+#define FRAG_BYTES_MAX (FRAG_DATAGRAMS_MAX * (64 * 1024 + 64)) /* what all of them can come to */
 #define FRAG_PIECES_MAX 64               /* of one datagram */
 #define FRAG_TIMEOUT_USEC (15 * USEC_PER_SEC)
 int fragments_new(Fragments **ret, Netstack *s);
 Fragments *fragments_free(Fragments *f);
 uint32_t fragments_held(const Fragments *f);
 
-/* Takes one fragment: @header its IP header, @off its place in bytes, @more whether others follow; @p its fields, l4 its bytes. True when
- * the datagram is whole: @p then speaks of all of it, in memory that stays until fragments_done(). */
-bool fragments_input(Fragments *f, Packet *p, const struct iphdr *header, uint32_t off, bool more);
+typedef struct FragmentPlace {
+        const void *header; /* (borrowed) the IP header, of ip_header_len() bytes */
+        uint8_t next;       /* protocol of what the pieces make up */
+        bool more;          /* others follow */
+        uint32_t id, off;   /* off: in bytes */
+} FragmentPlace;
+
+/* Takes one fragment: @p its fields, l4 its bytes. In IPv6 p->proto must be the same for all (RFC 8200 4.5 tells them apart by
+ * addresses and id alone). True when the datagram is whole: @p then speaks of all of it, in memory that stays until fragments_done(). */
+bool fragments_input(Fragments *f, Packet *p, const FragmentPlace *at);
 void fragments_done(Fragments *f); /* the batch is over: lets go of what fragments_input() handed out */

@@ -13,6 +13,7 @@
 #define TX_HEADROOM (ETH_HEADER_LEN + 40) /* in front of the L4 bytes: Ethernet and the longer IP header */
 
 typedef struct Arp Arp;
+typedef struct Nd Nd;
 typedef struct Fragments Fragments;
 typedef struct Dhcp Dhcp;
 typedef struct Dns Dns;
@@ -24,6 +25,7 @@ typedef struct ForwardTable ForwardTable;
 
 struct Netstack {
         NetstackConfig config;
+        IpAddr link_local6; /* the gateway's; null: no IPv6 */
         const HostOps *ops; /* (borrowed) */
         void *userdata;     /* (borrowed) of ops */
         TimerQueue timers;  /* userdata: the Netstack */
@@ -31,6 +33,7 @@ struct Netstack {
         NetstackStats stats; /* the counting part; sizes are filled in by netstack_get_stats() */
 
         Arp *arp;             /* (owned) all of these, made in this order */
+        Nd *nd;
         Fragments *fragments;
         FlowTable *flows;
         ForwardTable *forwards;
@@ -93,18 +96,28 @@ void netstack_tx_commit(Netstack *s, uint8_t *data, size_t len, const struct vir
 /* ---- input, bottom up ---- */
 void arp_input(Netstack *s, const MacAddr *src_mac, IovCur *payload);
 void ip4_input(Netstack *s, const Frame *frame, const MacAddr *src_mac, const MacAddr *dst_mac, IovCur *payload);
+void ip6_input(Netstack *s, const Frame *frame, const MacAddr *src_mac, const MacAddr *dst_mac, IovCur *payload);
 void icmp4_input(Netstack *s, Packet *p);
+void icmp6_input(Netstack *s, Packet *p);
 void udp_input(Netstack *s, Packet *p);
 void tcp_input(Netstack *s, Packet *p); /* may keep pointers into the batch until tcp_input_done() */
 void tcp_input_done(Netstack *s);       /* the batch is over: one send a flow, one ACK a flow */
 void udp_input_done(Netstack *s);       /* the same: one send a socket */
 
-/* Is it an address the gateway answers for itself (ARP, ping, services)? */
+static inline bool netstack_has_ip6(const Netstack *s) {
+        return !ip_is_null(&s->link_local6);
+}
+/* Is it an address the gateway answers for itself (ARP, ND, ping, services)? */
 static inline bool netstack_is_gateway(const Netstack *s, const IpAddr *a) {
-        return ip_equal(a, &s->config.gateway) || (!ip_is_null(&s->config.gateway6) && ip_equal(a, &s->config.gateway6));
+        return ip_equal(a, &s->config.gateway) ||
+               (netstack_has_ip6(s) && (ip_equal(a, &s->config.gateway6) || ip_equal(a, &s->link_local6)));
 }
 static inline bool netstack_is_host(const Netstack *s, const IpAddr *a) {
         return ip_equal(a, &s->config.host) || (!ip_is_null(&s->config.host6) && ip_equal(a, &s->config.host6));
+}
+/* Is it an address guests of the network have, or could have, in either family? */
+static inline bool netstack_is_inside(const Netstack *s, const IpAddr *a) {
+        return prefix_contains(&s->config.subnet, a) || (netstack_has_ip6(s) && prefix_contains(&s->config.subnet6, a));
 }
 static inline bool netstack_is_ours(const Netstack *s, const IpAddr *a) {
         return netstack_is_gateway(s, a) || netstack_is_host(s, a);
@@ -115,3 +128,5 @@ static inline bool netstack_is_ours(const Netstack *s, const IpAddr *a) {
 int netstack_route_out(const Netstack *s, const Endpoint *dst, Endpoint *ret_dst);
 /* The reverse for sources: an address of the host's world as the guest sees it (loopback becomes the host address). */
 IpAddr netstack_source_in(const Netstack *s, const IpAddr *src);
+/* The gateway as somebody with address @a speaks to it: of the same family, and link-local to link-local. */
+IpAddr netstack_gateway_for(const Netstack *s, const IpAddr *a);

@@ -18,7 +18,9 @@
 #include "netstack/forward.h"
 #include "netstack/icmp.h"
 #include "netstack/ip.h"
+#include "netstack/nd.h"
 #include "netstack/netstack-private.h"
+#include "netstack/ping.h"
 #include "netstack/tcp.h"
 #include "netstack/udp.h"
 
@@ -59,6 +61,11 @@ static bool config_is_valid(const NetstackConfig *c) {
                 return false;
         if (!prefix_contains(&c->subnet, &c->gateway) || !prefix_contains(&c->subnet, &c->host))
                 return false;
+        if (!ip_is_null(&c->subnet6.addr) &&
+            (ip_is_v4(&c->subnet6.addr) || c->subnet6.len != 64 || ip_classify(&c->subnet6.addr) != IP_CLASS_UNICAST ||
+             !prefix_contains(&c->subnet6, &c->gateway6) || !prefix_contains(&c->subnet6, &c->host6) ||
+             ip_equal(&c->gateway6, &c->host6)))
+                return false;
         return !ip_equal(&c->gateway, &c->host) && !mac_is_multicast(&c->mac) && !mac_is_zero(&c->mac);
 }
 
@@ -82,7 +89,9 @@ int netstack_new(Netstack **ret, const NetstackConfig *config, const HostOps *op
         if (!s->arena)
                 return -ENOMEM;
 
-        if ((r = arp_new(&s->arp, s)) < 0 || (r = fragments_new(&s->fragments, s)) < 0 || (r = flow_table_new(&s->flows, s)) < 0 ||
+        if (!ip_is_null(&config->subnet6.addr))
+                s->link_local6 = nd_link_local(&config->mac);
+        if ((r = arp_new(&s->arp, s)) < 0 || (r = nd_new(&s->nd, s)) < 0 || (r = fragments_new(&s->fragments, s)) < 0 || (r = flow_table_new(&s->flows, s)) < 0 ||
             (r = forward_table_new(&s->forwards, s)) < 0 || (r = icmp_new(&s->icmp, s)) < 0 || (r = udp_new(&s->udp, s)) < 0 ||
             (r = tcp_new(&s->tcp, s)) < 0 || (r = dhcp_new(&s->dhcp, s)) < 0 || (r = dns_new(&s->dns, s)) < 0)
                 return r;
@@ -102,6 +111,7 @@ Netstack *netstack_free(Netstack *s) {
         icmp_free(s->icmp);
         forward_table_free(s->forwards);
         fragments_free(s->fragments);
+        nd_free(s->nd);
         arp_free(s->arp);
         for (size_t i = 0; i < s->n_search; i++)
                 free(s->search[i]);
@@ -192,6 +202,10 @@ static void input_one(Netstack *s, Frame *frame) {
                 return arp_input(s, &src, &cur);
         case ETHERTYPE_IP:
                 return ip4_input(s, frame, &src, &dst, &cur);
+        case ETHERTYPE_IPV6:
+                if (!netstack_has_ip6(s))
+                        return netstack_drop(s, DROP_ETH_TYPE);
+                return ip6_input(s, frame, &src, &dst, &cur);
         default:
                 return netstack_drop(s, DROP_ETH_TYPE);
         }
@@ -270,10 +284,10 @@ int netstack_route_out(const Netstack *s, const Endpoint *dst, Endpoint *ret_dst
         if (netstack_is_host(s, &dst->addr)) {
                 if (!s->config.host_loopback)
                         return -EACCES;
-                *ret_dst = (Endpoint){ ip_from_v4(htonl(INADDR_LOOPBACK)), dst->port };
+                *ret_dst = (Endpoint){ ip_is_v4(&dst->addr) ? ip_from_v4(htonl(INADDR_LOOPBACK)) : (IpAddr){ .b[15] = 1 }, dst->port };
                 return 0;
         }
-        if (ip_is_v4(&dst->addr) && prefix_contains(&s->config.subnet, &dst->addr))
+        if (netstack_is_inside(s, &dst->addr))
                 return -ENETUNREACH;
         switch (ip_classify(&dst->addr)) {
         case IP_CLASS_UNICAST:
@@ -292,7 +306,15 @@ int netstack_route_out(const Netstack *s, const Endpoint *dst, Endpoint *ret_dst
 }
 
 IpAddr netstack_source_in(const Netstack *s, const IpAddr *src) {
-        return ip_classify(src) == IP_CLASS_LOOPBACK ? s->config.host : *src;
+        if (ip_classify(src) != IP_CLASS_LOOPBACK)
+                return *src;
+        return ip_is_v4(src) ? s->config.host : s->config.host6;
+}
+
+IpAddr netstack_gateway_for(const Netstack *s, const IpAddr *a) {
+        if (ip_is_v4(a))
+                return s->config.gateway;
+        return ip_classify(a) == IP_CLASS_LINK_LOCAL ? s->link_local6 : s->config.gateway6;
 }
 
 /* ---- settings and lists ---- */
@@ -307,6 +329,11 @@ void netstack_set_resolvers(Netstack *s, const Endpoint *resolvers, size_t n, co
         for (size_t i = 0; i < n_search && s->n_search < NETSTACK_SEARCH_MAX; i++)
                 if ((s->search[s->n_search] = strdup(search[i])))
                         s->n_search++;
+}
+
+void netstack_set_uplink(Netstack *s, bool ip4, bool ip6) {
+        nd_set_uplink(s->nd, ip6);
+        netstack_flush(s);
 }
 
 void netstack_forget_guest(Netstack *s, const MacAddr *mac) {

@@ -32,7 +32,7 @@ typedef struct NetstackConfig {
         MacAddr mac;          /* of the gateway, and of every address it answers for */
         IpPrefix subnet;      /* IPv4 */
         IpAddr gateway, host; /* in it */
-        IpPrefix subnet6;     /* null: no IPv6 */
+        IpPrefix subnet6;     /* a /64; null: no IPv6 */
         IpAddr gateway6, host6;
         uint32_t mtu;         /* cap for what DHCP offers; the device may carry less */
         char *domain;         /* (owned) "vnet.internal" */
@@ -68,6 +68,9 @@ void netstack_run_timers(Netstack *s);   /* at ops->now() */
 
 /* The host's resolvers and search domains, as /etc/resolv.conf has them now. Copied; beyond the maxima cut. */
 void netstack_set_resolvers(Netstack *s, const Endpoint *resolvers, size_t n, const char *const *search, size_t n_search);
+
+/* Whether the host reaches the outside by each family now. Guests are told: without IPv6 the gateway is no default router. */
+void netstack_set_uplink(Netstack *s, bool ip4, bool ip6);
 
 /* A guest (by MAC) is gone for good: its flows are reset towards the host, its neighbour entry is forgotten, its lease
  * ends (a static one stays; any other's address waits for it). */

@@ -100,7 +100,7 @@ typedef struct Peeked {
 
 /* Payload a frame takes: as many whole segments as fit an IP packet. */
 static uint32_t frame_payload(const Flow *f) {
-        uint32_t room = 65535 - (ip_is_v4(&f->key.guest) ? 20 : 0) - tcp_header_len(f);
+        uint32_t room = 65535 - ip_header_len(&f->key.guest) - tcp_header_len(f);
         uint32_t mss = MIN((uint32_t) f->tcp.mss, room);
         return room / mss * mss;
 }
@@ -326,7 +326,7 @@ void tcp_output_short(Netstack *s, unsigned n_taken) {
                         continue;
                 /* the first frame lost decides where to go on: at the latest acknowledged byte all is known to be safe */
                 uint8_t *frame = s->out_iov[i].iov_base;
-                uint8_t *th = frame + ETH_HEADER_LEN + (ip_is_v4(&f->key.guest) ? 20 : 40);
+                uint8_t *th = frame + ETH_HEADER_LEN + ip_header_len(&f->key.guest);
                 uint32_t seq = (uint32_t) th[4] << 24 | (uint32_t) th[5] << 16 | (uint32_t) th[6] << 8 | th[7];
                 if (seq_leq(f->tcp.snd_una, seq) && seq_lt(seq, f->tcp.snd_nxt))
                         f->tcp.snd_nxt = seq;

@@ -4,6 +4,7 @@
  * Options: MSS (RFC 9293 3.7.1), window scale and timestamps (RFC 7323), SACK (RFC 2018). Others are skipped.
  */
 
+#include "netstack/ip.h"
 #include "netstack/tcp-private.h"
 
 enum {
@@ -126,8 +127,9 @@ static uint16_t window_field(const TcpFlow *t, bool syn) {
         return (uint16_t) MIN(wnd, 65535u);
 }
 
-static uint8_t *put_syn_options(uint8_t *p, const Netstack *s, const TcpFlow *t) {
-        uint16_t mss = (uint16_t) (s->config.mtu - 40);
+static uint8_t *put_syn_options(uint8_t *p, const Netstack *s, const Flow *f) {
+        const TcpFlow *t = &f->tcp;
+        uint16_t mss = (uint16_t) (s->config.mtu - 20 - ip_header_len(&f->key.guest));
         *p++ = OPT_MSS, *p++ = 4;
         p = put16(p, mss);
         if (t->wscale_ok) {
@@ -167,7 +169,7 @@ size_t segment_build(Netstack *s, Flow *f, uint8_t *to, uint8_t flags, uint32_t 
         p = put32(p, 0); /* checksum (left to the far end), urgent pointer */
 
         if (syn)
-                p = put_syn_options(p, s, t);
+                p = put_syn_options(p, s, f);
         if (t->ts_ok) {
                 *p++ = OPT_NOP, *p++ = OPT_NOP, *p++ = OPT_TIMESTAMPS, *p++ = 10;
                 p = put32(p, tcp_timestamp(s, f));

@@ -39,6 +39,7 @@
 #include "netstack/dns.h"
 #include "netstack/forward.h"
 #include "netstack/icmp.h"
+#include "netstack/ip.h"
 #include "netstack/tcp-private.h"
 
 #define DNS_PORT 53
@@ -171,7 +172,7 @@ void tcp_take_syn_options(Flow *f, const Segment *g) {
         t->snd_wscale = g->has_wscale ? g->wscale : 0;
         t->rcv_wscale = g->has_wscale ? TCP_WSCALE : 0;
         uint16_t mss = MAX(g->mss ? g->mss : (uint16_t) TCP_MSS_DEFAULT, (uint16_t) TCP_MSS_MIN);
-        uint16_t most = 65535 - 40; /* an IP packet's worth */
+        uint16_t most = (uint16_t) (65535 - 20 - ip_header_len(&f->key.guest)); /* an IP packet's worth */
         mss = MIN(mss, most);
         t->mss = (uint16_t) (mss - (t->ts_ok ? 12 : 0)); /* RFC 6691: options come out of the segment */
 }
@@ -311,10 +312,11 @@ static bool pick_key(Netstack *s, FlowKey *key) {
 }
 
 static int open_inbound(Netstack *s, Forward *fw, int fd, const Endpoint *peer) {
-        Endpoint guest, source = forward_source(s, fw, peer);
+        Endpoint guest, source;
         int r = forward_target(s, fw, &guest);
         if (r < 0)
                 return r;
+        source = forward_source(s, fw, peer, &guest.addr);
         FlowKey key = { .guest = guest.addr, .remote = source.addr, .guest_port = guest.port, .remote_port = source.port, .kind = FLOW_TCP };
         if (!pick_key(s, &key))
                 return -EADDRINUSE;

@@ -19,6 +19,7 @@
 #include "netstack/flow.h"
 #include "netstack/forward.h"
 #include "netstack/icmp.h"
+#include "netstack/ip.h"
 #include "netstack/udp.h"
 
 #define UDP_PAYLOAD_MAX (UINT16_MAX - sizeof(struct iphdr) - sizeof(struct udphdr))
@@ -116,7 +117,7 @@ static bool udp_target(Netstack *s, const UdpSource *from, const HostMsg *m, Udp
                 IpAddr src = netstack_source_in(s, &m->peer.addr);
 
                 /* The second: nobody outside has an address of the subnet, so none passes for the host. */
-                if (!udp_peer_is_known(f, &src) || prefix_contains(&s->config.subnet, &m->peer.addr)) {
+                if (!udp_peer_is_known(f, &src) || netstack_is_inside(s, &m->peer.addr)) {
                         netstack_drop(s, DROP_UDP_FILTERED);
                         return false;
                 }
@@ -135,7 +136,7 @@ static bool udp_target(Netstack *s, const UdpSource *from, const HostMsg *m, Udp
 static bool udp_is_one_frame(const UdpTarget *t, const HostMsg *m) {
         size_t unit = m->gso_size > 0 && m->len > m->gso_size ? m->gso_size : m->len;
 
-        return sizeof(struct iphdr) + UDP_HEADER_LEN + unit <= (t->mtu > 0 ? t->mtu : 1500);
+        return ip_header_len(&t->dst.addr) + UDP_HEADER_LEN + unit <= (t->mtu > 0 ? t->mtu : 1500);
 }
 
 /* Sends a datagram that lies outside the arena; a run of datagrams that would each have to be cut goes one

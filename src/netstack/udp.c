@@ -211,8 +211,8 @@ static Flow *udp_outbound_flow(Netstack *s, const Packet *p, uint16_t sport, uin
                 return NULL;
         f->udp.dns_only = dport == UDP_PORT_DNS;
 
-        int r = s->ops->dgram_open(s->userdata, HOST_SOCKET_UDP, AF_INET, /* local= */ NULL, flow_cookie(f),
-                                   &f->fd);
+        int r = s->ops->dgram_open(s->userdata, HOST_SOCKET_UDP, ip_family(&p->dst), /* local= */ NULL,
+                                   flow_cookie(f), &f->fd);
         if (r < 0) {
                 f->fd = -EBADF;
                 flow_close(s, f, /* reset= */ false);
@@ -224,7 +224,7 @@ static Flow *udp_outbound_flow(Netstack *s, const Packet *p, uint16_t sport, uin
 }
 
 Flow *udp_inbound_flow(Netstack *s, Forward *fw, const Endpoint *client, bool create) {
-        Endpoint guest, source = forward_source(s, fw, client);
+        Endpoint guest, source;
         FlowKey key = { .kind = FLOW_UDP }, free_key = {};
         bool have_free = false;
 
@@ -232,6 +232,7 @@ Flow *udp_inbound_flow(Netstack *s, Forward *fw, const Endpoint *client, bool cr
                 netstack_drop(s, DROP_UDP_FILTERED);
                 return NULL;
         }
+        source = forward_source(s, fw, client, &guest.addr);
         key.guest = guest.addr;
         key.guest_port = guest.port;
         key.remote = source.addr;
@@ -455,14 +456,17 @@ static void udp_input_gateway(Netstack *s, const Packet *p, uint16_t sport, uint
                               IovCur *payload) {
         switch (dport) {
         case UDP_PORT_DHCP:
+                if (!ip_is_v4(&p->dst))
+                        break;
                 return dhcp_input(s->dhcp, &p->src_mac, &p->src, payload);
         case UDP_PORT_DNS:
                 return dns_input(s->dns, &(Endpoint){ p->src, sport }, &(Endpoint){ p->dst, dport },
                                  payload);
         default:
-                netstack_drop(s, DROP_UDP_PORT_UNSERVED);
-                icmp_send_error(s, p, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, 0, &p->dst);
+                break;
         }
+        netstack_drop(s, DROP_UDP_PORT_UNSERVED);
+        icmp_send_error(s, p, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, 0, &p->dst);
 }
 
 static void udp_input_outside(Netstack *s, const Packet *p, uint16_t sport, uint16_t dport,
@@ -491,6 +495,10 @@ static bool udp_parse(Netstack *s, Packet *p, uint16_t *ret_sport, uint16_t *ret
                 netstack_drop(s, DROP_UDP_MALFORMED);
                 return false;
         }
+        if (h.uh_sum == 0 && !ip_is_v4(&p->dst)) { /* RFC 8200 8.1 */
+                netstack_drop(s, DROP_CHECKSUM);
+                return false;
+        }
         if (!p->csum_ok && h.uh_sum != 0) {
                 uint32_t sum = checksum_pseudo(&p->src, &p->dst, IPPROTO_UDP, (uint32_t) len);
 
@@ -514,11 +522,11 @@ void udp_input(Netstack *s, Packet *p) {
         (void) iovcur_skip(&payload, sizeof(struct udphdr));
 
         if (ip_is_group(s, &p->dst)) { /* a broadcast: only DHCP has use for one */
-                if (dport != UDP_PORT_DHCP || ip_classify(&p->dst) == IP_CLASS_MULTICAST)
+                if (dport != UDP_PORT_DHCP || !ip_is_v4(&p->dst) || ip_classify(&p->dst) == IP_CLASS_MULTICAST)
                         return netstack_drop(s, DROP_IP_DESTINATION);
                 return dhcp_input(s->dhcp, &p->src_mac, &p->src, &payload);
         }
-        if (ip_v4(&p->src) == INADDR_ANY && !netstack_is_gateway(s, &p->dst))
+        if (ip_is_v4(&p->src) && ip_v4(&p->src) == INADDR_ANY && !netstack_is_gateway(s, &p->dst))
                 return netstack_drop(s, DROP_IP_SOURCE);
 
         if (udp_input_inbound(s, p, sport, dport, &payload))
@@ -561,7 +569,7 @@ void udp_emit(Netstack *s, const Endpoint *src, const Endpoint *dst, const MacAd
 
 void udp_send(Netstack *s, const Endpoint *src, const Endpoint *dst, const MacAddr *mac, const void *payload,
               size_t len) {
-        if (len > UINT16_MAX - sizeof(struct iphdr) - sizeof(struct udphdr))
+        if (len > UINT16_MAX - ip_header_len(&dst->addr) - sizeof(struct udphdr))
                 return netstack_drop(s, DROP_IP_TOO_BIG);
 
         uint8_t *l4 = netstack_tx_reserve(s, sizeof(struct udphdr) + len);

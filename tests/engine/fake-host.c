@@ -437,6 +437,7 @@ static int op_dgram_open(void *userdata, HostSocketType type, int family, const 
         FakeSocket *k = socket_new(h, type == HOST_SOCKET_PING ? FAKE_PING : FAKE_UDP);
         if (local)
                 k->local = *local;
+        k->family = family;
         k->cookie = cookie;
         k->watched = true;
         *ret_fd = k->fd;
@@ -635,6 +636,12 @@ Endpoint fake_endpoint(const char *text) {
 
         g_assert_cmpint(endpoint_parse(text, &e), ==, 0);
         return e;
+}
+
+void fake_ip6(NetstackConfig *c) {
+        g_assert_cmpint(prefix_parse("fd00:1::/64", &c->subnet6), ==, 0);
+        c->gateway6 = fake_ip("fd00:1::1");
+        c->host6 = fake_ip("fd00:1::fe");
 }
 
 FakeHost *fake_host_new(void (*change)(NetstackConfig *c)) {

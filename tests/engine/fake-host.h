@@ -45,6 +45,7 @@ typedef struct FakeSocket {
         uint64_t cookie;
         bool watched;
         uint32_t pending;     /* HOST_EVENT_* not yet delivered */
+        int family;           /* asked for, of datagram sockets */
         Endpoint local, peer;
         unsigned n_sends, n_recvs; /* calls */
 
@@ -92,10 +93,12 @@ extern const HostOps fake_host_ops; /* userdata: the FakeHost */
 /* A host with a gateway: 192.168.127.0/24, gateway .1 with FAKE_GATEWAY_MAC, host .254, HostLoopback on, all limits as by default.
  * @change (nullable) may alter the configuration first. */
 FakeHost *fake_host_new(void (*change)(NetstackConfig *c));
+void fake_ip6(NetstackConfig *c); /* a @change: with IPv6, fd00:1::/64, gateway ::1, host ::fe */
 void fake_host_free(FakeHost *h); /* frees the stack first and fails when a socket is left open */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FakeHost, fake_host_free)
 
 #define FAKE_GATEWAY_MAC ((MacAddr){ { 0x52, 0x54, 0x00, 0x00, 0x00, 0x01 } })
+#define FAKE_GUEST6 "fd00:1::5054:ff:fe00:2"
 #define FAKE_GUEST_MAC ((MacAddr){ { 0x52, 0x54, 0x00, 0x00, 0x00, 0x02 } })
 
 IpAddr fake_ip(const char *text);                     /* fails the test when it is none */

@@ -8,7 +8,9 @@
 
 #include <net/ethernet.h>
 #include <netinet/if_ether.h>
+#include <netinet/icmp6.h>
 #include <netinet/ip.h>
+#include <netinet/ip6.h>
 #include <netinet/ip_icmp.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
@@ -19,7 +21,7 @@ Packet4 packet4(const char *dst, uint16_t dport) {
         return (Packet4){
                 .src_mac = FAKE_GUEST_MAC,
                 .dst_mac = FAKE_GATEWAY_MAC,
-                .src = fake_ip("192.168.127.2"),
+                .src = fake_ip(strchr(dst, ':') ? FAKE_GUEST6 : "192.168.127.2"),
                 .dst = fake_ip(dst),
                 .sport = 40000,
                 .dport = dport,
@@ -40,7 +42,25 @@ GByteArray *packet_eth(const MacAddr *src, const MacAddr *dst, uint16_t type, co
         return b;
 }
 
+static GByteArray *packet_ip6(const Packet4 *p, uint8_t proto, const void *l4, size_t len) {
+        g_autofree uint8_t *buf = g_malloc0(sizeof(struct ip6_hdr) + len);
+        struct ip6_hdr h = { .ip6_flow = htonl(UINT32_C(6) << 28 | (uint32_t) p->tos << 20) };
+
+        h.ip6_plen = htons((uint16_t) len);
+        h.ip6_nxt = proto;
+        h.ip6_hlim = p->ttl;
+        memcpy(&h.ip6_src, &p->src, 16);
+        memcpy(&h.ip6_dst, &p->dst, 16);
+        memcpy(buf, &h, sizeof(h));
+        if (len > 0)
+                memcpy(buf + sizeof(h), l4, len);
+        return packet_eth(&p->src_mac, &p->dst_mac, ETHERTYPE_IPV6, buf, sizeof(h) + len);
+}
+
 GByteArray *packet_ip(const Packet4 *p, uint8_t proto, const void *l4, size_t len) {
+        if (!ip_is_v4(&p->dst))
+                return packet_ip6(p, proto, l4, len);
+
         g_autofree uint8_t *buf = g_malloc0(sizeof(struct iphdr) + len);
         struct iphdr h = {
                 .version = 4,
@@ -91,9 +111,11 @@ GByteArray *packet_icmp(const Packet4 *p, uint8_t type, uint8_t code, uint16_t i
         memcpy(l4, &h, sizeof(h));
         if (len > 0)
                 memcpy(l4 + sizeof(h), payload, len);
-        h.checksum = checksum_finish(checksum_add(l4, sizeof(h) + len, 0));
+        bool v4 = ip_is_v4(&p->dst);
+        h.checksum = v4 ? checksum_finish(checksum_add(l4, sizeof(h) + len, 0))
+                        : l4_checksum(&p->src, &p->dst, IPPROTO_ICMPV6, l4, sizeof(h) + len);
         memcpy(l4, &h, sizeof(h));
-        return packet_ip(p, IPPROTO_ICMP, l4, sizeof(h) + len);
+        return packet_ip(p, v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6, l4, sizeof(h) + len);
 }
 
 GByteArray *packet_tcp(const Packet4 *p, uint32_t seq, uint32_t ack, uint8_t flags, uint16_t window, const void *options,
@@ -138,45 +160,65 @@ GByteArray *packet_arp(const MacAddr *src_mac, uint16_t op, const MacAddr *sha, 
         return packet_eth(src_mac, &all, ETHERTYPE_ARP, &a, sizeof(a));
 }
 
-void packet_fix(uint8_t *frame, size_t len) {
-        struct iphdr ip;
-        uint16_t sum;
-        size_t check_at;
+/* Where the checksum of a protocol lies; 0: none that is known. */
+static size_t check_at(uint8_t proto) {
+        switch (proto) {
+        case IPPROTO_UDP:
+                return 6;
+        case IPPROTO_TCP:
+                return 16;
+        case IPPROTO_ICMP:
+        case IPPROTO_ICMPV6:
+                return 2;
+        default:
+                return 0;
+        }
+}
 
+static void fix_l4(const IpAddr *src, const IpAddr *dst, uint8_t proto, uint8_t *l4, size_t n) {
+        size_t at = check_at(proto);
+        uint16_t sum;
+
+        if (proto == IPPROTO_UDP && n >= 8) /* the sum covers what the UDP header says, when that is there */
+                n = MIN(n, MAX((size_t) (l4[4] << 8 | l4[5]), (size_t) 8));
+        if (at == 0 || n < at + 2)
+                return;
+        memset(l4 + at, 0, 2);
+        sum = proto == IPPROTO_ICMP ? checksum_finish(checksum_add(l4, n, 0)) : l4_checksum(src, dst, proto, l4, n);
+        memcpy(l4 + at, &sum, 2);
+}
+
+static void fix_ip6(uint8_t *at, size_t there) {
+        struct ip6_hdr h;
+        IpAddr src, dst;
+
+        memcpy(&h, at, sizeof(h));
+        memcpy(&src, &h.ip6_src, 16);
+        memcpy(&dst, &h.ip6_dst, 16);
+        if (ntohs(h.ip6_plen) <= there - sizeof(h) && !ip_is_v4(&src) && !ip_is_v4(&dst))
+                fix_l4(&src, &dst, h.ip6_nxt, at + sizeof(h), ntohs(h.ip6_plen));
+}
+
+void packet_fix(uint8_t *frame, size_t len) {
+        uint8_t *at = frame + sizeof(struct ether_header);
+        size_t there = len - sizeof(struct ether_header);
+        struct iphdr ip;
+
+        if (len >= sizeof(struct ether_header) + sizeof(struct ip6_hdr) && frame[12] == 0x86 && frame[13] == 0xdd)
+                return fix_ip6(at, there);
         if (len < sizeof(struct ether_header) + sizeof(ip) || frame[12] != 0x08 || frame[13] != 0x00)
                 return;
-        uint8_t *at = frame + sizeof(struct ether_header), *l4 = at + sizeof(ip);
         memcpy(&ip, at, sizeof(ip));
         ip.check = 0;
         ip.check = checksum_finish(checksum_add(&ip, sizeof(ip), 0));
         memcpy(at, &ip, sizeof(ip));
 
-        size_t total = ntohs(ip.tot_len), there = len - sizeof(struct ether_header);
+        size_t total = ntohs(ip.tot_len);
         if (ip.ihl != 5 || total < sizeof(ip) || total > there || (ntohs(ip.frag_off) & (IP_OFFMASK | IP_MF)))
                 return;
-
-        size_t n = total - sizeof(ip);
         IpAddr src = ip_from_v4(ip.saddr), dst = ip_from_v4(ip.daddr);
-        switch (ip.protocol) {
-        case IPPROTO_UDP:
-                check_at = 6;
-                if (n >= 8) /* the sum covers what the UDP header says, when that is there */
-                        n = MIN(n, MAX((size_t) (l4[4] << 8 | l4[5]), (size_t) 8));
-                break;
-        case IPPROTO_TCP:
-                check_at = 16;
-                break;
-        case IPPROTO_ICMP:
-                check_at = 2;
-                break;
-        default:
-                return;
-        }
-        if (n < check_at + 2)
-                return;
-        memset(l4 + check_at, 0, 2);
-        sum = ip.protocol == IPPROTO_ICMP ? checksum_finish(checksum_add(l4, n, 0)) : l4_checksum(&src, &dst, ip.protocol, l4, n);
-        memcpy(l4 + check_at, &sum, 2);
+        if (ip.protocol != IPPROTO_ICMPV6)
+                fix_l4(&src, &dst, ip.protocol, at + sizeof(ip), total - sizeof(ip));
 }
 
 void packet_send(FakeHost *h, GByteArray *frame) {
@@ -194,7 +236,8 @@ static void check_l4_sum(const Parsed *p, size_t field_at) {
         if (p->hdr.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) {
                 uint16_t field;
 
-                g_assert_cmpuint(le16toh(p->hdr.csum_start), ==, sizeof(struct ether_header) + sizeof(struct iphdr));
+                g_assert_cmpuint(le16toh(p->hdr.csum_start), ==,
+                                 sizeof(struct ether_header) + (ip_is_v4(&p->dst) ? sizeof(struct iphdr) : sizeof(struct ip6_hdr)));
                 g_assert_cmpuint(le16toh(p->hdr.csum_offset), ==, field_at);
                 memcpy(&field, p->l4 + field_at, 2);
                 g_assert_cmphex(ntohs(field), ==, checksum_fold(pseudo));
@@ -252,17 +295,20 @@ static void parse_l4(Parsed *p) {
                 p->payload = p->l4 + head;
                 break;
         }
-        case IPPROTO_ICMP: {
+        case IPPROTO_ICMP:
+        case IPPROTO_ICMPV6: {
                 struct icmphdr h;
+                uint32_t pseudo = p->proto == IPPROTO_ICMP ? 0 : checksum_pseudo(&p->src, &p->dst, p->proto, (uint32_t) p->l4_len);
 
                 g_assert_cmpuint(p->l4_len, >=, sizeof(h));
                 memcpy(&h, p->l4, sizeof(h));
-                g_assert_cmphex(checksum_fold(checksum_add(p->l4, p->l4_len, 0)), ==, 0xffff);
+                g_assert_cmphex(checksum_fold(checksum_add(p->l4, p->l4_len, pseudo)), ==, 0xffff);
                 p->icmp_type = h.type;
                 p->icmp_code = h.code;
                 p->echo_id = ntohs(h.un.echo.id);
                 p->echo_seq = ntohs(h.un.echo.sequence);
                 p->next_mtu = ntohs(h.un.frag.mtu);
+                p->icmp_arg = ntohl(h.un.gateway);
                 p->payload = p->l4 + sizeof(h);
                 break;
         }
@@ -270,6 +316,24 @@ static void parse_l4(Parsed *p) {
                 p->payload = p->l4;
         }
         p->payload_len = p->l4_len - (size_t) (p->payload - p->l4);
+}
+
+static void parse_ip6(Parsed *p, const uint8_t *data, size_t len) {
+        struct ip6_hdr ip;
+
+        g_assert_cmpuint(len, >=, sizeof(ip));
+        memcpy(&ip, data, sizeof(ip));
+        g_assert_cmpuint(ip.ip6_vfc >> 4, ==, 6);
+        g_assert_cmpuint(ntohs(ip.ip6_plen), ==, len - sizeof(ip));
+        memcpy(&p->src, &ip.ip6_src, 16);
+        memcpy(&p->dst, &ip.ip6_dst, 16);
+        p->proto = ip.ip6_nxt;
+        p->ttl = ip.ip6_hlim;
+        p->tos = (uint8_t) (ntohl(ip.ip6_flow) >> 20);
+        p->ip_len = (uint16_t) len;
+        p->l4 = data + sizeof(ip);
+        p->l4_len = len - sizeof(ip);
+        parse_l4(p);
 }
 
 Parsed packet_parse(const FakeFrame *f) {
@@ -284,6 +348,8 @@ Parsed packet_parse(const FakeFrame *f) {
         p.eth_type = ntohs(eth.ether_type);
         if (p.eth_type == ETHERTYPE_ARP)
                 parse_arp(&p, f->data + sizeof(eth), f->len - sizeof(eth));
+        if (p.eth_type == ETHERTYPE_IPV6)
+                parse_ip6(&p, f->data + sizeof(eth), f->len - sizeof(eth));
         if (p.eth_type != ETHERTYPE_IP)
                 return p;
 
@@ -315,22 +381,40 @@ Parsed packet_take(FakeHost *h, FakeFrame **frame) {
         return packet_parse(*frame);
 }
 
+/* Who the packet that an error quotes was from and to, and its protocol. */
+static void read_quoted(const Parsed *p, IpAddr *ret_src, IpAddr *ret_dst, uint8_t *ret_proto) {
+        struct ip6_hdr ip6;
+        struct iphdr ip;
+
+        if (p->proto == IPPROTO_ICMP) {
+                g_assert_cmpuint(p->ip_len, <=, 576);
+                g_assert_cmpuint(p->payload_len, >=, sizeof(ip) + 8);
+                memcpy(&ip, p->payload, sizeof(ip));
+                *ret_src = ip_from_v4(ip.saddr);
+                *ret_dst = ip_from_v4(ip.daddr);
+                *ret_proto = ip.protocol;
+        } else {
+                g_assert_cmpuint(p->proto, ==, IPPROTO_ICMPV6);
+                g_assert_cmpuint(p->ip_len, <=, 1280);
+                g_assert_cmpuint(p->payload_len, >=, sizeof(ip6) + 8);
+                memcpy(&ip6, p->payload, sizeof(ip6));
+                memcpy(ret_src, &ip6.ip6_src, 16);
+                memcpy(ret_dst, &ip6.ip6_dst, 16);
+                *ret_proto = ip6.ip6_nxt;
+        }
+}
+
 void packet_expect_icmp(FakeHost *h, uint8_t type, uint8_t code, const char *src, const char *dst, uint8_t proto) {
         g_autoptr(FakeFrame) f = NULL;
         Parsed p = packet_take(h, &f);
-        IpAddr expect_src = fake_ip(src), expect_dst = fake_ip(dst), quoted;
-        struct iphdr ip;
+        IpAddr expect_src = fake_ip(src), expect_dst = fake_ip(dst), quoted_src, quoted_dst;
+        uint8_t quoted_proto;
 
-        g_assert_cmpuint(p.proto, ==, IPPROTO_ICMP);
         g_assert_cmpuint(p.icmp_type, ==, type);
         g_assert_cmpuint(p.icmp_code, ==, code);
         g_assert_true(ip_equal(&p.src, &expect_src));
-        g_assert_cmpuint(p.ip_len, <=, 576);
-        g_assert_cmpuint(p.payload_len, >=, sizeof(ip) + 8);
-        memcpy(&ip, p.payload, sizeof(ip));
-        g_assert_cmpuint(ip.protocol, ==, proto);
-        quoted = ip_from_v4(ip.daddr);
-        g_assert_true(ip_equal(&quoted, &expect_dst));
-        quoted = ip_from_v4(ip.saddr);
-        g_assert_true(ip_equal(&quoted, &p.dst)); /* told to whom it concerns */
+        read_quoted(&p, &quoted_src, &quoted_dst, &quoted_proto);
+        g_assert_cmpuint(quoted_proto, ==, proto);
+        g_assert_true(ip_equal(&quoted_dst, &expect_dst));
+        g_assert_true(ip_equal(&quoted_src, &p.dst)); /* told to whom it concerns */
 }

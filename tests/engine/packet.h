@@ -15,10 +15,11 @@ typedef struct Packet4 { /* what a guest sends; begin with packet4() and change 
         uint16_t id, frag; /* frag: host order, flags and offset in eights */
 } Packet4;
 
-/* From 192.168.127.2:40000 at FAKE_GUEST_MAC to @dst, by the gateway's MAC address. */
+/* From 192.168.127.2:40000 (for an IPv6 @dst: FAKE_GUEST6) at FAKE_GUEST_MAC to @dst, by the gateway's MAC address. */
 Packet4 packet4(const char *dst, uint16_t dport);
 
 /* Whole Ethernet frames. The returned array is the caller's (g_byte_array_unref()). */
+/* IPv6 where the addresses are: ICMPv6 types then, and @id and @frag are without meaning. */
 GByteArray *packet_udp(const Packet4 *p, const void *payload, size_t len);
 GByteArray *packet_icmp(const Packet4 *p, uint8_t type, uint8_t code, uint16_t id, uint16_t seq, const void *payload, size_t len);
 GByteArray *packet_tcp(const Packet4 *p, uint32_t seq, uint32_t ack, uint8_t flags, uint16_t window, const void *options,
@@ -27,7 +28,7 @@ GByteArray *packet_ip(const Packet4 *p, uint8_t proto, const void *l4, size_t le
 GByteArray *packet_arp(const MacAddr *src_mac, uint16_t op, const MacAddr *sha, const IpAddr *spa, const MacAddr *tha, const IpAddr *tpa);
 GByteArray *packet_eth(const MacAddr *src, const MacAddr *dst, uint16_t type, const void *payload, size_t len);
 
-/* Makes the checksums of an IPv4 frame right again after it was changed: the header's, and the protocol's where its bytes are there. */
+/* Makes the checksums of an IPv4 or IPv6 frame (there: without extension headers) right again after it was changed: the header's, and the protocol's where its bytes are there. */
 void packet_fix(uint8_t *frame, size_t len);
 
 void packet_send(FakeHost *h, GByteArray *frame); /* (owned) into the gateway, and freed */
@@ -41,7 +42,7 @@ typedef struct Parsed {
                 MacAddr sha, tha;
                 IpAddr spa, tpa;
         } arp;
-        /* IPv4 */
+        /* IP; the id and fragment bits are IPv4's */
         IpAddr src, dst;
         uint8_t proto, ttl, tos;
         uint16_t ip_id, ip_frag, ip_len;
@@ -58,6 +59,7 @@ typedef struct Parsed {
         uint8_t icmp_type, icmp_code;
         uint16_t echo_id, echo_seq;
         uint16_t next_mtu;
+        uint32_t icmp_arg; /* the four bytes behind the checksum */
         /* all */
         const uint8_t *payload; /* (borrowed: of the frame) behind the UDP, TCP or ICMP header */
         size_t payload_len;

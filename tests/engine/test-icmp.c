@@ -8,6 +8,7 @@
 
 #include "netstack/flow.h"
 #include "netstack/icmp.h"
+#include "netstack/ping.h"
 #include "netstack/netstack-private.h"
 #include "packet.h"
 

@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 
 #include "fake-host.h"
+#include "netstack/arp.h"
 #include "packet.h"
 
 #define PORT 8080
@@ -38,18 +39,30 @@ static void change_b(NetstackConfig *c) {
 }
 
 static uint16_t wire_mtu;
+static bool wire_ip6; /* the same over IPv6: b's guest is a's client fd00:2::5, a's guest fd00:1::130 is somewhere in b's outside */
 static void change_mtu_a(NetstackConfig *c) {
         c->mtu = wire_mtu;
+        if (wire_ip6)
+                fake_ip6(c);
 }
 static void change_mtu_b(NetstackConfig *c) {
         change_b(c);
         c->mtu = wire_mtu;
+        if (!wire_ip6)
+                return;
+        g_assert_cmpint(prefix_parse("fd00:2::/64", &c->subnet6), ==, 0);
+        c->gateway6 = fake_ip("fd00:2::1");
+        c->host6 = fake_ip("fd00:2::fe");
+}
+
+static bool is_tcp(const FakeFrame *f) {
+        return f->data[12] == 0x86 ? f->data[14 + 6] == IPPROTO_TCP : f->data[13] == 0x00;
 }
 
 static void wire_collect(Wire *w, FakeHost *from, GQueue *to) {
         FakeFrame *f;
         while ((f = fake_take_frame(from))) {
-                if (f->data[12] == 0x08 && f->data[13] == 0x06) { /* ARP is answered by hand below */
+                if (!is_tcp(f)) { /* ARP and ND are answered by hand below */
                         fake_frame_free(f);
                         continue;
                 }
@@ -137,11 +150,13 @@ static void wire_open(Wire *w, uint32_t seed, uint16_t mtu) {
         g_queue_init(&w->a_to_b);
         g_queue_init(&w->b_to_a);
 
-        IpAddr guest = fake_ip("192.168.127.130"), gateway = fake_ip("192.168.127.1");
-        GByteArray *arp = packet_arp(&B_MAC, 2, &B_MAC, &guest, &A_MAC, &gateway);
-        packet_send(w->a, arp);
+        IpAddr guest = fake_ip(wire_ip6 ? "fd00:1::130" : "192.168.127.130"), gateway = fake_ip("192.168.127.1");
+        if (wire_ip6)
+                arp_learn(w->a->stack->arp, &guest, &B_MAC);
+        else
+                packet_send(w->a, packet_arp(&B_MAC, 2, &B_MAC, &guest, &A_MAC, &gateway));
 
-        Endpoint local = fake_endpoint("127.0.0.1:6443"), peer = fake_endpoint("127.0.0.1:5555");
+        Endpoint local = fake_endpoint("127.0.0.1:6443"), peer = fake_endpoint(wire_ip6 ? "[fd00:2::5]:5555" : "127.0.0.1:5555");
         int fd = fake_listener(w->a, &local);
         ForwardConfig fc = { .id = 1, .proto = IPPROTO_TCP, .local = local, .remote = { guest, PORT } };
         g_assert_cmpint(netstack_forward_add(w->a->stack, &fc, fd), ==, 0);
@@ -251,6 +266,17 @@ static void test_clean(void) {
         pipe_case(3, 1500, 0, 0, 0, 0, 0, 0);
         pipe_case(4, 1500, 1, 0, 0, 0, 0, 0);
         pipe_case(5, 576, 0, 700000, 0, 0, 0, 0);
+}
+
+static void test_ip6(void) {
+        wire_ip6 = true;
+        pipe_case(21, 65520, 3000000, 3000000, 0, 0, 0, 0);
+        pipe_case(22, 1500, 2000000, 3000000, 0, 0, 0, 0);
+        pipe_case(23, 1280, 0, 700000, 0, 0, 0, 0);
+        pipe_case(24, 1500, 400000, 400000, 0, 0, 0, 1000);
+        for (uint32_t seed = 400; seed < 410; seed++)
+                pipe_case(seed, seed & 1 ? 1500 : 65520, 500000, 500000, 10, 10, 50, seed & 2 ? 20000 : 0);
+        wire_ip6 = false;
 }
 
 static void test_tiny_buffers(void) {
@@ -480,7 +506,7 @@ static void test_park_limit(void) {
         fake_clear_frames(h);
         guest_send(&g, ACK, 8000, data, sizeof(data));
         g.seq += sizeof(data);
-        fake_advance(h, 11 * USEC_PER_MSEC); /* a small request's ACK waits this long for the answer to carry it */
+        fake_advance(h, 3 * USEC_PER_MSEC); /* a small request's ACK waits this long for the answer to carry it */
         g_assert_cmpuint(guest_take(&g).ack, ==, g.seq);
         g_assert_cmpuint(g.socket->out->len, ==, 1000);
         guest_send(&g, RST, 0, NULL, 0);
@@ -505,7 +531,7 @@ static void test_delayed_ack(void) {
         }
         guest_send(&g, ACK | PSH, 8000, "q", 1);
         g.seq++;
-        fake_advance(h, 11 * USEC_PER_MSEC);
+        fake_advance(h, 3 * USEC_PER_MSEC);
         g_assert_cmpuint(guest_take(&g).ack, ==, g.seq);
         guest_send(&g, ACK | PSH, 8000, "q", 1); /* slow to answer: from now on at once */
         g.seq++;
@@ -663,7 +689,7 @@ static void test_half_close(void) {
         Guest g = guest_connect(h, "10.1.2.3", 80);
         guest_send(&g, FIN | ACK, 8000, "bye", 3);
         g.seq += 4;
-        fake_advance(h, 11 * USEC_PER_MSEC);
+        fake_advance(h, 3 * USEC_PER_MSEC);
         g_assert_cmpuint(guest_take(&g).ack, ==, g.seq);
         g_assert_true(g.socket->shut);
         fake_stream_push(h, g.socket, "still here", 10);
@@ -774,6 +800,7 @@ static void test_device_full(void) {
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/tcp/clean", test_clean);
+        g_test_add_func("/tcp/ip6", test_ip6);
         g_test_add_func("/tcp/tiny-buffers", test_tiny_buffers);
         g_test_add_func("/tcp/bad-wire", test_bad_wire);
         g_test_add_func("/tcp/refused", test_refused);

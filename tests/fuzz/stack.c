@@ -50,8 +50,11 @@ static GByteArray *build_frame(Run *r, uint8_t op, const uint8_t *bytes, size_t 
         static const char *const dsts[] = {
                 "192.168.127.1", "192.168.127.254", "8.8.8.8", "9.9.9.9", "127.0.0.1", "255.255.255.255", "192.168.127.77", "224.0.0.1",
         };
+        static const char *const dsts6[] = {
+                "fd00:1::1", "fd00:1::fe", "2001:db8::8", "fe80::5054:ff:fe00:1", "ff02::1", "ff02::2", "ff02::1:ff00:1", "ff02::1:2",
+        };
         static const MacAddr all = { { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff } };
-        Packet4 p = packet4(dsts[op & 7], 0);
+        Packet4 p = packet4(r->layer == FUZZ_ND ? dsts6[op & 7] : dsts[op & 7], 0);
         GByteArray *b = NULL;
 
         len = MIN(len, (size_t) 65515);
@@ -65,6 +68,15 @@ static GByteArray *build_frame(Run *r, uint8_t op, const uint8_t *bytes, size_t 
                 break;
         case FUZZ_IP:
                 b = packet_eth(&p.src_mac, (op & 7) == 7 ? &all : &p.dst_mac, ETHERTYPE_IP, bytes, len);
+                break;
+        case FUZZ_IP6:
+                b = packet_eth(&p.src_mac, (op & 7) == 7 ? &all : &p.dst_mac, ETHERTYPE_IPV6, bytes, len);
+                break;
+        case FUZZ_ND:
+                p.ttl = 255;
+                if (len > 0 && bytes[0] & 1) /* as DAD asks */
+                        p.src = (IpAddr){};
+                b = packet_ip(&p, IPPROTO_ICMPV6, len > 0 ? bytes + 1 : bytes, len > 0 ? len - 1 : 0);
                 break;
         case FUZZ_ICMP:
                 b = packet_ip(&p, IPPROTO_ICMP, bytes, len);
@@ -266,11 +278,20 @@ static void check_limits(FakeHost *h) {
         fuzz_check(s.neighbours <= ARP_NEIGHBOURS_MAX && s.fragments_held <= FRAG_DATAGRAMS_MAX);
 }
 
+static bool with_ip6; /* of the input at hand */
+
+static void plain(NetstackConfig *c) {
+        if (with_ip6)
+                fake_ip6(c);
+}
+
 static void no_loopback(NetstackConfig *c) {
+        plain(c);
         c->host_loopback = false;
 }
 
 static void tiny(NetstackConfig *c) {
+        plain(c);
         c->limits = (NetstackLimits){ .tcp_flows = 3, .udp_flows = 3, .ping_flows = 2, .half_open = 2, .park_bytes = 5000 };
 }
 
@@ -291,7 +312,8 @@ int fuzz_stack(FuzzLayer layer, const uint8_t *data, size_t size) {
         const uint8_t *p = take(&r, 1);
         uint8_t how = p ? *p : 0;
 
-        r.h = fake_host_new(how & 2 ? tiny : how & 1 ? no_loopback : NULL);
+        with_ip6 = layer == FUZZ_IP6 || layer == FUZZ_ND;
+        r.h = fake_host_new(how & 2 ? tiny : how & 1 ? no_loopback : plain);
         r.h->port.mtu = how & 8 ? 576 : how & 16 ? 65520 : 1500;
         if (how & 4)
                 add_forwards(&r);
