@@ -136,18 +136,17 @@ int manager_create_device(Manager *m, const char *kind, uint32_t uid, const Devi
                 if (r < 0)
                         return r;
         }
-        fdstore_put(fdstore_device_name(name, stored), k->fd(entry->pub.device));
         HASH_ADD_STR(m->devices, name, entry);
+        state_changed(m, STATE_DEVICES); /* first: what is in the store and in no file would be thrown away after a crash */
+        fdstore_put(fdstore_device_name(name, stored), k->fd(entry->pub.device));
         *ret = &TAKE_PTR(entry)->pub;
         log_info("Device '%s' (%s%s%s) is made%s%s", name, kind, (*ret)->device->peer ? ", " : "", (*ret)->device->peer ?: "",
                  n ? ", in network " : "", n ? network_config(n)->name : "");
         manager_tell_device(m, *ret, MANAGER_ADDED);
         if (n)
                 manager_tell_network(m, n, MANAGER_CHANGED);
-        state_changed(m, STATE_OBJECTS);
         return 0;
 }
-
 
 void manager_drop_device(Manager *m, ManagedDevice *d) {
         DeviceEntry *entry = CONTAINER_OF(d, DeviceEntry, pub);
@@ -156,9 +155,10 @@ void manager_drop_device(Manager *m, ManagedDevice *d) {
         int r = 0;
 
         manager_tell_device(m, d, MANAGER_REMOVED);
+        HASH_DEL(m->devices, entry);
+        state_changed(m, STATE_DEVICES);
         if (!m->ending)
                 fdstore_remove(fdstore_device_name(entry->name, stored));
-        HASH_DEL(m->devices, entry);
         if (n)
                 r = network_detach(n, d->device);
         log_info("Device '%s' is removed", entry->name);
@@ -171,7 +171,6 @@ void manager_drop_device(Manager *m, ManagedDevice *d) {
                 free_entry(entry);
         if (n)
                 manager_tell_network(m, n, MANAGER_CHANGED);
-        state_changed(m, STATE_OBJECTS);
 }
 
 void manager_free_going(Manager *m, const Device *only) {
@@ -205,7 +204,7 @@ int manager_attach_device(Manager *m, ManagedDevice *d, Network *n, Error *e) {
         log_info("Device '%s' is attached to network '%s'", entry->name, network_config(n)->name);
         manager_tell_device(m, d, MANAGER_CHANGED);
         manager_tell_network(m, n, MANAGER_CHANGED);
-        state_changed(m, STATE_OBJECTS);
+        state_changed(m, STATE_DEVICES);
         return 0;
 }
 
@@ -224,7 +223,7 @@ int manager_detach_device(Manager *m, ManagedDevice *d, Error *e) {
         log_info("Device '%s' is detached from network '%s'", entry->name, network_config(n)->name);
         manager_tell_device(m, d, MANAGER_CHANGED);
         manager_tell_network(m, n, MANAGER_CHANGED);
-        state_changed(m, STATE_OBJECTS);
+        state_changed(m, STATE_DEVICES);
         return 0;
 }
 

@@ -277,7 +277,7 @@ int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, con
                  f->remote[0] != 0 ? f->remote : "the only guest", network_config(n)->name);
         manager_tell_forward(m, f, MANAGER_ADDED);
         manager_tell_network(m, n, MANAGER_CHANGED);
-        state_changed(m, STATE_OBJECTS);
+        state_changed(m, STATE_FORWARDS);
         if (ret)
                 *ret = f;
         return 0;
@@ -295,10 +295,10 @@ void manager_drop_forward(Manager *m, ManagedForward *f) {
         manager_tell_forward(m, f, MANAGER_REMOVED);
         log_info("Forward %u: %s %s is removed", f->id, proto_name(f->config.proto), f->local);
         HASH_DEL(m->forwards, entry);
+        state_changed(m, STATE_FORWARDS); /* first: a crash before the store has let go of the listeners brings nothing back */
         close_listeners(m, entry);
         entry_free(entry);
         manager_tell_network(m, n, MANAGER_CHANGED);
-        state_changed(m, STATE_OBJECTS);
 }
 
 int manager_remove_forward(Manager *m, ManagedForward *f, Error *e) {

@@ -27,9 +27,11 @@ static void network_config_boxp(NetworkConfigBox *b) {
 
 static void on_lease(Network *n, const Lease *lease, bool added, void *userdata) {
         Manager *m = userdata;
+        NetworkEntry *entry = manager_network_entry(m, n);
 
-        if (!manager_network_entry(m, n))
+        if (!entry)
                 return;
+        entry->leases_changed = true;
         if (ratelimit_below(&m->lease_log, network_now(n)))
                 log_info("Network '%s': lease of %s to %s %s%s%s", network_config(n)->name, IP_TO_TEXT(&lease->addr),
                          MAC_TO_TEXT(&lease->mac), added ? "given" : "ended", lease->hostname[0] != 0 ? ", host name " : "",
@@ -334,7 +336,7 @@ int manager_add_network(Manager *m, const char *name, uint32_t uid, Origin origi
         log_info("Network '%s' is up: %s, gateway %s", name, PREFIX_TO_TEXT(&network_config(n)->stack.subnet),
                  IP_TO_TEXT(&network_config(n)->stack.gateway));
         manager_tell_network(m, n, MANAGER_ADDED);
-        state_changed(m, STATE_OBJECTS);
+        state_changed(m, STATE_NETWORKS);
         if (ret)
                 *ret = n;
         return 0;
@@ -348,6 +350,7 @@ int manager_remove_network(Manager *m, Network *n, Error *e) {
         NetworkEntry *entry = manager_network_entry(m, n);
 
         assert(entry);
+        state_hold(m);
         for (ManagedForward *f = manager_next_forward(m, NULL), *next; f; f = next) {
                 next = manager_next_forward(m, f);
                 if (f->network == n)
@@ -365,7 +368,8 @@ int manager_remove_network(Manager *m, Network *n, Error *e) {
         HASH_DEL(m->networks, entry);
         network_free(n);
         free(entry);
-        state_changed(m, STATE_OBJECTS);
+        state_changed(m, STATE_NETWORKS);
+        state_release(m);
         return 0;
 }
 

@@ -24,7 +24,9 @@ typedef enum Origin {
 
 /* What is saved together: state.c. */
 typedef enum StatePart {
-        STATE_OBJECTS, /* networks, devices and forwards made at run time */
+        STATE_NETWORKS, /* these three: made at run time, but all devices */
+        STATE_DEVICES,
+        STATE_FORWARDS,
         STATE_LEASES,
         _STATE_PART_MAX,
 } StatePart;
@@ -33,6 +35,8 @@ typedef struct NetworkEntry {
         Network *network; /* (owned) */
         char name[NAME_MAX_LEN + 1];
         Origin origin;
+        bool leases_changed;   /* since they were written */
+        uint64_t leases_saved; /* state.c: the sum of their ends, as written */
         UT_hash_handle hh; /* Manager.networks, by name */
 } NetworkEntry;
 
@@ -70,7 +74,9 @@ struct Manager {
 
         Config *loaded;       /* (owned, nullable) the files as read last */
         ResolvWatch *resolv;  /* (owned, nullable) */
-        sd_event_source *save_timers[_STATE_PART_MAX]; /* (owned, nullable) state.c */
+        sd_event_source *lease_timer; /* (owned, nullable) these three: state.c */
+        unsigned unsaved;             /* bits of StatePart */
+        unsigned held;                /* state_hold() */
         RateLimit lease_log;  /* guests decide how often leases change */
         bool host_loopback;   /* the default in force */
         int lock_fd;          /* (owned) state_lock() */
@@ -126,8 +132,11 @@ int remote_spec_parse(Network *n, const char *text, uint16_t port, bool must_exi
 
 /* ---- state.c ---- */
 int state_lock(Manager *m, Error *e); /* -EBUSY: another vnetd keeps its state there */
-void state_changed(Manager *m, StatePart part); /* saves soon */
-void state_save(Manager *m);                    /* saves now; failures are logged */
+void state_changed(Manager *m, StatePart part); /* saves at once, leases soon; failures are logged */
+void state_hold(Manager *m);                    /* many changes follow: they are saved together ... */
+void state_release(Manager *m);                 /* ... here */
+void state_save(Manager *m);                    /* saves all now */
+bool state_save_leases(Manager *m, bool all);   /* @all: not only what has changed. Returns whether there are leases */
 void state_forget_leases(Manager *m, const char *network);
 
 /* ---- state-restore.c ---- */

@@ -57,8 +57,7 @@ Manager *manager_free(Manager *m) {
         state_save(m);
         m->restored = false; /* what follows is no change to be kept */
         m->ending = true;
-        for (StatePart part = 0; part < _STATE_PART_MAX; part++)
-                m->save_timers[part] = sd_event_source_disable_unref(m->save_timers[part]);
+        m->lease_timer = sd_event_source_disable_unref(m->lease_timer);
 
         m->resolv = resolv_watch_free(m->resolv);
         while ((d = manager_next_device(m, NULL)))
@@ -335,6 +334,14 @@ static void reload_network(Manager *m, const ConfigNetwork *c, const ConfigNetwo
         apply_forwards(m, n, c);
 }
 
+/* Is there a file that says something? One that cannot be used says nothing. */
+static bool config_has_network(const Config *c) {
+        for (size_t i = 0; i < c->n_networks; i++)
+                if (!c->networks[i].broken)
+                        return true;
+        return false;
+}
+
 /* Did a file or its absence make @entry, and does it no longer? The built-in network stays while somebody is in it. */
 static bool is_unmade(Manager *m, const NetworkEntry *entry, const Config *c) {
         switch (entry->origin) {
@@ -347,7 +354,7 @@ static bool is_unmade(Manager *m, const NetworkEntry *entry, const Config *c) {
                 for (ManagedDevice *d = NULL; (d = manager_next_device(m, d));)
                         if (d->network == entry->network)
                                 return false;
-                return c->n_networks > 0 && !config_network(c, entry->name);
+                return config_has_network(c) && !config_network(c, entry->name);
         }
         assert(false);
         return false;
@@ -363,6 +370,7 @@ int manager_reload(Manager *m, Error *e) {
                 return r;
         apply_main(m, c);
 
+        state_hold(m);
         for (Network *n = manager_next_network(m, NULL), *next; n; n = next) {
                 next = manager_next_network(m, n);
                 if (is_unmade(m, manager_network_entry(m, n), c)) {
@@ -372,6 +380,7 @@ int manager_reload(Manager *m, Error *e) {
         }
         for (size_t i = 0; i < c->n_networks; i++)
                 reload_network(m, &c->networks[i], config_network(m->loaded, c->networks[i].name));
+        state_release(m);
         if (c->n_networks == 0 && !manager_network(m, MANAGER_NAME_DEFAULT)) {
                 r = manager_add_network(m, MANAGER_NAME_DEFAULT, getuid(), ORIGIN_BUILTIN, &NETWORK_OPTIONS_INIT, NULL, e);
                 if (r < 0)

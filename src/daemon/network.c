@@ -14,6 +14,7 @@
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <systemd/sd-id128.h>
+#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -45,7 +46,6 @@ struct Network {
         Port *ports[PORTS_MAX]; /* (owned) */
         unsigned n_ports;      /* in use */
         SwitchTable table;
-        usec_t now_cached;     /* written on the network's thread, read from others */
 };
 
 /* ---- configuration ---- */
@@ -128,7 +128,6 @@ static void after_wake(void *userdata) {
         Network *n = userdata;
         if (!n->stack)
                 return;
-        __atomic_store_n(&n->now_cached, loop_now(n->loop), __ATOMIC_RELAXED);
         netstack_flush(n->stack);
         netstack_reap(n->stack);
         arm_stack_timer(n);
@@ -450,7 +449,9 @@ const Counters *network_counters(const Network *n) {
         return netstack_counters(n->stack);
 }
 usec_t network_now(const Network *n) {
-        return __atomic_load_n(&n->now_cached, __ATOMIC_RELAXED);
+        struct timespec ts;
+        (void) clock_gettime(CLOCK_BOOTTIME, &ts); /* loop_now()'s, which stands still while the network sleeps */
+        return (usec_t) ts.tv_sec * USEC_PER_SEC + (usec_t) ts.tv_nsec / 1000;
 }
 
 /* ---- calls from the control thread: each borrows the network's thread ---- */

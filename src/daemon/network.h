@@ -53,7 +53,7 @@ int network_add_lease(Network *n, const Lease *l);
 int network_list_flows(Network *n, size_t max, FlowInfo **ret, size_t *ret_n);
 int network_get_stats(Network *n, NetstackStats *ret);
 const Counters *network_counters(const Network *n); /* the gateway's; the devices have their own; any thread */
-usec_t network_now(const Network *n);               /* the clock leases and flows are stamped with; any thread */
+usec_t network_now(const Network *n);               /* the clock leases and flows are stamped with, read anew; any thread */
 
 /* The host's resolvers as /etc/resolv.conf has them; ignored when the config names its own. */
 int network_set_resolvers(Network *n, const Endpoint *resolvers, size_t n_resolvers, const char *const *search, size_t n_search);

@@ -255,6 +255,7 @@ static int restore(Manager *m, const char *dir, const char *name, Network *n, vo
 void state_restore(Manager *m) {
         int r;
 
+        state_hold(m);
         m->restored = true;
         r = restore(m, m->runtime_dir, "networks", NULL, restore_network);
         for (Network *n = NULL; r >= 0 && (n = manager_next_network(m, n));)
@@ -267,4 +268,5 @@ void state_restore(Manager *m) {
                 (void) log_oom();
         for (StatePart part = 0; part < _STATE_PART_MAX; part++)
                 state_changed(m, part);
+        state_release(m);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What a restart finds again, the writing half: networks.json, devices.json and forwards.json in the runtime directory (what was made at
- * run time: gone with the next boot) and leases-NETWORK.json in the state directory. Written anew and renamed into place shortly after
- * the first change, every few minutes while there are leases (renewals move their end without a word), and at exit.
+ * run time: gone with the next boot) and leases-NETWORK.json in the state directory. Written anew and renamed into place: the former with
+ * each change, before whoever asked for it is answered, so that the store of descriptors never knows more than the files; leases shortly
+ * after the first change, once a minute when clients have renewed theirs (which nobody tells), and at exit.
  */
 
 #include <errno.h>
@@ -14,9 +15,8 @@
 #include "basic/log.h"
 #include "daemon/manager-private.h"
 
-#define OBJECTS_DELAY_USEC USEC_PER_SEC
 #define LEASES_DELAY_USEC (5 * USEC_PER_SEC) /* guests decide how often leases change */
-#define SAVE_INTERVAL_USEC (5 * USEC_PER_MINUTE)
+#define RENEWALS_INTERVAL_USEC USEC_PER_MINUTE
 #define LEASE_TEXT_MAX 1024 /* of one lease in its file, and the end of the file */
 
 /* Two of us would write over each other. Held until exit. */
@@ -205,7 +205,7 @@ static void document_save(Document *d) {
                 (void) log_warning_errno(r, "Cannot save '%s/%s', a restart will lose what is new: %m", d->dir, d->name);
 }
 
-static void save_objects(Manager *m) {
+static void save_networks(Manager *m) {
         Document d;
 
         document_open(&d, m->runtime_dir, "networks", NULL);
@@ -213,11 +213,19 @@ static void save_objects(Manager *m) {
                 if (is_runtime(entry->origin))
                         put_network(&d.writer, entry->network);
         document_save(&d);
+}
+
+static void save_devices(Manager *m) {
+        Document d;
 
         document_open(&d, m->runtime_dir, "devices", NULL);
         for (DeviceEntry *entry = m->devices; entry; entry = entry->hh.next)
                 put_device(&d.writer, entry);
         document_save(&d);
+}
+
+static void save_forwards(Manager *m) {
+        Document d;
 
         document_open(&d, m->runtime_dir, "forwards", NULL);
         for (ForwardEntry *entry = m->forwards; entry; entry = entry->hh.next)
@@ -227,49 +235,51 @@ static void save_objects(Manager *m) {
 }
 
 /* Returns whether there are any. */
-static bool save_leases_of(Manager *m, Network *n) {
+static bool save_leases_of(Manager *m, NetworkEntry *entry, bool all) {
         _cleanup_free_ Lease *leases = NULL;
+        uint64_t ends = 0; /* a renewal puts an end off, so the sum of all tells of it */
         size_t n_leases;
         bool any = false;
         Document d;
 
-        if (network_list_leases(n, &leases, &n_leases) < 0)
+        if (network_list_leases(entry->network, &leases, &n_leases) < 0)
                 return false;
-        document_open(&d, m->state_dir, "leases", network_config(n)->name);
-        /* Guests choose ids and names, and with the longest a full table would be more than can be read back. */
-        for (size_t i = 0; i < n_leases && d.writer.len < JSON_TEXT_MAX - LEASE_TEXT_MAX; i++)
+        for (size_t i = 0; i < n_leases; i++)
                 if (!leases[i].is_static) {
-                        put_lease(&d.writer, &leases[i], n);
+                        ends += leases[i].expires;
                         any = true;
                 }
+        if (!all && !entry->leases_changed && ends == entry->leases_saved)
+                return any;
+
+        document_open(&d, m->state_dir, "leases", entry->name);
+        /* Guests choose ids and names, and with the longest a full table would be more than can be read back. */
+        for (size_t i = 0; i < n_leases && d.writer.len < JSON_TEXT_MAX - LEASE_TEXT_MAX; i++)
+                if (!leases[i].is_static)
+                        put_lease(&d.writer, &leases[i], entry->network);
         document_save(&d);
+        entry->leases_changed = false;
+        entry->leases_saved = ends;
         return any;
 }
 
-static void schedule(Manager *m, StatePart part, usec_t delay);
-
-static void save(Manager *m, StatePart part) {
+bool state_save_leases(Manager *m, bool all) {
         bool any = false;
 
-        switch (part) {
-        case STATE_OBJECTS:
-                if (m->runtime_dir)
-                        save_objects(m);
-                break;
-        case STATE_LEASES:
-                for (Network *n = NULL; m->state_dir && (n = manager_next_network(m, n));)
-                        any |= save_leases_of(m, n);
-                if (any)
-                        schedule(m, STATE_LEASES, SAVE_INTERVAL_USEC);
-                break;
-        case _STATE_PART_MAX:
-                assert(false);
-        }
+        for (NetworkEntry *entry = m->state_dir ? m->networks : NULL; entry; entry = entry->hh.next)
+                any |= save_leases_of(m, entry, all);
+        return any;
 }
 
 void state_save(Manager *m) {
-        for (StatePart part = 0; m->restored && part < _STATE_PART_MAX; part++)
-                save(m, part);
+        if (!m->restored)
+                return;
+        if (m->runtime_dir) {
+                save_networks(m);
+                save_devices(m);
+                save_forwards(m);
+        }
+        (void) state_save_leases(m, /* all= */ true);
 }
 
 void state_forget_leases(Manager *m, const char *network) {
@@ -281,38 +291,68 @@ void state_forget_leases(Manager *m, const char *network) {
 
 /* ---- when ---- */
 
-static int on_objects_timer(sd_event_source *source, uint64_t usec, void *userdata) {
-        save(userdata, STATE_OBJECTS);
-        return 0;
-}
+static void schedule_leases(Manager *m, usec_t delay);
 
-static int on_leases_timer(sd_event_source *source, uint64_t usec, void *userdata) {
-        save(userdata, STATE_LEASES);
+static int on_lease_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        Manager *m = userdata;
+
+        if (state_save_leases(m, /* all= */ false))
+                schedule_leases(m, RENEWALS_INTERVAL_USEC);
         return 0;
 }
 
 /* A time that is set already and sooner stays: so a stream of changes cannot put saving off, nor make it more frequent. */
-static void schedule(Manager *m, StatePart part, usec_t delay) {
-        sd_event_source **timer = &m->save_timers[part];
+static void schedule_leases(Manager *m, usec_t delay) {
         usec_t now, due;
         int r;
 
         r = sd_event_now(m->event, CLOCK_BOOTTIME, &now);
-        if (r >= 0 && !*timer)
-                r = sd_event_add_time(m->event, timer, CLOCK_BOOTTIME, now + delay, delay / 2,
-                                      part == STATE_OBJECTS ? on_objects_timer : on_leases_timer, m);
+        if (r >= 0 && !m->lease_timer)
+                r = sd_event_add_time(m->event, &m->lease_timer, CLOCK_BOOTTIME, now + delay, delay / 2, on_lease_timer, m);
         else if (r >= 0) {
-                if (sd_event_source_get_enabled(*timer, NULL) > 0 && sd_event_source_get_time(*timer, &due) >= 0 && due <= now + delay)
+                if (sd_event_source_get_enabled(m->lease_timer, NULL) > 0 && sd_event_source_get_time(m->lease_timer, &due) >= 0 &&
+                    due <= now + delay)
                         return;
-                r = sd_event_source_set_time(*timer, now + delay);
+                r = sd_event_source_set_time(m->lease_timer, now + delay);
                 if (r >= 0)
-                        r = sd_event_source_set_enabled(*timer, SD_EVENT_ONESHOT);
+                        r = sd_event_source_set_enabled(m->lease_timer, SD_EVENT_ONESHOT);
         }
         if (r < 0)
-                (void) log_warning_errno(r, "Cannot set a timer to save state, ignoring: %m");
+                (void) log_warning_errno(r, "Cannot set a timer to save leases, ignoring: %m");
+}
+
+static bool take_unsaved(Manager *m, StatePart part) {
+        bool unsaved = m->unsaved & (1u << part);
+
+        m->unsaved &= ~(1u << part);
+        return unsaved;
+}
+
+static void save_changed(Manager *m) {
+        if (!m->restored || m->held > 0)
+                return;
+
+        if (take_unsaved(m, STATE_NETWORKS) && m->runtime_dir)
+                save_networks(m);
+        if (take_unsaved(m, STATE_DEVICES) && m->runtime_dir)
+                save_devices(m);
+        if (take_unsaved(m, STATE_FORWARDS) && m->runtime_dir)
+                save_forwards(m);
+        if (take_unsaved(m, STATE_LEASES) && m->state_dir)
+                schedule_leases(m, LEASES_DELAY_USEC);
 }
 
 void state_changed(Manager *m, StatePart part) {
-        if (m->restored && (m->runtime_dir || m->state_dir))
-                schedule(m, part, part == STATE_OBJECTS ? OBJECTS_DELAY_USEC : LEASES_DELAY_USEC);
+        m->unsaved |= 1u << part;
+        save_changed(m);
+}
+
+void state_hold(Manager *m) {
+        m->held++;
+}
+
+void state_release(Manager *m) {
+        assert(m->held > 0);
+        m->held--;
+        save_changed(m);
 }

@@ -26,7 +26,7 @@
 #define TCP_KEEPALIVE_IDLE (15 * USEC_PER_MINUTE)
 #define TCP_KEEPALIVE_INTERVAL (30 * USEC_PER_SEC)
 #define TCP_KEEPALIVE_PROBES 5
-#define TCP_DELAYED_ACK (2 * USEC_PER_MSEC)
+#define TCP_DELAYED_ACK (10 * USEC_PER_MSEC) /* more than a tick of the host: a nearer deadline has the timer hardware set at each wait */
 #define TCP_CWND_MAX (16 * 1024 * 1024)
 #define TCP_BATCH_PIECES 1024              /* iovec entries of one input batch */
 #define TCP_HEADER_MAX 60

@@ -203,6 +203,11 @@ static void test_reload(Daemon *d, gconstpointer data) {
         g_assert_true(daemon_has_network(d, "default"));
         call(d, MANAGER, "Manager", "CreateNetwork", create_args("made", no_options()));
 
+        daemon_write(d, "networks.d/a.json", "{\"forwards\": 5}"); /* a file that says nothing takes nothing away */
+        daemon_assert_refused(d, MANAGER, "Manager", "Reload", NULL, "org.vnetd1.ConfigInvalid", "*a.json:1: forwards: expected*");
+        g_assert_true(daemon_has_network(d, "default"));
+        g_assert_false(daemon_has_network(d, "a"));
+
         file = g_strdup_printf("{\"subnet\": \"10.79.0.0/24\", \"forwards\": [{\"local\": \"%s\", \"remote\": \"10.79.0.2\"},"
                                "{\"local\": \"%s\", \"remote\": \"web:80\"}]}", port, by_name);
         daemon_write(d, "networks.d/a.json", file);
@@ -329,7 +334,8 @@ static void test_devices(Daemon *d, gconstpointer data) {
 /* ---- restart ---- */
 
 static void test_restart(Daemon *d, gconstpointer data) {
-        g_autofree char *port = free_port(), *text = NULL, *networks = g_build_filename(d->dir, "state", "networks.json", NULL),
+        g_autofree char *port = free_port(), *late_port = free_port(), *text = NULL,
+                        *networks = g_build_filename(d->dir, "state", "networks.json", NULL),
                         *forwards = g_build_filename(d->dir, "state", "forwards.json", NULL);
         uint16_t n = (uint16_t) atoi(port);
 
@@ -349,11 +355,19 @@ static void test_restart(Daemon *d, gconstpointer data) {
         g_assert_false(daemon_has_network(d, "dropped"));
         g_assert_cmpint(try_connect("127.0.0.1", n), ==, 0);
 
-        /* What was lost without a proper end is what came in the last second. */
-        g_usleep(2500 * 1000);
+        /* A crash loses nothing that was answered, not even what came just before it. */
+        call(d, MANAGER, "Manager", "CreateNetwork", create_args("new", one_option("Subnet", g_variant_new_string("10.91.0.0/24"))));
+        call(d, "/org/vnetd1/network/new", "Network", "Expose", expose_args("tcp", late_port, "10.91.0.2:80"));
         g_assert_cmpint(daemon_stop(d, SIGKILL), ==, -SIGKILL);
         daemon_start(d);
         g_assert_true(daemon_has_network(d, "kept"));
+        g_assert_true(daemon_has_network(d, "new"));
+        g_assert_cmpint(try_connect("127.0.0.1", (uint16_t) atoi(late_port)), ==, 0);
+        call(d, "/org/vnetd1/network/new", "Network", "Unexpose", g_variant_new("(ss)", "tcp", late_port));
+        g_assert_cmpint(daemon_stop(d, SIGKILL), ==, -SIGKILL);
+        daemon_start(d);
+        g_assert_true(daemon_has_network(d, "new"));
+        g_assert_cmpint(try_connect("127.0.0.1", (uint16_t) atoi(late_port)), ==, ECONNREFUSED);
         g_assert_cmpint(daemon_stop(d, SIGTERM), ==, 0);
 
         /* A state file that makes no sense costs what is in it, and nothing else. */
@@ -499,9 +513,29 @@ static void test_restart_device(Daemon *d, gconstpointer data) {
         if (!can_ping)
                 g_test_message("no ip or ping here: that frames pass is not tried");
 
+        /* Killed as soon as a device is made, or removed. */
+        call(d, MANAGER, "Manager", "CreateDevice",
+             g_variant_new("(s@a{sv})", "tap", one_option("Namespace", g_variant_new_string(g_subprocess_get_identifier(guest)))));
+        g_assert_cmpint(daemon_stop(d, SIGKILL), ==, -SIGKILL);
+        daemon_notified_all(d);
+        g_assert_true(daemon_stores(d, "device-tap1"));
+        daemon_start(d);
+        g_free(after);
+        after = daemon_describe(d);
+        g_assert_nonnull(strstr(after, "\"name\": \"tap0\""));
+        g_assert_nonnull(strstr(after, "\"name\": \"tap1\""));
+        daemon_notified_all(d);
+        g_assert_true(daemon_stores(d, "device-tap1"));
+
         call(d, "/org/vnetd1/device/tap0", "Device", "Remove", NULL);
+        g_assert_cmpint(daemon_stop(d, SIGKILL), ==, -SIGKILL);
         daemon_notified_all(d);
         g_assert_false(daemon_stores(d, "device-tap0"));
+        daemon_start(d);
+        g_free(after);
+        after = daemon_describe(d);
+        g_assert_null(strstr(after, "\"name\": \"tap0\""));
+        g_assert_nonnull(strstr(after, "\"name\": \"tap1\""));
         g_subprocess_force_exit(guest);
         (void) g_subprocess_wait(guest, NULL, NULL);
 }

@@ -506,7 +506,7 @@ static void test_park_limit(void) {
         fake_clear_frames(h);
         guest_send(&g, ACK, 8000, data, sizeof(data));
         g.seq += sizeof(data);
-        fake_advance(h, 3 * USEC_PER_MSEC); /* a small request's ACK waits this long for the answer to carry it */
+        fake_advance(h, 11 * USEC_PER_MSEC); /* a small request's ACK waits this long for the answer to carry it */
         g_assert_cmpuint(guest_take(&g).ack, ==, g.seq);
         g_assert_cmpuint(g.socket->out->len, ==, 1000);
         guest_send(&g, RST, 0, NULL, 0);
@@ -531,7 +531,7 @@ static void test_delayed_ack(void) {
         }
         guest_send(&g, ACK | PSH, 8000, "q", 1);
         g.seq++;
-        fake_advance(h, 3 * USEC_PER_MSEC);
+        fake_advance(h, 11 * USEC_PER_MSEC);
         g_assert_cmpuint(guest_take(&g).ack, ==, g.seq);
         guest_send(&g, ACK | PSH, 8000, "q", 1); /* slow to answer: from now on at once */
         g.seq++;
@@ -689,7 +689,7 @@ static void test_half_close(void) {
         Guest g = guest_connect(h, "10.1.2.3", 80);
         guest_send(&g, FIN | ACK, 8000, "bye", 3);
         g.seq += 4;
-        fake_advance(h, 3 * USEC_PER_MSEC);
+        fake_advance(h, 11 * USEC_PER_MSEC);
         g_assert_cmpuint(guest_take(&g).ack, ==, g.seq);
         g_assert_true(g.socket->shut);
         fake_stream_push(h, g.socket, "still here", 10);

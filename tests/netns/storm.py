@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-Many short HTTP connections: storm.py serve ADDR PORT | storm.py ask ADDR PORT COUNT.
+Many connections, from processes of their own, so that they share no interpreter lock and no limit of open files.
 
-The server answers one request a connection and closes it; the client counts what did not come back whole. A process each, so that
-they share no interpreter lock.
+    storm.py serve ADDR PORT        answers one HTTP request a connection and closes it
+    storm.py ask ADDR PORT COUNT    makes COUNT short connections; says how many came back whole
+    storm.py keep ADDR PORT         accepts connections and keeps them
+    storm.py hold ADDR PORT COUNT   makes COUNT connections and keeps them until its input ends
 """
 
+import resource
 import socket
 import sys
 import threading
@@ -68,7 +71,31 @@ def ask(addr, port, count):
     return 1 if failures else 0
 
 
-if sys.argv[1] == 'serve':
-    serve(sys.argv[2], int(sys.argv[3]))
-else:
-    sys.exit(ask(sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+def keep(addr, port):
+    s = socket.create_server((addr, port), backlog=4096)
+    kept = []
+    print('ready', flush=True)
+    while True:
+        kept.append(s.accept()[0])
+
+
+def hold(addr, port, count):
+    kept, failure = [], ''
+    try:
+        for _ in range(count):
+            kept.append(socket.create_connection((addr, port), timeout=20))
+    except OSError as e:
+        failure = str(e)
+    print(len(kept), failure, flush=True)
+    sys.stdin.read()
+    return 0
+
+
+def main(role, addr, port, *count):
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    roles = {'serve': serve, 'ask': ask, 'keep': keep, 'hold': hold}
+    return roles[role](addr, int(port), *map(int, count))
+
+
+sys.exit(main(*sys.argv[1:]))

@@ -11,10 +11,11 @@
 #include <linux/capability.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "daemon/manager.h"
+#include "daemon/manager-private.h"
 
 #define SOMEBODY 12345u /* a uid with limits */
 #define SOMEBODY_ELSE 12346u
@@ -654,6 +655,52 @@ static void test_describe(Fixture *f, gconstpointer data) {
         g_assert_nonnull(strstr(one, "\"rxFrames\": 0"));
 }
 
+/* What leases and flows are shown against goes on while the network sleeps. */
+static void test_clock(Fixture *f, gconstpointer data) {
+        usec_t before = network_now(f->n);
+
+        g_usleep(20 * 1000);
+        g_assert_cmpuint(network_now(f->n), >=, before + 20 * 1000);
+}
+
+/* The file's number: another one each time it is written. */
+static ino_t inode_of(const char *path) {
+        struct stat st;
+
+        g_assert_cmpint(stat(path, &st), ==, 0);
+        return st.st_ino;
+}
+
+/* Renewals are told to nobody, and found all the same: a crash later on finds the lease's end where the client has it. */
+static void test_lease_renewed(Fixture *f, gconstpointer data) {
+        g_autofree char *path = g_build_filename(f->dir, "leases-default.json", NULL), *before = NULL, *after = NULL;
+        Lease l = { .mac = { { 0x52, 0x54, 0, 0, 0, 9 } }, .expires = network_now(f->n) + 600 * USEC_PER_SEC };
+        Manager *m = f->m;
+        ino_t ino;
+
+        m->state_dir = strdup(f->dir);
+        g_assert_cmpint(ip_parse("192.168.127.9", &l.addr), ==, 0);
+        g_assert_false(state_save_leases(m, true));
+        ino = inode_of(path);
+        g_assert_cmpint(network_add_lease(f->n, &l), ==, 0);
+        g_assert_true(state_save_leases(m, false));
+        g_assert_cmpuint(inode_of(path), !=, ino);
+        g_assert_true(g_file_get_contents(path, &before, NULL, NULL));
+        ino = inode_of(path);
+
+        g_assert_true(state_save_leases(m, false)); /* nothing new: not written */
+        g_assert_cmpuint(inode_of(path), ==, ino);
+
+        l.expires += 900 * USEC_PER_SEC;
+        g_assert_cmpint(network_add_lease(f->n, &l), ==, 0);
+        g_assert_true(state_save_leases(m, false));
+        g_assert_cmpuint(inode_of(path), !=, ino);
+        g_assert_true(g_file_get_contents(path, &after, NULL, NULL));
+        g_assert_cmpstr(before, !=, after);
+        free(TAKE_PTR(m->state_dir)); /* nothing more is written */
+        g_assert_cmpint(g_unlink(path), ==, 0);
+}
+
 int main(int argc, char **argv) {
         struct rlimit limit;
 
@@ -666,6 +713,8 @@ int main(int argc, char **argv) {
         ADD("network", test_network);
         ADD("network-refused", test_network_refused);
         g_test_add("/manager/network-user", Fixture, NULL, setup_user, test_network_user, teardown);
+        ADD("clock", test_clock);
+        ADD("lease-renewed", test_lease_renewed);
         ADD("network-limits", test_network_limits);
         ADD("forward", test_forward);
         ADD("forward-refused", test_forward_refused);

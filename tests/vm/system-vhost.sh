@@ -1,0 +1,100 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Runs in the virtual machine with systemd: the system service as it is shipped, on a kernel that has vhost-net. Installed from /vm/units and the
+# like, started by bus activation and by hand, sandboxed; a namespace plugged in over vhost-net, a port exposed, a restart that
+# keeps both; polkit allowing an administrator and refusing another user; journal, introspection, security score.
+#
+#     system-vhost.sh VNETD VNETCTL LIBEXECDIR
+set -u
+vnetd=$1 vnetctl=$2 libexecdir=$3 n=0 failed=0
+
+check() { # DESCRIPTION COMMAND...
+        local what=$1
+        shift
+        n=$((n + 1))
+        if "$@" > /tmp/out 2>&1; then
+                echo "ok $n $what"
+        else
+                failed=$((failed + 1))
+                sed 's/^/# /' /tmp/out
+                echo "not ok $n $what"
+        fi
+}
+refused() { ! "$@"; }
+ctl() { vnetctl --system "$@"; }
+as() { setpriv --reuid="$1" --regid="$1" --init-groups "${@:2}"; }
+guest() { nsenter --net=/run/netns/g1 "$@"; }
+main_pid() { systemctl show vnetd -p MainPID --value; }
+is_user() { [ "$(stat -c %U "/proc/$(main_pid)")" = "$1" ]; }
+kind_is() { ctl --json=short device list | grep -q "\"$1\""; }
+down() { # fetches the guest's page through the port exposed
+        [ "$(timeout 20 busybox wget -q -O - http://127.0.0.1:6443/page)" = "it is the guest" ]
+}
+lease() { # as a DHCP client would; the address stays
+        guest busybox udhcpc -i "$1" -n -q -t 20 -T 1 -s /tmp/dhcp
+}
+
+install -D "$vnetd" "$libexecdir/vnetd"
+install -D "$vnetctl" /usr/bin/vnetctl
+install -D -m 644 /vm/units/vnetd.service /etc/systemd/system/vnetd.service
+install -D -m 644 /vm/units/vnetd.conf /usr/lib/tmpfiles.d/vnetd.conf
+install -D -m 644 /vm/polkit/org.vnetd1.policy /usr/share/polkit-1/actions/org.vnetd1.policy
+install -D -m 644 /vm/units-source/vnetd.sysusers /usr/lib/sysusers.d/vnetd.conf
+install -D -m 644 /vm/dbus/org.vnetd1.conf /usr/share/dbus-1/system.d/org.vnetd1.conf
+install -D -m 644 /vm/dbus/org.vnetd1.service /usr/share/dbus-1/system-services/org.vnetd1.service
+systemd-sysusers
+systemd-tmpfiles --create vnetd.conf
+groupadd -f vnetadmin
+useradd -m -G vnetadmin admin
+useradd -m other
+mkdir -p /etc/polkit-1/rules.d
+cat > /etc/polkit-1/rules.d/40-vnetd.rules << 'EOF'
+polkit.addRule(function(action, subject) {
+        if (action.id.indexOf("org.vnetd1.") == 0 && subject.isInGroup("vnetadmin"))
+                return polkit.Result.YES;
+});
+EOF
+cat > /tmp/dhcp << 'EOF'
+#!/bin/sh
+[ "$1" = bound ] || exit 0
+busybox ip addr add $ip/${mask:-24} dev $interface
+busybox ip route add default via ${router%% *}
+EOF
+chmod +x /tmp/dhcp
+systemctl daemon-reload
+systemctl reload dbus
+
+echo 1..21
+check "udev gives /dev/vhost-net to group kvm" test "$(stat -c '%G %a' /dev/vhost-net)" = "kvm 660"
+check "a call on the bus starts the service" busctl call org.vnetd1 /org/vnetd1 org.vnetd1.Manager ListNetworks
+check "it runs as user vnetd" is_user vnetd
+check "it stops" systemctl stop vnetd
+check "and starts by hand" systemctl start vnetd
+check "it is introspected" sh -c "busctl introspect org.vnetd1 /org/vnetd1 | grep -q CreateDevice"
+
+ip netns add g1
+guest ip link set lo up
+check "the sandboxed service makes a device over vhost-net" ctl device create tap --vhost --netns=/run/netns/g1 --name=g1
+check "its kind is vhost-net" kind_is vhost-net
+eth=$(guest ip -o link show type tun | sed 's/^[0-9]*: \([^:]*\):.*/\1/')
+check "the guest gets a lease" lease "$eth"
+check "the gateway answers" guest ping -c 2 -W 5 192.168.127.1
+mkdir -p /tmp/www
+echo "it is the guest" > /tmp/www/page
+guest busybox httpd -p 6443 -h /tmp/www
+check "vnetctl expose 6443" ctl expose 6443
+check "the guest's page comes through it" down
+before=$(main_pid)
+check "systemctl restart" systemctl restart vnetd
+check "is another process" test "$before" != "$(main_pid)"
+check "the device is there, and vhost-net again" kind_is vhost-net
+check "the page comes as before" down
+
+check "polkit lets an administrator make a network" as admin vnetctl --system network create theirs --subnet=192.168.200.0/24
+check "and refuses another user" refused as other vnetctl --system network create mine --subnet=192.168.201.0/24
+check "who may read all the same" as other vnetctl --system status
+check "the journal has where each line came from" sh -c "journalctl -u vnetd -o json | grep -q '\"CODE_FUNC\"'"
+check "the score of the sandbox is good" systemd-analyze security --threshold=25 --no-pager vnetd.service
+systemd-analyze security --no-pager vnetd.service | tail -n 1 | sed 's/^/# /'
+[ $failed = 0 ] || journalctl -u vnetd --no-pager -o short | sed 's/^/# /'
+exit $failed
