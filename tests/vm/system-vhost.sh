@@ -42,7 +42,7 @@ install -D -m 644 /vm/polkit/org.vnetd1.policy /usr/share/polkit-1/actions/org.v
 install -D -m 644 /vm/units-source/vnetd.sysusers /usr/lib/sysusers.d/vnetd.conf
 install -D -m 644 /vm/dbus/org.vnetd1.conf /usr/share/dbus-1/system.d/org.vnetd1.conf
 install -D -m 644 /vm/dbus/org.vnetd1.service /usr/share/dbus-1/system-services/org.vnetd1.service
-systemd-sysusers
+systemd-sysusers > /dev/null 2>&1
 systemd-tmpfiles --create vnetd.conf
 groupadd -f vnetadmin
 useradd -m -G vnetadmin admin
