@@ -379,16 +379,23 @@ static int host_stream_pair(void *userdata, uint64_t service_cookie, int *ret_fl
 
 /* ---- datagrams ---- */
 
+void host_sockets_prepare_dgram(int fd, int family, bool udp, bool which_local) {
+        bool v4 = family == AF_INET;
+        int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
+        (void) set_int(fd, level, v4 ? IP_RECVERR : IPV6_RECVERR, 1);
+        (void) set_int(fd, level, v4 ? IP_RECVTOS : IPV6_RECVTCLASS, 1);
+        if (udp)
+                (void) set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
+        if (which_local)
+                (void) set_int(fd, level, v4 ? IP_PKTINFO : IPV6_RECVPKTINFO, 1);
+}
+
 static int host_dgram_open(void *userdata, HostSocketType type, int family, const Endpoint *local, uint64_t cookie, int *ret_fd) {
         int proto = type == HOST_SOCKET_UDP ? IPPROTO_UDP : family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6;
         _cleanup_close_ int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, proto);
         if (fd < 0)
                 return -errno;
-        int level = family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6;
-        (void) set_int(fd, level, family == AF_INET ? IP_RECVERR : IPV6_RECVERR, 1);
-        (void) set_int(fd, level, family == AF_INET ? IP_RECVTOS : IPV6_RECVTCLASS, 1);
-        if (type == HOST_SOCKET_UDP)
-                (void) set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
+        host_sockets_prepare_dgram(fd, family, type == HOST_SOCKET_UDP, /* which_local= */ false);
         if (local) {
                 struct sockaddr_storage sa;
                 socklen_t len = endpoint_to_sockaddr(local, &sa);
@@ -407,6 +414,17 @@ static void add_control(struct msghdr *m, int level, int type, const void *value
         m->msg_controllen += CMSG_SPACE(len);
 }
 
+static void add_local(struct msghdr *m, const IpAddr *local) {
+        if (ip_is_v4(local)) {
+                struct in_pktinfo info = { .ipi_spec_dst.s_addr = ip_v4(local) };
+                add_control(m, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
+        } else {
+                struct in6_pktinfo info = {};
+                memcpy(&info.ipi6_addr, local, sizeof(info.ipi6_addr));
+                add_control(m, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
+        }
+}
+
 static void add_controls(struct msghdr *m, void *control, const HostMsg *msg) {
         bool v4 = ip_is_v4(&msg->peer.addr);
         int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
@@ -418,6 +436,8 @@ static void add_controls(struct msghdr *m, void *control, const HostMsg *msg) {
                 add_control(m, level, v4 ? IP_TOS : IPV6_TCLASS, &(int){ msg->tos }, sizeof(int));
         if (msg->ttl)
                 add_control(m, level, v4 ? IP_TTL : IPV6_HOPLIMIT, &(int){ msg->ttl }, sizeof(int));
+        if (!ip_is_null(&msg->local))
+                add_local(m, &msg->local);
         if (m->msg_controllen == 0)
                 m->msg_control = NULL;
 }
@@ -443,6 +463,16 @@ static int host_dgram_send(void *userdata, int fd, const HostMsg *msgs, unsigned
 static void read_controls(struct msghdr *m, HostMsg *msg) {
         for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
                 int value = 0;
+                if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+                        struct in_pktinfo info;
+                        memcpy(&info, CMSG_DATA(c), sizeof(info));
+                        msg->local = ip_from_v4(info.ipi_spec_dst.s_addr); /* not ipi_addr: that may be a broadcast */
+                        continue;
+                }
+                if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+                        memcpy(&msg->local, CMSG_DATA(c) + offsetof(struct in6_pktinfo, ipi6_addr), sizeof(msg->local));
+                        continue;
+                }
                 memcpy(&value, CMSG_DATA(c), MIN((size_t) (c->cmsg_len - CMSG_LEN(0)), sizeof(value)));
                 if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO)
                         msg->gso_size = (uint16_t) value;
@@ -474,6 +504,7 @@ static int host_dgram_recv(void *userdata, int fd, HostMsg *msgs, unsigned n) {
                 msgs[i].len = mm[i].msg_len;
                 msgs[i].gso_size = 0;
                 msgs[i].tos = msgs[i].ttl = 0;
+                msgs[i].local = (IpAddr){};
                 msgs[i].truncated = mm[i].msg_hdr.msg_flags & MSG_TRUNC;
                 read_controls(&mm[i].msg_hdr, &msgs[i]);
                 if (endpoint_from_sockaddr((struct sockaddr *) &sa[i], mm[i].msg_hdr.msg_namelen, &msgs[i].peer) < 0)

@@ -22,4 +22,8 @@ int host_sockets_new(HostSockets **ret, Loop *loop, const HostSocketsHandler *ha
 HostSockets *host_sockets_free(HostSockets *h); /* sockets still open are closed; returns NULL */
 DEFINE_CLEANUP(HostSockets *, host_sockets_free);
 
+/* What dgram_recv() and dgram_error() want of a UDP or ping socket made elsewhere: the error queue, TOS, runs of datagrams, and with
+ * @which_local the address each datagram came to. What the kernel lacks is done without. */
+void host_sockets_prepare_dgram(int fd, int family, bool udp, bool which_local);
+
 extern const HostOps host_sockets_ops; /* userdata: a HostSockets */

@@ -10,6 +10,7 @@
 
 #include "basic/log.h"
 #include "basic/parse.h"
+#include "daemon/host-sockets.h"
 #include "daemon/manager-private.h"
 
 #define LISTEN_BACKLOG 4096
@@ -141,6 +142,9 @@ static int add_listener(Manager *m, ForwardEntry *entry, const Endpoint *at, boo
                 return 0;
         if (fd < 0)
                 return listener_error(-fd, c.proto, at, e);
+        if (c.proto == IPPROTO_UDP) /* bound to all addresses, answers must leave from the one the client spoke to */
+                host_sockets_prepare_dgram(fd, ip_family(&at->addr), /* udp= */ true,
+                                           /* which_local= */ ip_classify(&at->addr) == IP_CLASS_UNSPECIFIED);
 
         c.id = listener_id(&entry->pub, entry->n_locals);
         c.local = *at;

@@ -98,7 +98,8 @@ typedef struct UdpFlow {
         bool big;          /* what comes in of late is long: receive into whole-datagram rooms */
         uint8_t share;     /* whose share of the table it takes (udp.c) */
         uint32_t forward;  /* forward id when it came from outside, else 0 */
-        Endpoint client;   /* with forward: who speaks, in the host's world */
+        Endpoint client;   /* with forward: who speaks, in the host's world ... */
+        IpAddr local;      /* ... and to which of the host's addresses; null: the socket has but one */
 } UdpFlow;
 
 typedef struct PingFlow {

@@ -52,6 +52,7 @@ typedef enum HostSocketType {
 /* One datagram, or with gso_size a run of datagrams of that size (the last may be shorter). */
 typedef struct HostMsg {
         Endpoint peer;      /* send: to whom; recv: from whom */
+        IpAddr local;       /* the host's address it leaves from or came to; null: the socket's own. recv: only where the socket tells */
         struct iovec *iov;  /* send: (borrowed) payload. recv: where to put it, cut to n bytes in len */
         unsigned n_iov;
         size_t len;         /* recv: payload bytes received */

@@ -106,7 +106,7 @@ static bool udp_target(Netstack *s, const UdpSource *from, const HostMsg *m, Udp
         if (from->fw) {
                 MacAddr mac;
 
-                f = udp_inbound_flow(s, from->fw, &m->peer, /* create= */ true);
+                f = udp_inbound_flow(s, from->fw, &m->peer, &m->local);
                 if (!f)
                         return false;
                 *ret = (UdpTarget){ .src = { f->key.remote, f->key.remote_port } };
@@ -254,7 +254,7 @@ static void udp_forward_errors(Netstack *s, Forward *fw) {
         HostError e;
 
         for (unsigned i = 0; i < UDP_ERRORS_MAX && s->ops->dgram_error(s->userdata, fw->fd, &e) == 0; i++) {
-                Flow *f = udp_inbound_flow(s, fw, &e.peer, /* create= */ false);
+                Flow *f = udp_inbound_flow(s, fw, &e.peer, /* local= */ NULL);
 
                 if (f)
                         (void) icmp_relay_error(s, &(Endpoint){ f->key.guest, f->key.guest_port },

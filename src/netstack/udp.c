@@ -223,7 +223,7 @@ static Flow *udp_outbound_flow(Netstack *s, const Packet *p, uint16_t sport, uin
         return f;
 }
 
-Flow *udp_inbound_flow(Netstack *s, Forward *fw, const Endpoint *client, bool create) {
+Flow *udp_inbound_flow(Netstack *s, Forward *fw, const Endpoint *client, const IpAddr *local) {
         Endpoint guest, source;
         FlowKey key = { .kind = FLOW_UDP }, free_key = {};
         bool have_free = false;
@@ -237,24 +237,25 @@ Flow *udp_inbound_flow(Netstack *s, Forward *fw, const Endpoint *client, bool cr
         key.guest_port = guest.port;
         key.remote = source.addr;
 
-        /* Two clients may look the same from inside (both behind the gateway's address): the later one gets
-         * another port. */
+        /* Two clients may look the same from inside (both behind the gateway's address, or one that speaks to
+         * two addresses of the host): the later one gets another port. */
         for (unsigned i = 0; i < UDP_INBOUND_PORTS; i++) {
                 key.remote_port = (uint16_t) (source.port + i * 4099u);
                 if (key.remote_port == 0)
                         continue;
 
                 Flow *f = flow_find(s->flows, &key);
-                if (f && f->udp.forward == fw->config.id && endpoint_equal(&f->udp.client, client))
+                if (f && f->udp.forward == fw->config.id && endpoint_equal(&f->udp.client, client) &&
+                    (!local || ip_equal(&f->udp.local, local)))
                         return f;
                 if (!f && !have_free) {
                         free_key = key;
                         have_free = true;
-                        if (create && i == 0)
+                        if (local && i == 0)
                                 break;
                 }
         }
-        if (!create)
+        if (!local)
                 return NULL;
         if (!have_free) {
                 netstack_drop(s, DROP_UDP_FLOW_LIMIT);
@@ -270,6 +271,7 @@ Flow *udp_inbound_flow(Netstack *s, Forward *fw, const Endpoint *client, bool cr
         f->inbound = true;
         f->forward_id = f->udp.forward = fw->config.id;
         f->udp.client = *client;
+        f->udp.local = *local;
         s->udp->n_inbound++;
         counter_add(&s->stats.udp_opened, 1);
         fw->stats.connections++;
@@ -394,6 +396,7 @@ static void udp_collect(Netstack *s, Flow *f, int fd, const Endpoint *remote, co
                 .remote = *remote,
                 .msg = {
                         .peer = *peer,
+                        .local = f->udp.local,
                         .iov = iov,
                         .n_iov = n,
                         .len = len,

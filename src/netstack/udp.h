@@ -27,8 +27,9 @@ void udp_flow_close(Netstack *s, Flow *f); /* called by flow_close(): frees what
 void udp_emit(Netstack *s, const Endpoint *src, const Endpoint *dst, const MacAddr *mac, uint32_t mtu, uint8_t *l4, size_t len,
               const HostMsg *m);
 
-/* The inbound flow of a forward's client, made when @create; NULL (counted) at the limits or when there is no such guest. */
-Flow *udp_inbound_flow(Netstack *s, Forward *fw, const Endpoint *client, bool create);
+/* The inbound flow of a forward's client, who speaks to the host's address @local, made when there is none; NULL (counted) at the limits
+ * or when there is no such guest. @local NULL: whichever the client speaks to, and none is made. */
+Flow *udp_inbound_flow(Netstack *s, Forward *fw, const Endpoint *client, const IpAddr *local);
 bool udp_peer_is_known(const Flow *f, const IpAddr *addr);
 void udp_timer(Timer *timer, usec_t now, void *userdata); /* of every UDP flow */
 

@@ -486,6 +486,7 @@ static int op_dgram_send(void *userdata, int fd, const HostMsg *msgs, unsigned n
 
                 FakeDgram *d = dgram_new(&m->peer, bytes->data, bytes->len);
                 d->gso_size = m->gso_size;
+                d->local = m->local;
                 d->tos = m->tos;
                 d->ttl = m->ttl;
                 g_ptr_array_add(k->sent, d);
@@ -513,6 +514,7 @@ static int op_dgram_recv(void *userdata, int fd, HostMsg *msgs, unsigned n) {
                         off += len;
                 }
                 msgs[i].peer = d->peer;
+                msgs[i].local = d->local;
                 msgs[i].len = off;
                 msgs[i].truncated = off < d->len;
                 msgs[i].gso_size = d->gso_size;
@@ -543,6 +545,15 @@ void fake_dgram_push_gso(FakeHost *h, FakeSocket *k, const Endpoint *from, const
 
 void fake_dgram_push(FakeHost *h, FakeSocket *k, const Endpoint *from, const void *data, size_t len) {
         fake_dgram_push_gso(h, k, from, data, len, 0);
+}
+
+void fake_dgram_push_to(FakeHost *h, FakeSocket *k, const Endpoint *from, const IpAddr *to, const void *data, size_t len) {
+        FakeDgram *d = dgram_new(from, data, len);
+
+        d->local = *to;
+        d->ttl = 64;
+        g_queue_push_tail(&k->rx, d);
+        fake_raise(h, k, HOST_EVENT_IN);
 }
 
 void fake_dgram_push_error(FakeHost *h, FakeSocket *k, const HostError *e) {

@@ -23,6 +23,7 @@ typedef enum FakeKind {
 
 typedef struct FakeDgram {
         Endpoint peer;
+        IpAddr local; /* as HostMsg.local */
         uint8_t *data; /* (owned) */
         size_t len;
         uint16_t gso_size;
@@ -128,6 +129,7 @@ void fake_raise(FakeHost *h, FakeSocket *k, uint32_t events); /* an edge, delive
 
 int fake_udp_bound(FakeHost *h, const Endpoint *local); /* a bound UDP socket, as a forward is given */
 void fake_dgram_push(FakeHost *h, FakeSocket *k, const Endpoint *from, const void *data, size_t len);
+void fake_dgram_push_to(FakeHost *h, FakeSocket *k, const Endpoint *from, const IpAddr *to, const void *data, size_t len);
 void fake_dgram_push_gso(FakeHost *h, FakeSocket *k, const Endpoint *from, const void *data, size_t len, uint16_t gso_size);
 void fake_dgram_push_error(FakeHost *h, FakeSocket *k, const HostError *e);
 const FakeDgram *fake_sent(const FakeSocket *k, unsigned i); /* the i-th datagram that left; fails when there is none */

@@ -702,6 +702,37 @@ static void test_forward_gateway(void) {
         packet_expect_icmp(h, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, "192.168.127.1", "192.168.127.1", IPPROTO_UDP);
 }
 
+/* A host with several addresses: answers leave from the one the client spoke to, and two of them are two conversations. */
+static void test_forward_local(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        FakeSocket *k = add_forward(h, 1, FORWARD_SOURCE_CLIENT);
+        Endpoint client = fake_endpoint("7.7.7.7:777");
+        IpAddr one = fake_ip("203.0.113.1"), two = fake_ip("203.0.113.2");
+
+        fake_dgram_push_to(h, k, &client, &one, "to one", 6);
+        fake_dgram_push_to(h, k, &client, &two, "to two", 6);
+        fake_dgram_push_to(h, k, &client, &one, "to one", 6);
+        fake_run(h);
+        expect_udp(h, "7.7.7.7:777", 53, "to one", 6);
+        expect_udp(h, "7.7.7.7:4876", 53, "to two", 6);
+        expect_udp(h, "7.7.7.7:777", 53, "to one", 6);
+
+        send_udp(h, "7.7.7.7", 53, 4876, "from two");
+        send_udp(h, "7.7.7.7", 53, 777, "from one");
+        g_assert_true(ip_equal(&fake_sent(k, 0)->local, &two));
+        g_assert_true(ip_equal(&fake_sent(k, 1)->local, &one));
+        g_assert_true(endpoint_equal(&fake_sent(k, 0)->peer, &client));
+
+        /* an error says nothing of the host's address, and finds the client all the same */
+        HostError e = {
+                .peer = client, .offender = client.addr, .error = ECONNREFUSED,
+                .icmp_type = ICMP_DEST_UNREACH, .icmp_code = ICMP_PORT_UNREACH,
+        };
+        fake_dgram_push_error(h, k, &e);
+        fake_run(h);
+        packet_expect_icmp(h, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, "7.7.7.7", "7.7.7.7", IPPROTO_UDP);
+}
+
 static void test_forward_flood(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
         FakeSocket *k = add_forward(h, 1, FORWARD_SOURCE_CLIENT);
@@ -749,6 +780,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/udp/gateway-ports", test_gateway_ports);
         g_test_add_func("/udp/forward", test_forward);
         g_test_add_func("/udp/forward-gateway", test_forward_gateway);
+        g_test_add_func("/udp/forward-local", test_forward_local);
         g_test_add_func("/udp/forward-flood", test_forward_flood);
         g_test_add_func("/udp/forward-unknown-guest", test_forward_unknown_guest);
         return g_test_run();

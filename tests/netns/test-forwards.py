@@ -280,6 +280,39 @@ def udp_forward(w):
             pass
 
 
+def udp_forward_addresses(w):
+    """A host with two addresses: each answer comes from the one that was asked, whichever the route back would take."""
+    g = the_guest(w)
+    second = '203.0.113.9'
+    run('ip', 'addr', 'add', second + '/24', 'dev', 'veth0')
+    with g.inside():
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.settimeout(5)
+    server.bind(('0.0.0.0', 5300))
+    with exposed(w, ':5301/udp', f'{g.addr}:5300'):
+        c = w.outside.socket(socket.SOCK_DGRAM, timeout=5)
+        for addr in second, HOST, second:
+            c.sendto(b'whom?', (addr, 5301))
+            data, peer = server.recvfrom(2000)
+            equal((data, peer[0]), (b'whom?', OUTSIDE), 'the question')
+            server.sendto(b'me', peer)
+            equal(c.recvfrom(2000), (b'me', (addr, 5301)), 'the answer')
+        c.close()
+        gone = w.outside.socket(socket.SOCK_DGRAM, timeout=5)
+        gone.sendto(b'bye', (second, 5301))
+        _, peer = server.recvfrom(2000)
+        gone.close()
+        server.connect(peer)
+        server.send(b'still there?')
+        try:
+            server.recv(100)
+            raise netns.Failed('nobody tells the guest that its client is gone')
+        except ConnectionRefusedError:
+            pass
+    server.close()
+    run('ip', 'addr', 'del', second + '/24', 'dev', 'veth0')
+
+
 def many_forwards(w):
     """A range of ports, each to its own, opened and closed again."""
     g = the_guest(w)
@@ -302,4 +335,4 @@ def many_forwards(w):
 
 if __name__ == '__main__':
     netns.main([expose_to_host, expose_to_all, source_port_is_kept, unexpose_at_once, refusals, no_guest, guest_refuses, guest_gone,
-                bulk_inbound, udp_forward, many_forwards, privileged_port])
+                bulk_inbound, udp_forward, udp_forward_addresses, many_forwards, privileged_port])
