@@ -31,6 +31,13 @@ typedef enum DeviceOffload {
 
 typedef struct Device Device;
 
+/* What happens to the far end of a device that outlives it: a listener whose VM comes and goes. */
+typedef enum DeviceEvent {
+        DEVICE_UP,
+        DEVICE_DOWN,    /* frames sent are dropped until it is up again */
+        DEVICE_REFUSED, /* another wanted in while one is there */
+} DeviceEvent;
+
 /* What the network gives the device. All called on the device's loop. */
 typedef struct DeviceHandler {
         /* Frames from the guest, at most FRAME_BATCH_MAX; borrowed for the call. May send on any device of the loop. */
@@ -39,6 +46,8 @@ typedef struct DeviceHandler {
         void (*writable)(Device *d, void *userdata);
         /* The far end is gone or broken for good (negative errno); the device is silent from now on, stop() is still due. */
         void (*gone)(Device *d, int error, void *userdata);
+        /* @error: why it went down, negative errno; 0: it left in order. */
+        void (*event)(Device *d, DeviceEvent event, int error, void *userdata);
 } DeviceHandler;
 
 typedef struct DeviceOps {
@@ -64,6 +73,8 @@ struct Device {
         int ifindex;          /* in its namespace; 0: no interface */
         char ifname[16];      /* "" when there is no interface */
         char *peer;           /* (owned, nullable) what it is plugged into, for people: "netns /proc/42/ns/net", a path */
+        bool down;            /* no far end is there just now; read it by device_is_down() */
+        bool event_told;      /* the network's: an event is on its way to the control thread, with those that follow it */
         Counters counters;    /* written on the loop's thread only */
 
         const DeviceHandler *handler; /* (borrowed: set before start) */
@@ -78,6 +89,9 @@ static inline void device_stop(Device *d) {
 }
 static inline unsigned device_send(Device *d, Frame *frames, unsigned n) {
         return d->ops->send(d, frames, n);
+}
+static inline bool device_is_down(const Device *d) { /* any thread */
+        return __atomic_load_n(&d->down, __ATOMIC_RELAXED);
 }
 Device *device_free(Device *d); /* frees the common part after ops->free; NULL is fine; returns NULL */
 DEFINE_CLEANUP(Device *, device_free);

@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The life of a socket device: opening, accepting, connecting, losing the far end and finding it again. Bytes are read in sock-stream.c and
+ * sock-message.c, and sent in sock-send.c.
+ *
+ *     a listener     waiting -> (handshake) -> up -> down: waiting again
+ *     a connector    connecting -> (handshake) -> up -> down: tries again each second
+ *     a descriptor   up -> gone
+ *
+ * A link can break while somebody is inside a batch of it, so it never falls at once: sock_break() marks it, and a timer due at once takes
+ * it down.
+ */
+
+#include "device/sock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+
+#include "device/sock-private.h"
+
+#define IO_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+#define LISTEN_EVENTS (EPOLLIN | EPOLLET)
+#define ACCEPTS_MAX 32 /* before the others on the loop get their turn */
+
+static bool is_dgram_listener(const Sock *s) {
+        return s->listen_text && s->kind->type == SOCK_DGRAM;
+}
+
+static void tell(Sock *s, DeviceEvent event, int error) {
+        if (s->device.handler && s->device.handler->event)
+                s->device.handler->event(&s->device, event, error, s->device.userdata);
+}
+
+static void set_tick(Sock *s, usec_t delay) {
+        (void) timer_set(loop_timers(s->loop), &s->tick, loop_now(s->loop) + delay);
+}
+
+/* ---- frames, for both kinds of reading ---- */
+
+bool sock_accept_frame(Sock *s, uint8_t *at, size_t len, unsigned n) {
+        if (len < ETH_HEADER_LEN) {
+                counter_add(&s->device.counters.rx_dropped, 1);
+                counters_drop(&s->device.counters, DROP_ETH_SHORT);
+                return false;
+        }
+        s->iov[n] = (struct iovec){ at, len };
+        s->frames[n] = (Frame){ .iov = &s->iov[n], .n_iov = 1, .len = (uint32_t) len };
+        counter_add(&s->device.counters.rx_frames, 1);
+        counter_add(&s->device.counters.rx_bytes, len);
+        return true;
+}
+
+void sock_deliver(Sock *s, unsigned n) {
+        n = offload_coalesce(s->frames, n, s->joined_iov, ELEMENTSOF(s->joined_iov));
+        s->device.handler->receive(&s->device, s->frames, n, s->device.userdata);
+}
+
+/* ---- up and down ---- */
+
+void sock_break(Sock *s, int error) {
+        if (s->broken)
+                return;
+        s->broken = true;
+        s->error = error;
+        if (s->loop)
+                (void) timer_set(loop_timers(s->loop), &s->fall, loop_now(s->loop));
+}
+
+void sock_set_up(Sock *s) {
+        s->up = true;
+        __atomic_store_n(&s->device.down, false, __ATOMIC_RELAXED);
+        timer_stop(loop_timers(s->loop), &s->tick);
+        if (is_dgram_listener(s)) {
+                s->heard = true;
+                set_tick(s, SOCK_PROBE_USEC);
+        }
+        tell(s, DEVICE_UP, 0);
+}
+
+/* Forgets everything about the connection but the descriptor. */
+static void reset(Sock *s) {
+        s->up = s->connecting = s->broken = s->hup = s->heard = false;
+        s->begin = s->end = s->pending.begin = s->pending.end = 0;
+        s->handshake = (Handshake){ .mac = s->device.mac, .mtu = (uint16_t) s->device.mtu };
+        __atomic_store_n(&s->device.down, true, __ATOMIC_RELAXED);
+}
+
+static void stop_timers(Sock *s) {
+        timer_stop(loop_timers(s->loop), &s->resume);
+        timer_stop(loop_timers(s->loop), &s->tick);
+        timer_stop(loop_timers(s->loop), &s->fall);
+}
+
+static void go_down(Sock *s) {
+        bool was_blocked = s->blocked;
+        int error = s->error;
+
+        stop_timers(s);
+        reset(s);
+        s->blocked = false;
+        if (is_dgram_listener(s))
+                sock_message_forget_peer(s);
+        else {
+                loop_remove(s->loop, &s->io);
+                s->fd = safe_close(s->fd);
+        }
+        if (!s->listen_text && !s->connect_text) {
+                if (s->device.handler->gone)
+                        s->device.handler->gone(&s->device, error < 0 ? error : -ECONNRESET, s->device.userdata);
+                return;
+        }
+        tell(s, DEVICE_DOWN, error);
+        if (s->connect_text)
+                set_tick(s, SOCK_RETRY_USEC);
+        if (was_blocked && s->device.handler->writable) /* who waits for room must not wait for ever: frames are dropped from now on */
+                s->device.handler->writable(&s->device, s->device.userdata);
+        if (s->loop && is_dgram_listener(s)) /* the next one may have knocked already */
+                sock_resume_soon(s);
+}
+
+static void on_fall(Timer *timer, usec_t now, void *userdata) {
+        Sock *s = CONTAINER_OF(timer, Sock, fall);
+
+        if (s->broken)
+                go_down(s);
+}
+
+/* The kernel's part is done: frames, or a handshake first. */
+static void begin(Sock *s) {
+        if (s->kind->handshake)
+                set_tick(s, SOCK_HANDSHAKE_USEC);
+        else
+                sock_set_up(s);
+}
+
+static void receive(Sock *s) {
+        if (s->broken || s->connecting)
+                return;
+        if (sock_is_stream(s))
+                sock_stream_receive(s);
+        else
+                sock_message_receive(s);
+}
+
+static void on_resume(Timer *timer, usec_t now, void *userdata) {
+        receive(CONTAINER_OF(timer, Sock, resume));
+}
+
+static void on_io(LoopIo *io, uint32_t events);
+
+static int adopt(Sock *s, int fd) {
+        int r = loop_add(s->loop, &s->io, fd, IO_EVENTS, on_io);
+
+        if (r < 0) {
+                (void) safe_close(fd);
+                return r;
+        }
+        s->fd = fd;
+        return 0;
+}
+
+/* ---- connecting ---- */
+
+static void retry(Sock *s) {
+        int fd = sock_connect(&s->address, s->kind->type, &s->rights);
+
+        if (fd < 0 || adopt(s, fd) < 0) {
+                set_tick(s, SOCK_RETRY_USEC);
+                return;
+        }
+        s->connecting = true; /* EPOLLOUT comes at once where it is done */
+}
+
+static void finish_connecting(Sock *s, uint32_t events) {
+        socklen_t len = sizeof(int);
+        int error = 0;
+
+        if (!(events & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
+                return;
+        if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+                error = errno;
+        if (error == 0 && events & EPOLLHUP)
+                error = ECONNREFUSED;
+        if (error != 0) {
+                s->connecting = false;
+                loop_remove(s->loop, &s->io);
+                s->fd = safe_close(s->fd);
+                set_tick(s, SOCK_RETRY_USEC);
+                return;
+        }
+        s->connecting = false;
+        begin(s);
+}
+
+static void on_tick(Timer *timer, usec_t now, void *userdata) {
+        Sock *s = CONTAINER_OF(timer, Sock, tick);
+
+        if (s->broken)
+                return;
+        if (s->up && is_dgram_listener(s)) {
+                set_tick(s, SOCK_PROBE_USEC);
+                sock_message_probe(s);
+        } else if (s->fd >= 0 && !s->up && !s->connecting) /* a handshake that does not end */
+                sock_break(s, -ETIMEDOUT);
+        else if (s->fd < 0 && s->connect_text)
+                retry(s);
+}
+
+static void on_io(LoopIo *io, uint32_t events) {
+        Sock *s = CONTAINER_OF(io, Sock, io);
+
+        if (s->connecting)
+                finish_connecting(s, events);
+        if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+                s->hup = true;
+        if (events & EPOLLOUT && s->up && s->blocked && !s->broken && sock_send_pending(s)) {
+                s->blocked = false;
+                if (s->device.handler->writable)
+                        s->device.handler->writable(&s->device, s->device.userdata);
+        }
+        if (s->loop && s->fd >= 0 && events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP))
+                receive(s);
+}
+
+/* ---- listening ---- */
+
+bool sock_has_left(const Sock *s) {
+        struct pollfd p = { .fd = s->fd, .events = POLLRDHUP };
+
+        return poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
+}
+
+static void take_connection(Sock *s, int connection) {
+        _cleanup_close_ int fd = connection;
+
+        /* What the one before still said is taken first; then its place is free. */
+        if (s->fd >= 0 && sock_has_left(s)) {
+                s->hup = true;
+                for (unsigned i = 0; i < FRAME_BATCH_MAX && !s->broken && s->loop && s->fd >= 0; i++)
+                        receive(s);
+                if (!s->loop)
+                        return;
+                sock_break(s, 0);
+        }
+        if (s->broken && s->fd >= 0)
+                go_down(s);
+        if (s->fd >= 0) {
+                tell(s, DEVICE_REFUSED, 0);
+                return;
+        }
+        sock_set_buffers(fd, s->address.family);
+        if (adopt(s, TAKE_FD(fd)) >= 0)
+                begin(s);
+}
+
+/* Edge-triggered, so that running out of descriptors is no busy loop: who waits is taken with the next who knocks. */
+static void on_listen(LoopIo *io, uint32_t events) {
+        Sock *s = CONTAINER_OF(io, Sock, listen_io);
+
+        for (unsigned i = 0; i < ACCEPTS_MAX && s->loop; i++) {
+                int fd = accept4(s->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+                if (fd < 0)
+                        return;
+                take_connection(s, fd);
+        }
+        if (s->loop)
+                (void) loop_modify(s->loop, &s->listen_io, LISTEN_EVENTS);
+}
+
+/* ---- life ---- */
+
+static int sock_start(Device *d, Loop *loop) {
+        Sock *s = sock_of(d);
+        int r = 0;
+
+        assert(!s->loop && d->handler);
+        s->loop = loop;
+        s->blocked = false;
+        if (s->listen_fd >= 0)
+                r = loop_add(loop, &s->listen_io, s->listen_fd, LISTEN_EVENTS, on_listen);
+        if (r >= 0 && s->fd >= 0)
+                r = loop_add(loop, &s->io, s->fd, IO_EVENTS, on_io);
+        if (r < 0) {
+                loop_remove(loop, &s->listen_io);
+                s->loop = NULL;
+                return r;
+        }
+        if (s->broken)
+                (void) timer_set(loop_timers(loop), &s->fall, loop_now(loop));
+        else if (s->connecting || is_dgram_listener(s)) {
+                if (s->up)
+                        set_tick(s, SOCK_PROBE_USEC);
+        } else if (s->fd >= 0 && !s->up)
+                begin(s);
+        else if (s->fd < 0 && s->connect_text)
+                retry(s);
+        return 0;
+}
+
+static void sock_stop(Device *d) {
+        Sock *s = sock_of(d);
+
+        if (!s->loop)
+                return;
+        loop_remove(s->loop, &s->listen_io);
+        loop_remove(s->loop, &s->io);
+        stop_timers(s);
+        s->loop = NULL;
+}
+
+static Device *sock_free(Device *d) {
+        Sock *s = sock_of(d);
+
+        assert(!s->loop);
+        if (s->arena && sock_is_stream(s) && sock_fd(d) >= 0)
+                sock_stream_finish(s);
+        sock_file_remove(&s->file);
+        (void) safe_close(s->listen_fd);
+        (void) safe_close(s->fd);
+        (void) safe_close(s->far_fd);
+        sock_send_free(s);
+        free(s->arena);
+        free(s->listen_text);
+        free(s->connect_text);
+        free(s);
+        return NULL;
+}
+
+#define SOCK_OPS(name) { .kind = name, .start = sock_start, .stop = sock_stop, .send = sock_send, .free = sock_free }
+
+static const SockKind kinds[] = {
+        { SOCK_OPS("qemu"), SOCK_STREAM, .framing = FRAMING_QEMU },
+        { SOCK_OPS("qemu-dgram"), SOCK_DGRAM },
+        { SOCK_OPS("vfkit"), SOCK_DGRAM, .magic = true },
+        { SOCK_OPS("bess"), SOCK_SEQPACKET },
+        { SOCK_OPS("vpnkit"), SOCK_STREAM, .framing = FRAMING_VPNKIT, .handshake = true },
+};
+
+static const SockKind *find_kind(const char *kind) {
+        for (size_t i = 0; i < ELEMENTSOF(kinds); i++)
+                if (streq(kinds[i].ops.kind, kind))
+                        return &kinds[i];
+        return NULL;
+}
+
+bool sock_kind_is_known(const char *kind) {
+        return find_kind(kind);
+}
+
+int sock_take_far_fd(Device *d) {
+        return TAKE_FD(sock_of(d)->far_fd);
+}
+
+const char *sock_path(const Device *d) {
+        const Sock *s = sock_of(d);
+
+        return s->file.dir_fd >= 0 ? s->address.path : NULL;
+}
+
+const char *sock_listen_text(const Device *d) {
+        return sock_of(d)->listen_text;
+}
+
+const char *sock_connect_text(const Device *d) {
+        return sock_of(d)->connect_text;
+}
+
+int sock_fd(const Device *d) {
+        const Sock *s = sock_of(d);
+
+        return s->listen_text || s->connect_text ? -EBADF : s->fd;
+}
+
+/* ---- birth ---- */
+
+static int check_config(const SockConfig *c, const char **ret_what) {
+        *ret_what = "one of Listen, Connect and Fd is possible";
+        if ((c->listen != NULL) + (c->connect != NULL) + (c->fd >= 0) > 1)
+                return -EINVAL;
+        *ret_what = "MTU";
+        if (c->mtu != 0 && (c->mtu < DEVICE_MTU_MIN || c->mtu > DEVICE_MTU_MAX))
+                return -EINVAL;
+        *ret_what = "MAC address";
+        return mac_is_multicast(&c->mac) ? -EINVAL : 0;
+}
+
+static int sock_alloc(Sock **ret, const SockConfig *c) {
+        Sock *s = calloc(1, sizeof(*s));
+        int r;
+
+        if (!s)
+                return -ENOMEM;
+        s->kind = find_kind(c->kind);
+        assert(s->kind);
+        r = device_init(&s->device, &s->kind->ops, c->name, c->owner);
+        if (r < 0) {
+                free(s);
+                return r;
+        }
+        s->device.mac = c->mac;
+        s->device.mtu = c->mtu ?: SOCK_MTU_DEFAULT;
+        s->rights = (SockRights){ c->owner, c->limited };
+        s->file = SOCK_FILE_INIT;
+        s->listen_fd = s->fd = s->far_fd = s->io.fd = s->listen_io.fd = -EBADF;
+        timer_init(&s->resume, on_resume);
+        timer_init(&s->tick, on_tick);
+        timer_init(&s->fall, on_fall);
+        reset(s);
+
+        r = sock_is_stream(s) ? sock_stream_alloc(s) : sock_message_alloc(s);
+        if (r >= 0)
+                r = sock_send_alloc(s);
+        if (r >= 0 && ((c->listen && !(s->listen_text = strdup(c->listen))) || (c->connect && !(s->connect_text = strdup(c->connect)))))
+                r = -ENOMEM;
+        if (r < 0) {
+                device_free(&s->device);
+                return r;
+        }
+        *ret = s;
+        return 0;
+}
+
+static int parse_address(Sock *s, const char *text, const char **ret_what) {
+        const char *not;
+        int r = sock_address_parse(text, &s->address, &not);
+
+        *ret_what = "it is no address";
+        if (r < 0)
+                return r;
+        *ret_what = "this kind of device has another type of socket";
+        if ((s->address.type != 0 && s->address.type != s->kind->type) || (s->address.family != AF_UNIX && s->kind->type != SOCK_STREAM))
+                return -EINVAL;
+        s->device.peer = strdup(text);
+        return s->device.peer ? 0 : -ENOMEM;
+}
+
+static int open_listener(Sock *s, const char **ret_what) {
+        int fd = sock_listen(&s->address, s->kind->type, &s->rights, &s->file);
+
+        *ret_what = "listening";
+        if (fd < 0)
+                return fd;
+        *(s->kind->type == SOCK_DGRAM ? &s->fd : &s->listen_fd) = fd;
+        return 0;
+}
+
+/* Somebody who is not there yet is no error: he is tried again. */
+static int open_connection(Sock *s, const char **ret_what) {
+        *ret_what = "a datagram socket can only listen: its peer could not answer";
+        if (s->kind->type == SOCK_DGRAM)
+                return -EINVAL;
+        *ret_what = "connecting";
+        s->fd = sock_connect(&s->address, s->kind->type, &s->rights);
+        if (s->fd >= 0) {
+                s->connecting = true;
+                return 0;
+        }
+        if (s->fd == -ECONNREFUSED || s->fd == -ENOENT || s->fd == -EAGAIN || s->fd == -ENETUNREACH || s->fd == -EHOSTUNREACH) {
+                s->fd = -EBADF;
+                return 0;
+        }
+        int r = s->fd;
+        s->fd = -EBADF;
+        return r;
+}
+
+static int adopt_descriptor(Sock *s, int fd, const char **ret_what) {
+        socklen_t len = sizeof(int);
+        int type = 0, flags, listening = 0;
+        struct sockaddr_storage peer;
+        socklen_t peer_len = sizeof(peer);
+
+        *ret_what = "the descriptor is no socket of the type this kind of device has";
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != s->kind->type)
+                return -EINVAL;
+        *ret_what = "the descriptor is not connected";
+        len = sizeof(int);
+        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0 || listening ||
+            getpeername(fd, (struct sockaddr *) &peer, &peer_len) < 0)
+                return -EINVAL;
+        *ret_what = "taking over the descriptor";
+        s->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        if (s->fd < 0)
+                return -errno;
+        flags = fcntl(s->fd, F_GETFL);
+        if (flags < 0 || fcntl(s->fd, F_SETFL, flags | O_NONBLOCK) < 0)
+                return -errno;
+        sock_set_buffers(s->fd, peer.ss_family);
+        return 0;
+}
+
+static int make_pair(Sock *s, const char **ret_what) {
+        int pair[2];
+
+        *ret_what = "making a socket pair";
+        if (socketpair(AF_UNIX, s->kind->type | SOCK_CLOEXEC, 0, pair) < 0)
+                return -errno;
+        s->fd = pair[0];
+        s->far_fd = pair[1]; /* blocking: whoever takes it sets it as it likes */
+        sock_set_buffers(pair[0], AF_UNIX);
+        sock_set_buffers(pair[1], AF_UNIX);
+        return fcntl(s->fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+int sock_new(Device **ret, const SockConfig *config, const char **ret_what) {
+        _cleanup_(device_freep) Device *d = NULL;
+        const char *text = config->listen ?: config->connect, *what = "memory";
+        Sock *s = NULL;
+        int r;
+
+        r = check_config(config, &what);
+        if (r >= 0) {
+                what = "memory";
+                r = sock_alloc(&s, config);
+        }
+        if (r >= 0) {
+                d = &s->device;
+                r = text ? parse_address(s, text, &what) : 0;
+        }
+        if (r >= 0)
+                r = config->listen           ? open_listener(s, &what)
+                        : config->connect    ? open_connection(s, &what)
+                        : config->fd >= 0    ? adopt_descriptor(s, config->fd, &what)
+                                             : make_pair(s, &what);
+        if (r < 0) {
+                if (ret_what)
+                        *ret_what = what;
+                return r;
+        }
+        if (config->fd >= 0)
+                (void) safe_close(config->fd); /* ours is a duplicate */
+        *ret = TAKE_PTR(d);
+        return 0;
+}
