@@ -6,6 +6,7 @@
 
 #include "basic/parse.h"
 #include "bus/bus-private.h"
+#include "device/sock-address.h"
 
 static int refuse_value(const char *option, const char *value, const char *what, sd_bus_error *error) {
         return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "Option %s: '%s' is not %s", option,
@@ -92,6 +93,10 @@ static const BusOption device_options[] = {
         { "Queues", "u", offsetof(CreateDeviceArgs, options.queues) },
         { "Offloads", "as", offsetof(CreateDeviceArgs, offloads) },
         { "VhostQueueSize", "u", offsetof(CreateDeviceArgs, options.vhost_queue_size) },
+        { "Listen", "s", offsetof(CreateDeviceArgs, options.listen) },
+        { "Connect", "s", offsetof(CreateDeviceArgs, options.connect) },
+        { "Isolated", "b", offsetof(CreateDeviceArgs, isolated) },
+        { "Guarded", "b", offsetof(CreateDeviceArgs, guarded) },
 };
 #define SEEN_DEVICE_MTU (1u << 3)
 #define SEEN_OWNER (1u << 7)
@@ -103,6 +108,8 @@ void create_device_args_deinit(CreateDeviceArgs *a) {
 int create_device_args_read(CreateDeviceArgs *a, sd_bus_message *m, sd_bus_error *error) {
         DeviceOptions *o = &a->options;
         DeviceOffload offload;
+        SockAddress address;
+        const char *what;
         uint32_t seen;
         MacAddr mac;
         int r;
@@ -113,6 +120,7 @@ int create_device_args_read(CreateDeviceArgs *a, sd_bus_message *m, sd_bus_error
                 return r;
         o->offloads = a->offloads;
         o->persistent = a->persistent;
+        o->port = (PortOptions){ a->isolated, a->guarded };
         o->has_owner = seen & SEEN_OWNER;
 
         if (o->name && !name_is_valid(o->name))
@@ -127,6 +135,10 @@ int create_device_args_read(CreateDeviceArgs *a, sd_bus_message *m, sd_bus_error
                 return refuse_number("Mtu", o->mtu, DEVICE_MTU_MIN, DEVICE_MTU_MAX, error);
         if (o->queues < 1 || o->queues > BUS_QUEUES_MAX)
                 return refuse_number("Queues", o->queues, 1, BUS_QUEUES_MAX, error);
+        if (o->listen && sock_address_parse(o->listen, &address, &what) < 0)
+                return refuse_value("Listen", o->listen, what, error);
+        if (o->connect && sock_address_parse(o->connect, &address, &what) < 0)
+                return refuse_value("Connect", o->connect, what, error);
         for (const char **s = a->offloads; s && *s; s++)
                 if (device_offload_from_name(*s, &offload) < 0)
                         return refuse_value("Offloads", *s, "an offload", error);

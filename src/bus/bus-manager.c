@@ -67,7 +67,8 @@ static int check_device_args(Bus *b, const char *kind, const DeviceOptions *o, E
 }
 
 /* What whoever asked for @d needs to use it. */
-static int reply_device(sd_bus_message *m, const ManagedDevice *d) {
+static int reply_device(sd_bus_message *m, ManagedDevice *d) {
+        _cleanup_close_ int fd = manager_device_take_fd(d); /* the message has a duplicate */
         _cleanup_message_ sd_bus_message *reply = NULL;
         _cleanup_free_ char *path = NULL;
         int r;
@@ -88,6 +89,10 @@ static int reply_device(sd_bus_message *m, const ManagedDevice *d) {
                 r = sd_bus_message_append(reply, "{sv}", "Mac", "s", MAC_TO_TEXT(&d->device->mac));
         if (r >= 0)
                 r = sd_bus_message_append(reply, "{sv}", "Mtu", "u", d->device->mtu);
+        if (r >= 0 && manager_device_path(d))
+                r = sd_bus_message_append(reply, "{sv}", "Path", "s", manager_device_path(d));
+        if (r >= 0 && fd >= 0)
+                r = sd_bus_message_append(reply, "{sv}", "Fd", "h", fd);
         if (r >= 0)
                 r = sd_bus_message_close_container(reply);
         return r < 0 ? r : sd_bus_send(NULL, reply, NULL);

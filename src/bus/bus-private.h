@@ -49,7 +49,7 @@ int create_network_args_read(CreateNetworkArgs *a, sd_bus_message *m, sd_bus_err
 typedef struct CreateDeviceArgs {
         DeviceOptions options;
         const char **offloads; /* (owned) */
-        int persistent;        /* as D-Bus has it; @options has the bool */
+        int persistent, isolated, guarded; /* as D-Bus has them; @options has the bools */
 } CreateDeviceArgs;
 void create_device_args_deinit(CreateDeviceArgs *a);
 int create_device_args_read(CreateDeviceArgs *a, sd_bus_message *m, sd_bus_error *error);

@@ -9,14 +9,20 @@
 #include "basic/log.h"
 #include "basic/parse.h"
 #include "daemon/manager-private.h"
+#include "device/sock.h"
 #include "device/tap-vhost.h"
 
 static const DeviceKind kinds[] = {
-        { "tap", manager_create_tap, tap_fd },
-        { "vhost-net", manager_create_vhost, tap_vhost_fd },
+        { "tap", manager_create_tap, tap_fd, false },
+        { "vhost-net", manager_create_vhost, tap_vhost_fd, false },
+        { "qemu", manager_create_sock, sock_fd, true },
+        { "qemu-dgram", manager_create_sock, sock_fd, true },
+        { "vfkit", manager_create_sock, sock_fd, true },
+        { "bess", manager_create_sock, sock_fd, true },
+        { "vpnkit", manager_create_sock, sock_fd, true },
 };
 
-static const char *const kind_names[ELEMENTSOF(kinds) + 1] = { "tap", "vhost-net", NULL };
+static const char *const kind_names[ELEMENTSOF(kinds) + 1] = { "tap", "vhost-net", "qemu", "qemu-dgram", "vfkit", "bess", "vpnkit", NULL };
 
 const char *const *manager_device_kinds(void) {
         return kind_names;
@@ -91,13 +97,13 @@ DEFINE_CLEANUP(DeviceEntry *, free_entry);
 static int attach(DeviceEntry *entry, Network *n, Error *e) {
         int r;
 
-        r = network_attach(n, entry->pub.device);
+        r = network_attach(n, entry->pub.device, &entry->port);
         if (r == -ENOSPC)
                 return error_set(e, ERROR_QUOTA_EXCEEDED, "Network '%s' has no room for another device", network_config(n)->name);
         if (r < 0)
                 return error_set_errno(e, r, "Cannot attach device '%s' to network '%s'", entry->name, network_config(n)->name);
         entry->pub.network = n;
-        entry->pub.state = "attached";
+        entry->pub.state = device_is_down(entry->pub.device) ? "waiting" : "attached";
         return 0;
 }
 
@@ -124,13 +130,15 @@ int manager_create_device(Manager *m, const char *kind, uint32_t uid, const Devi
         entry = calloc(1, sizeof(*entry));
         if (!entry || (o->namespace && !(entry->namespace = strdup(o->namespace))))
                 return error_set(e, ERROR_NO_MEMORY, "Out of memory");
-        r = k->create(name, uid, o, &entry->pub.device, e);
+        r = k->create(kind, name, uid, o, &entry->pub.device, e);
         if (r < 0)
                 return r;
 
         memcpy(entry->name, name, strlen(name) + 1);
         entry->pub.state = "detached";
         entry->persistent = o->persistent;
+        entry->port = o->port;
+        entry->event_log = RATELIMIT_INIT(10 * USEC_PER_SEC, 10);
         if (n) {
                 r = attach(entry, n, e);
                 if (r < 0)
@@ -138,7 +146,8 @@ int manager_create_device(Manager *m, const char *kind, uint32_t uid, const Devi
         }
         HASH_ADD_STR(m->devices, name, entry);
         state_changed(m, STATE_DEVICES); /* first: what is in the store and in no file would be thrown away after a crash */
-        fdstore_put(fdstore_device_name(name, stored), k->fd(entry->pub.device));
+        if (k->fd(entry->pub.device) >= 0)
+                fdstore_put(fdstore_device_name(name, stored), k->fd(entry->pub.device));
         *ret = &TAKE_PTR(entry)->pub;
         log_info("Device '%s' (%s%s%s) is made%s%s", name, kind, (*ret)->device->peer ? ", " : "", (*ret)->device->peer ?: "",
                  n ? ", in network " : "", n ? network_config(n)->name : "");
@@ -225,6 +234,56 @@ int manager_detach_device(Manager *m, ManagedDevice *d, Error *e) {
         manager_tell_network(m, n, MANAGER_CHANGED);
         state_changed(m, STATE_DEVICES);
         return 0;
+}
+
+static bool is_sock(const ManagedDevice *d) {
+        return find_kind(d->device->ops->kind)->sock;
+}
+
+int manager_device_take_fd(ManagedDevice *d) {
+        return is_sock(d) ? sock_take_far_fd(d->device) : -EBADF;
+}
+
+const char *manager_device_path(const ManagedDevice *d) {
+        return is_sock(d) ? sock_path(d->device) : NULL;
+}
+
+void manager_device_addresses(const ManagedDevice *d, const char **ret_listen, const char **ret_connect) {
+        *ret_listen = is_sock(d) ? sock_listen_text(d->device) : NULL;
+        *ret_connect = is_sock(d) ? sock_connect_text(d->device) : NULL;
+}
+
+const PortOptions *manager_device_port(const ManagedDevice *d) {
+        return &CONTAINER_OF(d, const DeviceEntry, pub)->port;
+}
+
+/* Somebody came to the far end, or left it. */
+void manager_device_event(Manager *m, Network *n, const char *device, DeviceEvent event, int error) {
+        ManagedDevice *d = manager_device(m, device);
+        DeviceEntry *entry;
+        bool down;
+
+        if (!d || d->network != n)
+                return;
+        entry = CONTAINER_OF(d, DeviceEntry, pub);
+        __atomic_store_n(&d->device->event_told, false, __ATOMIC_SEQ_CST); /* before looking: what comes now is told anew */
+        down = device_is_down(d->device);
+        if (ratelimit_below(&entry->event_log, network_now(n))) {
+                if (entry->event_log.held_back > 0)
+                        log_info("Device '%s': %u more such messages were left out", device, entry->event_log.held_back);
+                if (event == DEVICE_REFUSED)
+                        log_warning("Device '%s': another guest was turned away, for one is connected", device);
+                else if (!down)
+                        log_info("Device '%s': a guest is connected", device);
+                else if (error < 0)
+                        (void) log_warning_errno(error, "Device '%s': the guest's connection was ended: %m", device);
+                else
+                        log_info("Device '%s': the guest has left", device);
+        }
+        if (streq(d->state, down ? "waiting" : "attached"))
+                return;
+        d->state = down ? "waiting" : "attached";
+        manager_tell_device(m, d, MANAGER_CHANGED);
 }
 
 /* The network has let go of it already. @d may have been removed since the fact was posted. */

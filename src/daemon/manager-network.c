@@ -45,9 +45,14 @@ static void on_device_gone(Network *n, Device *d, int error, void *userdata) {
         manager_device_gone(userdata, d, error);
 }
 
+static void on_device_event(Network *n, const char *device, DeviceEvent event, int error, void *userdata) {
+        manager_device_event(userdata, n, device, event, error);
+}
+
 static const NetworkHandler network_handler = {
         .lease_changed = on_lease,
         .device_gone = on_device_gone,
+        .device_event = on_device_event,
 };
 
 /* ---- subnets ---- */

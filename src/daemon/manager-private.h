@@ -46,6 +46,8 @@ struct DeviceEntry {
         DeviceEntry *next_going; /* (owned) of Manager.going */
         char *namespace;         /* (owned, nullable) as asked */
         bool persistent;
+        PortOptions port;
+        RateLimit event_log;
         char name[NAME_MAX_LEN + 1];
         UT_hash_handle hh; /* Manager.devices, by name */
 };
@@ -101,17 +103,21 @@ NetworkEntry *manager_network_entry(Manager *m, const Network *n); /* NULL when 
 /* ---- manager-device.c ---- */
 ManagedDevice *manager_device_of(Manager *m, const Device *d); /* NULL when it is not, or no longer, one of ours */
 void manager_device_gone(Manager *m, Device *d, int error);
+void manager_device_event(Manager *m, Network *n, const char *device, DeviceEvent event, int error);
 void manager_drop_device(Manager *m, ManagedDevice *d); /* tells, detaches, frees */
 void manager_free_going(Manager *m, const Device *only); /* of Manager.going; NULL: all */
 
 /* One kind of device: how CreateDevice() makes it. @create fills @e on failure. */
 typedef struct DeviceKind {
         const char *kind;
-        int (*create)(const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e);
-        int (*fd)(const Device *d); /* (borrowed) the descriptor that makes it anew after a restart */
+        int (*create)(const char *kind, const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e);
+        int (*fd)(const Device *d); /* (borrowed) the descriptor that makes it anew after a restart; -EBADF: it needs none */
+        bool sock;                  /* of device/sock.h */
 } DeviceKind;
-int manager_create_tap(const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e); /* manager-tap.c */
-int manager_create_vhost(const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e);
+int manager_create_sock(const char *kind, const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e); /* manager-sock.c */
+
+int manager_create_tap(const char *kind, const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e); /* manager-tap.c */
+int manager_create_vhost(const char *kind, const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e);
 
 /* ---- manager-forward.c ---- */
 /* As manager_expose(), but only with ORIGIN_CALL the guest has to be there. */

@@ -104,6 +104,8 @@ static int create(bool vhost, const char *name, uint32_t uid, const DeviceOption
         r = fill_config(&c, o, e);
         if (r < 0)
                 return r;
+        if (o->listen || o->connect)
+                return error_set(e, ERROR_INVALID_ARGS, "%s: a device of this kind has no socket", o->listen ? "Listen" : "Connect");
         if (o->fd >= 0) {
                 fd = fcntl(o->fd, F_DUPFD_CLOEXEC, 3);
                 if (fd < 0)
@@ -120,11 +122,11 @@ static int create(bool vhost, const char *name, uint32_t uid, const DeviceOption
         return 0;
 }
 
-int manager_create_tap(const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e) {
+int manager_create_tap(const char *kind, const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e) {
         return create(false, name, uid, o, ret, e);
 }
 
-int manager_create_vhost(const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e) {
+int manager_create_vhost(const char *kind, const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e) {
         unsigned n = o->vhost_queue_size;
 
         if (n != 0 && (n < TAP_VHOST_QUEUE_SIZE_MIN || n > TAP_VHOST_QUEUE_SIZE_MAX || (n & (n - 1))))

@@ -28,7 +28,7 @@ typedef struct ManagedForward ManagedForward;
 struct ManagedDevice {
         Device *device;     /* (owned) */
         Network *network;   /* (borrowed, nullable: a laboratory device) */
-        const char *state;  /* static: "attached", "detached", "gone" */
+        const char *state;  /* static: "attached", "waiting" (attached, nobody at the far end), "detached", "gone" */
 };
 
 struct ManagedForward {
@@ -97,6 +97,8 @@ typedef struct DeviceOptions {
         uint32_t queues;
         uint32_t vhost_queue_size; /* of kind "vhost-net"; 0: the default */
         const char *const *offloads; /* NULL: all; NULL-terminated names otherwise */
+        const char *listen, *connect; /* of the kinds behind sockets: device/sock-address.h */
+        PortOptions port;
 } DeviceOptions;
 #define DEVICE_OPTIONS_INIT ((DeviceOptions){ .fd = -EBADF, .up = true, .queues = 1 })
 
@@ -108,6 +110,11 @@ int manager_detach_device(Manager *m, ManagedDevice *d, Error *e);
 ManagedDevice *manager_device(Manager *m, const char *name);
 ManagedDevice *manager_next_device(Manager *m, ManagedDevice *after);
 const char *const *manager_device_kinds(void); /* NULL-terminated */
+int manager_device_take_fd(ManagedDevice *d); /* the end of a new device that its guest is to have (owned by the caller), once; -EBADF */
+const char *manager_device_path(const ManagedDevice *d); /* of its socket file; NULL */
+/* Texts of the options it was made with; NULL where it was not. */
+void manager_device_addresses(const ManagedDevice *d, const char **ret_listen, const char **ret_connect);
+const PortOptions *manager_device_port(const ManagedDevice *d);
 
 /* ---- forwards ---- */
 /* @local: "ADDR:PORT", "[ADDR]:PORT", ":PORT" (all addresses) or "PORT" (127.0.0.1 and, where the host has it, ::1).

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <linux/capability.h>
+#include <stdio.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <systemd/sd-id128.h>
@@ -19,6 +20,7 @@
 #include <xxhash.h>
 
 #include "basic/iovcur.h"
+#include "basic/parse.h"
 #include "daemon/host-sockets.h"
 #include "daemon/switch.h"
 
@@ -29,6 +31,7 @@ typedef struct Port {
         Device *device;   /* (borrowed: until detach) */
         uint16_t number;  /* index in ports[] plus one */
         bool gone;        /* the device said so; detaching is under way */
+        PortOptions options;
         NetstackPort stack_port;
 } Port;
 
@@ -303,13 +306,43 @@ static void on_gone(Device *d, int error, void *userdata) {
                 free(g);
 }
 
+typedef struct EventFact {
+        Network *network;
+        DeviceEvent event;
+        int error;
+        char device[NAME_MAX_LEN + 1];
+} EventFact;
+
+static void tell_event(void *arg) { /* on the control thread */
+        _cleanup_free_ EventFact *f = arg;
+        if (f->network->handler)
+                f->network->handler->device_event(f->network, f->device, f->event, f->error, f->network->userdata);
+}
+
+/* A VM that comes and goes in a loop makes one fact of many: the control thread has other things to do. */
+static void on_event(Device *d, DeviceEvent event, int error, void *userdata) {
+        Port *p = userdata;
+        if (__atomic_exchange_n(&d->event_told, true, __ATOMIC_ACQ_REL))
+                return;
+        EventFact *f = malloc(sizeof(*f));
+        if (f) {
+                *f = (EventFact){ .network = p->network, .event = event, .error = error };
+                (void) snprintf(f->device, sizeof(f->device), "%s", d->name);
+        }
+        if (!f || loop_post(p->network->control, tell_event, f) < 0) {
+                free(f);
+                __atomic_store_n(&d->event_told, false, __ATOMIC_RELEASE);
+        }
+}
+
 static const DeviceHandler device_handler = {
         .receive = on_receive,
         .writable = on_writable,
         .gone = on_gone,
+        .event = on_event,
 };
 
-static int attach_here(Network *n, Device *d) {
+static int attach_here(Network *n, Device *d, const PortOptions *options) {
         unsigned i = 0;
         while (i < PORTS_MAX && n->ports[i])
                 i++;
@@ -322,6 +355,7 @@ static int attach_here(Network *n, Device *d) {
                 .network = n,
                 .device = d,
                 .number = (uint16_t) (i + 1),
+                .options = *options,
                 .stack_port = { .id = i + 1, .mtu = d->mtu },
         };
         d->handler = &device_handler;
@@ -459,6 +493,7 @@ usec_t network_now(const Network *n) {
 typedef struct Call {
         Network *n;
         Device *device;
+        const PortOptions *port_options;
         const ForwardConfig *forward;
         const Lease *lease;
         int fd;
@@ -476,10 +511,10 @@ typedef struct Call {
 
 static int do_attach(void *arg) {
         Call *c = arg;
-        return attach_here(c->n, c->device);
+        return attach_here(c->n, c->device, c->port_options);
 }
-int network_attach(Network *n, Device *d) {
-        return loop_call(n->loop, do_attach, &(Call){ .n = n, .device = d });
+int network_attach(Network *n, Device *d, const PortOptions *options) {
+        return loop_call(n->loop, do_attach, &(Call){ .n = n, .device = d, .port_options = options });
 }
 
 static int do_detach(void *arg) {

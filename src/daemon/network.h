@@ -28,10 +28,19 @@ void network_config_deinit(NetworkConfig *c);
 
 typedef struct Network Network;
 
+/* What a port of the switch allows. */
+typedef struct PortOptions {
+        bool isolated; /* reaches the gateway and ports that are not isolated; broadcasts likewise */
+        bool guarded;  /* may send from one MAC address only (its device's, or the first it used), and from the IPv4 address leased to that;
+                        * answers no DHCP requests of others */
+} PortOptions;
+
 /* Facts, delivered on the control thread's loop (the @control of network_new()). */
 typedef struct NetworkHandler {
         void (*lease_changed)(Network *n, const Lease *lease, bool added, void *userdata);
         void (*device_gone)(Network *n, Device *d, int error, void *userdata); /* detached already; free it */
+        /* One for many, when they come quickly: what @device is now, device_is_down() says. It may be gone by now. */
+        void (*device_event)(Network *n, const char *device, DeviceEvent event, int error, void *userdata);
 } NetworkHandler;
 
 /* @config is taken over on success. @control: the control thread's loop, for posting. */
@@ -41,7 +50,7 @@ DEFINE_CLEANUP(Network *, network_free);
 
 const NetworkConfig *network_config(const Network *n);
 
-int network_attach(Network *n, Device *d); /* starts it; the network drives it from here on; (borrowed: until detach) */
+int network_attach(Network *n, Device *d, const PortOptions *options); /* starts it; the network drives it from here on; (borrowed: until detach) */
 int network_detach(Network *n, Device *d); /* stops it; -ENOENT when it is not attached here */
 
 int network_forward_add(Network *n, const ForwardConfig *f, int fd); /* fd owned on success */

@@ -128,7 +128,8 @@ static void restore_network(Manager *m, const StateFile *f, JsonVal v) {
  * restore_device() - bring back a device of before the restart
  *
  * By its descriptor, where systemd has kept that; else, where its interface is persistent and its namespace was given by path, by opening
- * that again (a process number may be another process by now). Any other device has ended with the process that held it.
+ * that again (a process number may be another process by now); a socket that listened or connected does so again. Any other device has
+ * ended with the process that held it.
  */
 static void restore_device(Manager *m, const StateFile *f, JsonVal v) {
         const char *name = text_of(f->doc, v, "name"), *kind = text_of(f->doc, v, "kind"), *namespace = text_of(f->doc, v, "namespace"),
@@ -151,8 +152,12 @@ static void restore_device(Manager *m, const StateFile *f, JsonVal v) {
         o.persistent = bool_of(f->doc, v, "persistent");
         o.mtu = (uint32_t) number_of(f->doc, v, "mtu", DEVICE_MTU_MAX);
         o.offloads = offloads;
+        o.listen = text_of(f->doc, v, "listen");
+        o.connect = text_of(f->doc, v, "connect");
+        o.mac = text_of(f->doc, v, "mac");
+        o.port = (PortOptions){ bool_of(f->doc, v, "isolated"), bool_of(f->doc, v, "guarded") };
         o.fd = fd;
-        if (fd < 0) {
+        if (fd < 0 && !o.listen && !o.connect) {
                 o.ifname = text_of(f->doc, v, "ifname");
                 if (!o.persistent || !o.ifname || (o.namespace && o.namespace[0] != '/')) {
                         log_info("Device '%s' has ended with the vnetd before", name);

@@ -102,6 +102,7 @@ static void put_forward(JsonWriter *w, const ManagedForward *f) {
 
 static void put_device(JsonWriter *w, const DeviceEntry *entry) {
         const Device *d = entry->pub.device;
+        const char *listen, *connect;
 
         json_object_open(w);
         put_text(w, "name", d->name);
@@ -111,6 +112,17 @@ static void put_device(JsonWriter *w, const DeviceEntry *entry) {
         put_text(w, "namespace", entry->namespace ?: "");
         put_text(w, "ifname", d->ifname);
         put_u64(w, "mtu", d->mtu);
+        manager_device_addresses(&entry->pub, &listen, &connect);
+        if (listen)
+                put_text(w, "listen", listen);
+        if (connect)
+                put_text(w, "connect", connect);
+        if (d->ifname[0] == 0 && !mac_is_zero(&d->mac))
+                put_text(w, "mac", MAC_TO_TEXT(&d->mac));
+        json_key(w, "isolated");
+        json_bool(w, entry->port.isolated);
+        json_key(w, "guarded");
+        json_bool(w, entry->port.guarded);
         json_key(w, "persistent");
         json_bool(w, entry->persistent);
         json_key(w, "offloads");
