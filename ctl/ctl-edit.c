@@ -150,16 +150,36 @@ static int append_offloads(Ctl *c, sd_bus_message *m) {
         return r < 0 ? fail_errno(r, "Failed to make a D-Bus message") : 0;
 }
 
-static int append_device_options(Ctl *c, sd_bus_message *m) {
+/* An address of a socket, its path made absolute: the daemon has a working directory of its own. */
+static int append_address(Ctl *c, sd_bus_message *m, Opt o, const char *key) {
+        static const char *const schemes[] = { "unix://", "unixgram://", "unixpacket://", "unix:" };
+        const char *text = opt_value(c, o), *path = text;
+        _cleanup_free_ char *absolute = NULL;
+        char cwd[PATH_MAX];
+        int r;
+
+        if (!text || strncmp(text, "tcp:", 4) == 0 || strncmp(text, "vsock:", 6) == 0)
+                return append_string(c, m, o, key);
+        for (size_t i = 0; i < ELEMENTSOF(schemes) && path == text; i++)
+                if (strncmp(text, schemes[i], strlen(schemes[i])) == 0)
+                        path += strlen(schemes[i]);
+        if (path[0] == '/')
+                return append_string(c, m, o, key);
+        if (!getcwd(cwd, sizeof(cwd)) || asprintf(&absolute, "%.*s%s/%s", (int) (path - text), text, cwd, path) < 0)
+                return fail_errno(errno, "Failed to find the working directory");
+        r = option_string(m, key, absolute);
+        return r < 0 ? fail_errno(r, "Failed to make a D-Bus message") : 0;
+}
+
+int append_device_options(Ctl *c, sd_bus_message *m) {
         static const struct {
                 Opt opt;
                 const char *key;
         } strings[] = { { OPT_NAME, "Name" },
                         { OPT_NETWORK, "Network" },
-                        { OPT_MAC, "Mac" },
-                        { OPT_LISTEN, "Listen" },
-                        { OPT_CONNECT, "Connect" } },
-          numbers[] = { { OPT_MTU, "Mtu" }, { OPT_OWNER, "Owner" }, { OPT_QUEUES, "Queues" } };
+                        { OPT_MAC, "Mac" } },
+          numbers[] = { { OPT_MTU, "Mtu" }, { OPT_OWNER, "Owner" }, { OPT_QUEUES, "Queues" } },
+          flags[] = { { OPT_PERSISTENT, "Persistent" }, { OPT_ISOLATED, "Isolated" }, { OPT_GUARDED, "Guarded" } };
         int r;
 
         for (size_t i = 0; i < ELEMENTSOF(strings); i++)
@@ -168,8 +188,11 @@ static int append_device_options(Ctl *c, sd_bus_message *m) {
         for (size_t i = 0; i < ELEMENTSOF(numbers); i++)
                 if ((r = append_number(c, m, numbers[i].opt, numbers[i].key)) != 0)
                         return r;
-        if (opt_set(c, OPT_PERSISTENT) && (r = option_bool(m, "Persistent", true)) < 0)
-                return fail_errno(r, "Failed to make a D-Bus message");
+        for (size_t i = 0; i < ELEMENTSOF(flags); i++)
+                if (opt_set(c, flags[i].opt) && (r = option_bool(m, flags[i].key, true)) < 0)
+                        return fail_errno(r, "Failed to make a D-Bus message");
+        if ((r = append_address(c, m, OPT_LISTEN, "Listen")) != 0 || (r = append_address(c, m, OPT_CONNECT, "Connect")) != 0)
+                return r;
         r = append_netns(c, m);
         return r != 0 ? r : append_offloads(c, m);
 }

@@ -15,3 +15,6 @@ int verb_unexpose(Ctl *c, int argc, char **argv);
  * "GUEST[:PORT]", both as typed.
  * @ret_path (nullable): the forward, owned by the caller. 0, or what to exit with. */
 int expose(Ctl *c, const char *network_path, const char *local, const char *remote, char **ret_path);
+
+/* The options of `device create`, into the open dictionary of a CreateDevice() call. 0, or what to exit with. */
+int append_device_options(Ctl *c, sd_bus_message *m);

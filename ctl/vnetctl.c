@@ -11,6 +11,7 @@
 #include "ctl-client.h"
 #include "ctl-edit.h"
 #include "ctl-monitor.h"
+#include "ctl-qemu.h"
 #include "ctl-run.h"
 #include "ctl-show.h"
 #include "ctl-table.h"
@@ -18,7 +19,11 @@
 #define DEVICE_OPTIONS                                                                                      \
         (OPT_BIT(OPT_NAME) | OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_MAC) | OPT_BIT(OPT_MTU) |                   \
          OPT_BIT(OPT_NETNS) | OPT_BIT(OPT_VHOST) | OPT_BIT(OPT_LISTEN) | OPT_BIT(OPT_CONNECT) |             \
-         OPT_BIT(OPT_OWNER) | OPT_BIT(OPT_PERSISTENT) | OPT_BIT(OPT_QUEUES) | OPT_BIT(OPT_OFFLOADS))
+         OPT_BIT(OPT_OWNER) | OPT_BIT(OPT_PERSISTENT) | OPT_BIT(OPT_QUEUES) | OPT_BIT(OPT_OFFLOADS) | OPT_BIT(OPT_ISOLATED) | \
+         OPT_BIT(OPT_GUARDED))
+#define QEMU_OPTIONS                                                                                 \
+        (OPT_BIT(OPT_NAME) | OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_MAC) | OPT_BIT(OPT_MTU) |                 \
+         OPT_BIT(OPT_DEVICE) | OPT_BIT(OPT_ISOLATED) | OPT_BIT(OPT_GUARDED))
 #define NETWORK_OPTIONS                                                                                     \
         (OPT_BIT(OPT_SUBNET) | OPT_BIT(OPT_SUBNET6) | OPT_BIT(OPT_DOMAIN) | OPT_BIT(OPT_DNS) |              \
          OPT_BIT(OPT_STATIC_LEASE) | OPT_BIT(OPT_MTU))
@@ -54,6 +59,8 @@ static const Verb verbs[] = {
         { "run", "[--] COMMAND...", 1, -1, GUEST_OPTIONS | OPT_BIT(OPT_PUBLISH) | OPT_BIT(OPT_SOURCE), true,
           verb_run, "Run a command in a new namespace that is plugged into a network" },
         { "attach", "PID|PATH", 1, 1, GUEST_OPTIONS, false, verb_attach, "Plug an existing namespace in" },
+        { "qemu", "[--] QEMU...", 1, -1, QEMU_OPTIONS, true, verb_qemu,
+          "Run QEMU with a network card that is plugged into a network: adds the -netdev and -device to its command line" },
         { "monitor", "", 0, 0, 0, false, verb_monitor, "Print what happens as it happens, until ^C" },
 };
 
