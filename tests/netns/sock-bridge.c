@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A namespace as a virtual machine: makes a TAP in it and carries its frames over a socket as a VM would.
+ *
+ *     sock-bridge KIND ADDRESS NETNS IFNAME MTU [mute]
+ *
+ * KIND: qemu, qemu-dgram, vfkit, bess, vpnkit, http (vpnkit's framing after a request for /connect). ADDRESS: a path, tcp:IPV4:PORT,
+ * vsock:CID:PORT or fd:N. mute: never reads what comes. Prints "up" when frames can go; ends when the socket does.
+ */
+
+#include <arpa/inet.h>
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <linux/vm_sockets.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BATCH 32
+#define FRAME_MAX 65553
+#define BUFFER_LEN (512 * 1024)
+
+static const char *kind;
+static int sock, tap;
+static bool is_stream;
+static unsigned header_len;
+static uint8_t frames[BATCH][4 + FRAME_MAX];
+static uint8_t buffer[BUFFER_LEN];
+static size_t used;
+
+static bool is(const char *name) {
+        return strcmp(kind, name) == 0;
+}
+
+static void open_tap(const char *netns, const char *ifname, int mtu) {
+        struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI };
+        int ns = open(netns, O_RDONLY | O_CLOEXEC), ctl;
+
+        if (ns < 0 || setns(ns, CLONE_NEWNET) < 0)
+                err(1, "%s", netns);
+        tap = open("/dev/net/tun", O_RDWR | O_NONBLOCK);
+        (void) snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", ifname);
+        if (tap < 0 || ioctl(tap, TUNSETIFF, &ifr) < 0)
+                err(1, "/dev/net/tun");
+        ctl = socket(AF_INET, SOCK_DGRAM, 0);
+        ifr.ifr_mtu = mtu;
+        if (ctl < 0 || ioctl(ctl, SIOCSIFMTU, &ifr) < 0)
+                err(1, "MTU %d", mtu);
+        ifr.ifr_flags = IFF_UP;
+        if (ioctl(ctl, SIOCSIFFLAGS, &ifr) < 0)
+                err(1, "%s", ifname);
+        (void) close(ctl);
+        (void) close(ns);
+}
+
+static void connect_to(const char *address) {
+        struct sockaddr_un un = { .sun_family = AF_UNIX };
+        struct sockaddr_in in = { .sin_family = AF_INET };
+        struct sockaddr_vm vm = { .svm_family = AF_VSOCK };
+        int type = is("bess") ? SOCK_SEQPACKET : is_stream ? SOCK_STREAM : SOCK_DGRAM;
+        char host[64];
+        unsigned port, cid;
+
+        if (sscanf(address, "fd:%d", &sock) == 1)
+                return;
+        if (sscanf(address, "vsock:%u:%u", &cid, &port) == 2) {
+                vm.svm_cid = cid;
+                vm.svm_port = port;
+                sock = socket(AF_VSOCK, type, 0);
+                if (sock < 0 || connect(sock, (struct sockaddr *) &vm, sizeof(vm)) < 0)
+                        err(1, "%s", address);
+                return;
+        }
+        if (sscanf(address, "tcp:%63[^:]:%u", host, &port) == 2) {
+                in.sin_port = htons((uint16_t) port);
+                if (inet_pton(AF_INET, host, &in.sin_addr) != 1)
+                        errx(1, "%s: no address", host);
+                sock = socket(AF_INET, type, 0);
+                if (sock < 0 || connect(sock, (struct sockaddr *) &in, sizeof(in)) < 0)
+                        err(1, "%s", address);
+                return;
+        }
+        sock = socket(AF_UNIX, type, 0);
+        if (sock < 0)
+                err(1, "socket");
+        if (type == SOCK_DGRAM) { /* a name to be answered by */
+                (void) snprintf(un.sun_path, sizeof(un.sun_path), "%.90s.%d", address, (int) getpid());
+                if (bind(sock, (struct sockaddr *) &un, sizeof(un)) < 0)
+                        err(1, "%s", un.sun_path);
+        }
+        (void) snprintf(un.sun_path, sizeof(un.sun_path), "%s", address);
+        if (connect(sock, (struct sockaddr *) &un, sizeof(un)) < 0)
+                err(1, "%s", address);
+}
+
+static void write_all(const void *bytes, size_t len) {
+        if (send(sock, bytes, len, 0) != (ssize_t) len)
+                err(1, "send");
+}
+
+static void shake_hands(void) {
+        uint8_t init[49] = "VMN3T", command[41] = "\1c3d68012-0208-11ea-9fd7-f2189899ab0", reply[258];
+
+        if (is("vfkit"))
+                write_all("VFKT", 4);
+        if (is("http"))
+                write_all("POST /connect HTTP/1.1\r\nHost: vm\r\n\r\n", 36);
+        if (is("vpnkit")) {
+                init[5] = 22;
+                command[36] = (uint8_t) ('0' + getpid() % 10);
+                write_all(init, sizeof(init));
+                if (recv(sock, reply, sizeof(init), MSG_WAITALL) != sizeof(init) || memcmp(reply, init, sizeof(init)) != 0)
+                        errx(1, "wrong answer to the greeting");
+                write_all(command, sizeof(command));
+                if (recv(sock, reply, sizeof(reply), MSG_WAITALL) != sizeof(reply) || reply[0] != 1)
+                        errx(1, "wrong answer to the command");
+        }
+}
+
+static void put_header(uint8_t *at, size_t len) {
+        if (header_len == 4) {
+                at[0] = (uint8_t) (len >> 24);
+                at[1] = (uint8_t) (len >> 16);
+                at[2] = (uint8_t) (len >> 8);
+                at[3] = (uint8_t) len;
+        } else if (header_len == 2) {
+                at[0] = (uint8_t) len;
+                at[1] = (uint8_t) (len >> 8);
+        }
+}
+
+static size_t get_header(const uint8_t *at) {
+        return header_len == 4 ? (size_t) at[0] << 24 | (size_t) at[1] << 16 | (size_t) at[2] << 8 | at[3] : (size_t) at[1] << 8 | at[0];
+}
+
+/* From the guest: some frames with one call. A socket that is full holds the guest's interface back. */
+static void from_tap(void) {
+        struct mmsghdr msgs[BATCH] = {};
+        struct iovec iov[BATCH];
+        unsigned n = 0, sent = 0;
+        int r = 0;
+
+        for (; n < BATCH; n++) {
+                ssize_t len = read(tap, frames[n] + header_len, FRAME_MAX);
+
+                if (len < 0)
+                        break;
+                put_header(frames[n], (size_t) len);
+                iov[n] = (struct iovec){ frames[n], header_len + (size_t) len };
+                msgs[n].msg_hdr = (struct msghdr){ .msg_iov = &iov[n], .msg_iovlen = 1 };
+        }
+        if (n > 0 && is_stream) {
+                size_t total = 0;
+                struct iovec *v = iov;
+
+                for (unsigned i = 0; i < n; i++)
+                        total += iov[i].iov_len;
+                for (unsigned left = n; total > 0;) { /* a blocking socket takes all, unless a signal comes */
+                        ssize_t done = writev(sock, v, (int) left);
+
+                        if (done < 0)
+                                err(1, "writev");
+                        total -= (size_t) done;
+                        for (; left > 0 && (size_t) done >= v->iov_len; v++, left--)
+                                done -= (ssize_t) v->iov_len;
+                        if (left > 0) {
+                                v->iov_base = (uint8_t *) v->iov_base + done;
+                                v->iov_len -= (size_t) done;
+                        }
+                }
+                return;
+        }
+        for (; sent < n; sent += (unsigned) r) {
+                r = sendmmsg(sock, msgs + sent, n - sent, 0);
+                if (r < 0)
+                        err(1, "sendmmsg");
+        }
+}
+
+static void to_tap(const uint8_t *at, size_t len) {
+        if (write(tap, at, len) < 0 && errno != EAGAIN && errno != EIO && errno != EINVAL)
+                err(1, "write to the interface");
+}
+
+static void from_sock(void) {
+        ssize_t n = recv(sock, buffer + used, BUFFER_LEN - used, is_stream ? 0 : MSG_DONTWAIT);
+        size_t begin = 0;
+
+        if (n < 0 && errno == EAGAIN)
+                return;
+        if (n <= 0)
+                exit(n < 0);
+        if (!is_stream) {
+                to_tap(buffer, (size_t) n);
+                for (unsigned i = 1; i < BATCH && (n = recv(sock, buffer, BUFFER_LEN, MSG_DONTWAIT)) > 0; i++)
+                        to_tap(buffer, (size_t) n);
+                return;
+        }
+        used += (size_t) n;
+        while (used - begin >= header_len && used - begin - header_len >= get_header(buffer + begin)) {
+                size_t len = get_header(buffer + begin);
+
+                to_tap(buffer + begin + header_len, len);
+                begin += header_len + len;
+        }
+        memmove(buffer, buffer + begin, used - begin);
+        used -= begin;
+        if (used >= header_len && get_header(buffer) > FRAME_MAX)
+                errx(1, "a frame of %zu bytes", get_header(buffer));
+}
+
+int main(int argc, char **argv) {
+        bool mute = argc > 6;
+
+        if (argc < 6)
+                errx(2, "usage: sock-bridge KIND ADDRESS NETNS IFNAME MTU [mute]");
+        kind = argv[1];
+        is_stream = is("qemu") || is("vpnkit") || is("http");
+        header_len = is("qemu") ? 4 : is_stream ? 2 : 0;
+        connect_to(argv[2]);
+        shake_hands();
+        open_tap(argv[3], argv[4], atoi(argv[5]));
+        puts("up");
+        (void) fflush(stdout);
+
+        for (;;) {
+                struct pollfd p[] = { { .fd = tap, .events = POLLIN }, { .fd = sock, .events = mute ? 0 : POLLIN } };
+
+                if (poll(p, 2, -1) < 0)
+                        err(1, "poll");
+                if (p[1].revents & (POLLIN | POLLHUP | POLLERR)) {
+                        if (mute && p[1].revents & (POLLHUP | POLLERR))
+                                return 0;
+                        from_sock();
+                }
+                if (p[0].revents & POLLERR)
+                        return 0;
+                if (p[0].revents & POLLIN)
+                        from_tap();
+        }
+}

@@ -1,0 +1,421 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Virtual machines behind sockets. A namespace stands in for one: sock-bridge carries the frames of its interface over the socket as
+QEMU, vfkit, User Mode Linux, HyperKit or gvforwarder would (real ones: tests/vm).
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import time
+
+import netns
+from netns import GATEWAY, HOST, OUTSIDE, SLOW, Guest, Job, Namespace, check, comment, equal, read_exactly, run, wait_until
+
+BRIDGE = os.path.abspath(os.environ.get('SOCK_BRIDGE', 'build/tests/netns/sock-bridge'))
+KINDS = 'qemu', 'qemu-dgram', 'vfkit', 'bess', 'vpnkit', 'http'
+BULK = (64 if SLOW else 16) << 20
+CYCLES = 10000
+DATA = random.Random(4).randbytes(1 << 20)
+
+
+class SocketGuest(Guest):
+    """A namespace whose interface is behind a socket."""
+
+    def __init__(self, world, name, kind='qemu', address=None, mtu=1500, options=(), configure=True, mute=False):
+        Namespace.__init__(self, name)
+        self.world, self.kind, self.mtu, self.mute = world, kind, mtu, mute
+        self.addr = None
+        self.sysctl('net.ipv6.conf.all.disable_ipv6', 1)
+        self.device = 'd-' + name
+        self.address = address or f'unix:{world.dir}/{name}.sock'
+        world.ctl('device', 'create', 'vpnkit' if kind == 'http' else kind, f'--name={self.device}', f'--listen={self.address}',
+                  f'--mtu={mtu}', *options)
+        world.guests.append(self)
+        self.plug()
+        if configure:
+            self.configure()
+
+    def plug(self):
+        argv = [BRIDGE, self.kind, self.address.replace('unix:', ''), self.path, 'eth0', str(self.mtu)] + (['mute'] if self.mute else [])
+        self.bridge = self.world.spawn(*argv, stdout=subprocess.PIPE)
+        equal(self.bridge.stdout.readline(), b'up\n', 'the bridge')
+
+    def unplug(self, how=signal.SIGKILL):
+        self.bridge.send_signal(how)
+        self.bridge.wait(10)
+        self.world.procs.remove(self.bridge)
+        wait_until(lambda: 'eth0' not in self.run('ip', 'link').stdout, 5, 'the interface is gone')
+
+    def replug(self):
+        """The same machine again: with the same MAC address it has the same client id."""
+        mac = self.mac_text
+        self.plug()
+        self.run('ip', 'link', 'set', 'eth0', 'address', mac)
+        self.configure()
+
+    def configure(self):
+        self.mac_text = self.mac()
+        Guest.configure(self)
+
+    def remove(self):
+        with contextlib.suppress(Exception):
+            self.unplug()
+        self.world.ctl('device', 'remove', self.device, ok=False)
+        Namespace.remove(self)
+
+
+def drop(w, *guests):
+    for g in guests:
+        w.guests.remove(g)
+        g.remove()
+
+
+def shown(w, device):
+    return json.loads(w.ctl('--json=short', 'device', 'show', device))
+
+
+def feed(s, n):
+    """@n bytes into @s; what they hash to."""
+    h = hashlib.sha256()
+    for _ in range(n >> 20):
+        s.sendall(DATA)
+        h.update(DATA)
+    s.shutdown(socket.SHUT_WR)
+    return h.hexdigest()
+
+
+def drain(s):
+    h, n = hashlib.sha256(), 0
+    while True:
+        b = s.recv(1 << 18)
+        if not b:
+            return h.hexdigest(), n
+        h.update(b)
+        n += len(b)
+
+
+def carry(a, b, n, what):
+    """@n bytes from socket @a to @b: the seconds it took."""
+    began = time.monotonic()
+    job = Job(feed, a, n)
+    got, count = drain(b)
+    equal((got, count), (job.wait(), n), what)
+    a.close()
+    b.close()
+    return time.monotonic() - began
+
+
+def pair(w, g):
+    """A connection from the guest to the outside: its ends."""
+    server = w.outside.listen(OUTSIDE)
+    c = g.connect(*server.getsockname())
+    s, _ = server.accept()
+    server.close()
+    return c, s
+
+
+def use(w, g):
+    """What any guest must be able to do."""
+    g.run('ping', '-c', 2, '-i', '0.2', '-W', 2, GATEWAY)
+    check('192.168.127.1' in g.run('dig', '+short', '+tries=2', '@' + GATEWAY, 'gateway.vnet.internal').stdout, 'DNS')
+    c, s = pair(w, g)
+    up = carry(c, s, BULK, 'up')
+    c, s = pair(w, g)
+    down = carry(s, c, BULK, 'down')
+    comment(f'{g.kind} MTU {g.mtu}: up {BULK / up / 1e6:.0f} MB/s, down {BULK / down / 1e6:.0f} MB/s')
+    server = g.listen(port=8080)
+    w.ctl('expose', '7001', f'{g.addr}:8080')
+    c = w.host.connect('127.0.0.1', 7001)
+    s, _ = server.accept()
+    c.sendall(b'in')
+    equal(read_exactly(s, 2), b'in', 'exposed')
+    for e in c, s, server:
+        e.close()
+    w.ctl('unexpose', '7001')
+
+
+def one_kind(w, kind, mtu=1500, address=None, n=[0]):
+    """A guest, its neighbour of another kind, and the guest killed amid a transfer and back."""
+    n[0] += 1
+    g = SocketGuest(w, f'k{n[0]}', kind, mtu=mtu, address=address)
+    equal(shown(w, g.device)['State'], 'attached', 'state')
+    use(w, g)
+    other = SocketGuest(w, f'o{n[0]}', 'qemu' if kind != 'qemu' else 'bess')
+    g.run('ping', '-c', 2, '-i', '0.2', '-W', 2, other.addr)
+    other.run('ping', '-c', 1, '-W', 2, g.addr)
+
+    w.ctl('expose', '7002', f'{g.addr}:8080')
+    c, s = pair(w, g)
+    job = Job(lambda: s.sendall(bytes(64 << 20)))
+    read_exactly(c, 1 << 20)
+    g.unplug()
+    with contextlib.suppress(Exception):
+        s.close()
+    c.close()
+    wait_until(lambda: shown(w, g.device)['State'] == 'waiting', 5, 'nobody is there')
+    other.run('ping', '-c', 1, '-W', 2, GATEWAY)
+    before = g.addr
+    g.replug()
+    equal(g.addr, before, 'the lease of the machine that came back')
+    server = g.listen(port=8080)
+    c = w.host.connect('127.0.0.1', 7002)
+    s, _ = server.accept()
+    c.close()
+    equal(s.recv(1), b'', 'end')
+    for e in s, server:
+        e.close()
+    w.ctl('unexpose', '7002')
+    with contextlib.suppress(Exception):
+        job.wait(10)
+    drop(w, g, other)
+
+
+def qemu_unix(w):
+    one_kind(w, 'qemu')
+
+
+def qemu_unix_large(w):
+    one_kind(w, 'qemu', mtu=65520)
+
+
+def qemu_tcp(w):
+    one_kind(w, 'qemu', address='tcp:127.0.0.1:7100')
+
+
+def qemu_dgram(w):
+    one_kind(w, 'qemu-dgram')
+
+
+def vfkit(w):
+    one_kind(w, 'vfkit')
+
+
+def bess(w):
+    one_kind(w, 'bess')
+
+
+def bess_large(w):
+    one_kind(w, 'bess', mtu=65520)
+
+
+def hyperkit(w):
+    one_kind(w, 'vpnkit')
+
+
+def gvforwarder(w):
+    one_kind(w, 'http')
+
+
+def second_guest(w):
+    """One machine at a time: another is turned away, and the first does not notice."""
+    g = SocketGuest(w, 'g1')
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(5)
+    s.connect(f'{w.dir}/g1.sock')
+    equal(s.recv(1), b'', 'the second')
+    g.run('ping', '-c', 1, '-W', 2, GATEWAY)
+    check('turned away' in w.log_text(), 'the log says so')
+    drop(w, g)
+
+    g = SocketGuest(w, 'g1', 'vfkit')
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    s.bind(f'{w.dir}/second')
+    try:
+        s.sendto(b'VFKT', f'{w.dir}/g1.sock')
+        check(False, 'the second machine was let in')
+    except PermissionError:
+        pass
+    g.run('ping', '-c', 1, '-W', 2, GATEWAY)
+    drop(w, g)
+
+
+def descriptor(w):
+    """vnetctl qemu: a program that is given a socket on its command line, as QEMU is. The device goes with it."""
+    ns = Namespace('fdguest')
+    script = f'fd=${{2##*fd=}}; fd=${{fd%%,*}}; exec {BRIDGE} qemu fd:$fd {ns.path} eth0 1500'
+    p = w.spawn(*w.ctl_argv('qemu', '--name=byfd', '--', 'sh', '-c', script, 'qemu'), stdout=subprocess.PIPE)
+    equal(p.stdout.readline(), b'up\n', 'the bridge')
+    g = Guest.__new__(Guest)
+    g.name, g.path, g.world, g.kind, g.mtu = 'fdguest', ns.path, w, 'fd', 1500
+    g.configure()
+    use(w, g)
+    p.kill()
+    p.wait()
+    w.procs.remove(p)
+    wait_until(lambda: 'byfd' not in w.ctl('device', 'list'), 5, 'the device is gone')
+    ns.remove()
+
+
+def socket_files(w):
+    path = f'{w.dir}/file.sock'
+    w.ctl('device', 'create', 'qemu', '--name=f1', f'--listen={path}')
+    st = os.stat(path)
+    equal(stat.S_IMODE(st.st_mode), 0o600, 'mode')
+    r = w.ctl('device', 'create', 'qemu', '--name=f2', f'--listen={path}', ok=False)
+    equal((r.returncode, 'somebody listens' in r.stderr), (1, True), r.stderr)
+    w.ctl('device', 'remove', 'f1')
+    check(not os.path.exists(path), 'the file stays behind')
+
+    s = socket.socket(socket.AF_UNIX)  # a stale one
+    s.bind(path)
+    s.close()
+    w.ctl('device', 'create', 'qemu', '--name=f1', f'--listen={path}')
+    w.ctl('device', 'remove', 'f1')
+    netns.write(path, 'precious')
+    r = w.ctl('device', 'create', 'qemu', '--name=f1', f'--listen={path}', ok=False)
+    equal((r.returncode, netns.read(path)), (1, 'precious'), r.stderr)
+    os.unlink(path)
+    for args in (['--listen=tcp:127.0.0.1:0'], ['--listen=/nonexistent/x'], ['--listen=/'], ['--connect=vsock:x:1'],
+                 ['--listen=unixgram:///run/x'], [f'--listen={path}', f'--connect={path}'], ['--netns=1']):
+        r = w.ctl('device', 'create', 'qemu', *args, ok=False)
+        check(r.returncode in (1, 2) and len(r.stderr.splitlines()) == 1, args, r.stderr)
+
+
+def connector(w):
+    """vnetd connects, and again when who was there comes back."""
+    path = f'{w.dir}/there'
+    w.ctl('device', 'create', 'qemu', '--name=conn', f'--connect={path}')
+    for _ in range(2):
+        server = socket.socket(socket.AF_UNIX)
+        server.settimeout(5)
+        server.bind(path)
+        server.listen()
+        s, _ = server.accept()
+        wait_until(lambda: shown(w, 'conn')['State'] == 'attached', 5, 'connected')
+        s.close()
+        server.close()
+        os.unlink(path)
+        wait_until(lambda: shown(w, 'conn')['State'] == 'waiting', 5, 'waiting')
+    w.ctl('device', 'remove', 'conn')
+
+
+def frame(n):
+    return struct.pack('>I', n) + b'\xff' * 6 + b'\2\0\0\0\0\1\x88\xb5' + bytes(max(n - 14, 0))
+
+
+def fds(w):
+    return len(os.listdir(f'/proc/{w.vnetd.pid}/fd'))
+
+
+def bad_input(w):
+    """Lengths and greetings that cannot be: this connection ends, or goes on in step; nobody else is disturbed."""
+    g = SocketGuest(w, 'g1')
+    victim, path = 'bad', f'{w.dir}/bad.sock'
+
+    def connect(type=socket.SOCK_STREAM):
+        s = socket.socket(socket.AF_UNIX, type)
+        s.settimeout(5)
+        s.connect(path)
+        return s
+
+    w.ctl('device', 'create', 'qemu', f'--name={victim}', f'--listen={path}')
+    s = connect()  # nothing at all and too short: skipped, and what follows is heard
+    s.sendall(struct.pack('>I', 0) * 100 + struct.pack('>I', 13) + bytes(13) + frame(14) + frame(60))
+    wait_until(lambda: shown(w, victim)['RxFrames'] == 2, 5, 'frames after short ones')
+    equal(shown(w, victim)['Drops'].get('eth-short'), 101, 'short frames')
+    s.sendall(frame(65549) + frame(60))  # the longest there is
+    wait_until(lambda: shown(w, victim)['RxFrames'] == 4, 5, 'the longest frame')
+    s.sendall(struct.pack('>I', 65550))
+    equal(s.recv(1), b'', 'too long: the end')
+    for length in 0xffffffff, 0x80000000, 1 << 20:
+        s = connect()
+        s.sendall(struct.pack('>I', length))
+        equal(s.recv(1), b'', 'far too long: the end')
+    s = connect()  # a length that never comes, and the guest leaves
+    s.sendall(struct.pack('>I', 1514) + b'abc')
+    time.sleep(0.2)
+    equal(shown(w, victim)['State'], 'attached', 'a frame may take its time')
+    s.close()
+    s = connect()
+    for b in frame(60):  # byte by byte
+        s.sendall(bytes([b]))
+    wait_until(lambda: shown(w, victim)['RxFrames'] == 5, 5, 'a frame in pieces')
+    s.close()
+    w.ctl('device', 'remove', victim)
+
+    w.ctl('device', 'create', 'vpnkit', f'--name={victim}', f'--listen={path}')
+    for wrong in b'GET / HTTP/1.0\r\n\r\n', b'\0' * 49, b'VMN3T' + bytes(44) + b'\7' + bytes(40), b'POST /connect HTTP/1.1\r\n' + b'x' * 9000:
+        s = connect()
+        with contextlib.suppress(OSError):
+            s.sendall(wrong)
+            while s.recv(4096):
+                pass
+    w.ctl('device', 'remove', victim)
+
+    w.ctl('device', 'create', 'bess', f'--name={victim}', f'--listen={path}')
+    s = connect(socket.SOCK_SEQPACKET)
+    for n in 0, 1, 13, 1519, 65536:
+        s.send(bytes(n))
+    s.send(frame(60)[4:])
+    wait_until(lambda: shown(w, victim)['RxFrames'] == 1, 5, 'a frame after messages that are none')
+    s.close()
+    wait_until(lambda: shown(w, victim)['State'] == 'waiting', 5, 'gone')
+    w.ctl('device', 'remove', victim)
+    g.run('ping', '-c', 1, '-W', 2, GATEWAY)
+    drop(w, g)
+
+
+def churn(w):
+    """10,000 machines come and go."""
+    g = SocketGuest(w, 'g1')
+    path = f'{w.dir}/churn.sock'
+    w.ctl('device', 'create', 'qemu', '--name=churn', f'--listen={path}')
+    before = None
+    for i in range(CYCLES):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(5)
+        while True:
+            try:
+                s.connect(path)
+                break
+            except BlockingIOError:
+                time.sleep(0.001)
+        with contextlib.suppress(OSError):
+            s.sendall(frame(60)[:i % 64])
+        s.close()
+        if i == 500:
+            before = fds(w), w.rss()
+    wait_until(lambda: shown(w, 'churn')['State'] == 'waiting', 10, 'all gone')
+    wait_until(lambda: fds(w) <= before[0], 5, lambda: f'descriptors: {before[0]} before, {fds(w)} after')
+    after = w.rss()
+    comment(f'{CYCLES} cycles: {before[0]} descriptors, {before[1]} KiB before, {after} KiB after')
+    check(after < before[1] + 1024, f'memory: {before[1]} KiB before, {after} KiB after')
+    check(len(w.log_text().splitlines()) < 1000, 'the log is rate-limited')
+    g.run('ping', '-c', 1, '-W', 2, GATEWAY)
+    w.ctl('device', 'remove', 'churn')
+    drop(w, g)
+
+
+def restart(w):
+    """Listeners are there again after a restart, and a machine that comes back has its address and its forwards."""
+    g = SocketGuest(w, 'g1')
+    w.ctl('expose', '7003', f'{g.addr}:8080')
+    before = g.addr
+    time.sleep(1.5)  # state is saved a second after the last change
+    equal(w.stop_vnetd(), 0, 'exit')
+    g.bridge.wait(10)
+    w.procs.remove(g.bridge)
+    w.start_vnetd()
+    g.replug()
+    equal(g.addr, before, 'address')
+    server = g.listen(port=8080)
+    c = w.host.connect('127.0.0.1', 7003)
+    s, _ = server.accept()
+    for e in c, s, server:
+        e.close()
+    w.ctl('unexpose', '7003')
+    drop(w, g)
+
+
+if __name__ == '__main__':
+    netns.main([qemu_unix, qemu_unix_large, qemu_tcp, qemu_dgram, vfkit, bess, bess_large, hyperkit, gvforwarder, second_guest, descriptor,
+                socket_files, connector, bad_input, churn, restart])
