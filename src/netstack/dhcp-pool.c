@@ -42,10 +42,22 @@ void dhcp_forget_client(Dhcp *d, const MacAddr *mac) {
                         dhcp_end_lease(d, e, now);
 }
 
+/* Does the client use its address still? It does not always renew: one that was configured once, by hand or by `vnetctl attach`, never
+ * will. The neighbour table asks such a guest before it forgets it, so being known there is being alive. */
+static bool is_in_use(Dhcp *d, const LeaseEntry *e) {
+        MacAddr mac;
+        uint32_t mtu;
+        return arp_lookup(d->stack->arp, &e->lease.addr, &mac, &mtu) && mac_equal(&mac, &e->lease.mac);
+}
+
 /* The end of whatever the entry was. */
 void dhcp_lapse(Dhcp *d, LeaseEntry *e, usec_t now) {
         switch (e->state) {
         case LEASE_BOUND:
+                if (is_in_use(d, e)) {
+                        e->lease.expires = now + ARP_STALE_USEC;
+                        return;
+                }
                 dhcp_end_lease(d, e, now);
                 return;
         case LEASE_OFFERED:
@@ -73,7 +85,7 @@ usec_t dhcp_sweep(Dhcp *d, usec_t now) {
                         continue;
                 if (e->lease.expires <= now)
                         dhcp_lapse(d, e, now);
-                else
+                if (e->lease.expires > now)
                         next = MIN(next, e->lease.expires);
         }
         return next;

@@ -183,7 +183,7 @@ static void exchange_discover(Exchange *x) {
         }
         if (!lease_is_live(x->entry, x->now)) {
                 if (x->entry->state == LEASE_BOUND)
-                        dhcp_lapse(x->d, x->entry, x->now);
+                        dhcp_end_lease(x->d, x->entry, x->now);
                 x->entry->state = LEASE_OFFERED;
                 x->entry->lease.expires = x->now + DHCP_OFFER_USEC;
                 dhcp_arm(x->d, x->entry->lease.expires);

@@ -592,6 +592,26 @@ static void test_expiry(void) {
         acquire(h, (Ask){ .client = 1 }, "192.168.127.2");
 }
 
+/* A client that never renews, but is there and answers: what it uses is not given away. */
+static void test_in_use(void) {
+        g_autoptr(FakeHost) h = fake_host_new(configure);
+        const MacAddr mac = client_mac(1);
+        const IpAddr guest = fake_ip("192.168.127.2"), gateway = fake_ip("192.168.127.1");
+
+        acquire(h, (Ask){ .client = 1, .hostname = "web" }, "192.168.127.2");
+        for (unsigned i = 0; i < 20; i++) {
+                fake_advance(h, 10 * USEC_PER_MINUTE);
+                packet_send(h, packet_arp(&mac, 1, &mac, &guest, &(MacAddr){}, &gateway));
+                g_assert_nonnull(lease_of(h, "192.168.127.2"));
+                g_assert_nonnull(dhcp_only_lease(h->stack->dhcp));
+        }
+        g_assert_cmpuint(h->leases_removed->len, ==, 0);
+        fake_advance(h, 45 * USEC_PER_MINUTE);
+        g_assert_null(lease_of(h, "192.168.127.2"));
+        g_assert_cmpuint(h->leases_removed->len, ==, 1);
+        fake_clear_frames(h);
+}
+
 static void configure_small(NetstackConfig *c) {
         configure(c);
         c->subnet.len = 29; /* .1 gateway, .6 host; .2 to .5 for guests */
@@ -846,6 +866,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/dhcp/rapid-commit", test_rapid_commit);
         g_test_add_func("/dhcp/lease-time", test_lease_time);
         g_test_add_func("/dhcp/expiry", test_expiry);
+        g_test_add_func("/dhcp/in-use", test_in_use);
         g_test_add_func("/dhcp/offers-expire", test_offers_expire);
         g_test_add_func("/dhcp/pool-full", test_pool_full);
         g_test_add_func("/dhcp/table-full", test_table_full);
