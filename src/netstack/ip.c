@@ -29,7 +29,7 @@ bool ip_is_group(const Netstack *s, const IpAddr *a) {
                ip_equal(a, &old_all);
 }
 
-/* A client without an address may say one thing: DHCP's (RFC 2131 4.1). */
+/* A client without an address of the subnet may say one thing: DHCP's (RFC 2131 4.1). */
 static bool is_dhcp_request(const Packet *p) {
         IovCur cur = p->l4;
         uint16_t sport, dport;
@@ -38,13 +38,19 @@ static bool is_dhcp_request(const Packet *p) {
                sport == DHCP_CLIENT_PORT && dport == DHCP_SERVER_PORT;
 }
 
+/* A guest's, of the subnet. */
 static bool source_is_valid(const Netstack *s, const Packet *p) {
         IpAddr network = prefix_nth(&s->config.subnet, 0), all = prefix_broadcast(&s->config.subnet);
 
-        if (ip_v4(&p->src) == INADDR_ANY)
-                return is_dhcp_request(p);
         return prefix_contains(&s->config.subnet, &p->src) && !netstack_is_ours(s, &p->src) &&
                !ip_equal(&p->src, &network) && !ip_equal(&p->src, &all);
+}
+
+/* None at all, or one the client got elsewhere and tries to keep (RFC 2131 4.3.2: REBINDING): it must hear
+ * from us that it cannot. */
+static bool source_may_ask_dhcp(const Netstack *s, const Packet *p) {
+        return ip_v4(&p->src) == INADDR_ANY ||
+               (ip_classify(&p->src) == IP_CLASS_UNICAST && !prefix_contains(&s->config.subnet, &p->src));
 }
 
 bool ip_route_or_refuse(Netstack *s, const Packet *p, uint16_t port, Endpoint *ret) {
@@ -130,10 +136,12 @@ void ip4_input(Netstack *s, const Frame *frame, const MacAddr *src_mac, const Ma
                 return;
 
         uint16_t frag = ntohs(h.frag_off);
-        bool more = frag & IP_MF, has_address = ip_v4(&p.src) != INADDR_ANY;
+        bool more = frag & IP_MF, has_address = source_is_valid(s, &p);
+        bool group = ip_is_group(s, &p.dst);
         uint32_t off = (frag & IP_OFFMASK) * 8u;
 
-        if (!source_is_valid(s, &p) || (!has_address && (more || off > 0)))
+        if (!has_address && (more || off > 0 || !source_may_ask_dhcp(s, &p) || !is_dhcp_request(&p) ||
+                             (!group && !netstack_is_gateway(s, &p.dst))))
                 return netstack_drop(s, DROP_IP_SOURCE);
         if ((more || off > 0) &&
             !fragments_input(s->fragments, &p, &(FragmentPlace){ &h, p.proto, more, h.id, off }))
@@ -142,7 +150,6 @@ void ip4_input(Netstack *s, const Frame *frame, const MacAddr *src_mac, const Ma
         if (has_address)
                 arp_learn(s->arp, &p.src, src_mac);
 
-        bool group = ip_is_group(s, &p.dst);
         if (group ? p.proto != IPPROTO_UDP : mac_is_multicast(dst_mac))
                 return netstack_drop(s, DROP_IP_DESTINATION); /* silently: RFC 1122 3.2.2, 3.3.6 */
 

@@ -529,8 +529,6 @@ void udp_input(Netstack *s, Packet *p) {
                         return netstack_drop(s, DROP_IP_DESTINATION);
                 return dhcp_input(s->dhcp, &p->src_mac, &p->src, &payload);
         }
-        if (ip_is_v4(&p->src) && ip_v4(&p->src) == INADDR_ANY && !netstack_is_gateway(s, &p->dst))
-                return netstack_drop(s, DROP_IP_SOURCE);
 
         if (udp_input_inbound(s, p, sport, dport, &payload))
                 return;

@@ -418,6 +418,30 @@ static void test_renew_rebind(void) {
         g_assert_cmpuint(ask(h, (Ask){ DHCP_REQUEST, .client = 3, .ciaddr = "192.168.127.99", .src = "192.168.127.99" })->type, ==,
                          DHCP_ACK);
         g_assert_nonnull(lease_of(h, "192.168.127.99"));
+
+        /* One that brings an address of another network hears that it cannot keep it; whoever it claims to be is not learnt. */
+        check_nak(h, (Ask){ DHCP_REQUEST, .client = 4, .ciaddr = "10.1.2.3", .src = "10.1.2.3" });
+        check_nak(h, (Ask){ DHCP_REQUEST, .client = 1, .ciaddr = "10.1.2.3", .src = "10.1.2.3" });
+        g_assert_cmpuint(lease_of(h, "192.168.127.2")->expires, >, h->now);
+        check_silent(h, (Ask){ DHCP_REQUEST, .client = 4, .ciaddr = "127.0.0.1", .src = "127.0.0.1" }, DROP_IP_SOURCE);
+        check_silent(h, (Ask){ DHCP_REQUEST, .client = 4, .ciaddr = "192.168.127.1", .src = "192.168.127.1" }, DROP_IP_SOURCE);
+        IpAddr foreign = fake_ip("10.1.2.3");
+        MacAddr mac;
+        uint32_t mtu;
+        g_assert_false(arp_lookup(h->stack->arp, &foreign, &mac, &mtu));
+
+        /* and may say nothing else, to nobody else */
+        Packet4 p = packet4("8.8.8.8", DHCP_SERVER_PORT);
+        p.sport = DHCP_CLIENT_PORT;
+        p.src = foreign;
+        uint64_t before = fake_drops(h, DROP_IP_SOURCE);
+        packet_send(h, packet_udp(&p, "x", 1));
+        p = packet4("192.168.127.1", 53);
+        p.sport = DHCP_CLIENT_PORT;
+        p.src = foreign;
+        packet_send(h, packet_udp(&p, "x", 1));
+        g_assert_cmpuint(fake_drops(h, DROP_IP_SOURCE), ==, before + 2);
+        g_assert_cmpuint(h->sockets->len, ==, 0);
 }
 
 static void test_release(void) {
