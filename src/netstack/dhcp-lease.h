@@ -25,6 +25,7 @@ typedef struct LeaseEntry {
         bool was_bound;   /* OFFERED: goes back to PAST when nobody takes the offer */
         bool seen;        /* the client has asked for it (static ones exist before) */
         usec_t rate;      /* of the client's messages (rate.h) */
+        uint32_t port;    /* it was given to, in the netstack's numbers; 0: not known */
         uint16_t next[_LEASE_BY_MAX]; /* index plus one in each chain; the free list uses the first */
         bool linked[_LEASE_BY_MAX];
 } LeaseEntry;

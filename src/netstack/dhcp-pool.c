@@ -128,17 +128,40 @@ static bool address_unused(const Dhcp *d, const MacAddr *client, bool any, IpAdd
 }
 
 /* What can be given up for a new client: the lease that ended longest ago, else the oldest offer that had its chance. */
+static bool offer_had_its_chance(const LeaseEntry *e, usec_t now) {
+        return e->state == LEASE_OFFERED && e->lease.expires + DHCP_OFFER_GRACE_USEC < now + DHCP_OFFER_USEC;
+}
+
 static LeaseEntry *entry_to_recycle(const Dhcp *d, usec_t now) {
         LeaseEntry *past = NULL, *offer = NULL;
 
         for (LeaseEntry *e = lease_next(&d->table, NULL); e; e = lease_next(&d->table, e)) {
                 if (e->state == LEASE_PAST && (!past || e->lease.expires < past->lease.expires))
                         past = e;
-                else if (e->state == LEASE_OFFERED && e->lease.expires + DHCP_OFFER_GRACE_USEC < now + DHCP_OFFER_USEC &&
-                         (!offer || e->lease.expires < offer->lease.expires))
+                else if (offer_had_its_chance(e, now) && (!offer || e->lease.expires < offer->lease.expires))
                         offer = e;
         }
         return past ?: offer;
+}
+
+bool dhcp_port_has_room(Dhcp *d, usec_t now) {
+        uint32_t port = dhcp_port(d), n = 0;
+        LeaseEntry *offer = NULL;
+
+        (void) dhcp_sweep(d, now);
+        for (LeaseEntry *e = lease_next(&d->table, NULL); e; e = lease_next(&d->table, e)) {
+                if (e->port != port || e->lease.is_static || e->state == LEASE_PAST)
+                        continue;
+                n++;
+                if (offer_had_its_chance(e, now) && (!offer || e->lease.expires < offer->lease.expires))
+                        offer = e;
+        }
+        if (n < DHCP_PORT_SHARE(d->table.n_max))
+                return true;
+        if (!offer)
+                return false;
+        dhcp_lapse(d, offer, now);
+        return true;
 }
 
 LeaseEntry *dhcp_allocate(Dhcp *d, const IpAddr *wanted, const uint8_t *id, size_t id_len, const MacAddr *mac, usec_t now) {

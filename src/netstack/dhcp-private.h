@@ -13,6 +13,7 @@
 #define DHCP_PORT_BUCKETS 64                     /* clients without a lease share a bucket with their port */
 #define DHCP_PORT_PER_SEC 50
 #define DHCP_PORT_BURST 100
+#define DHCP_PORT_SHARE(n) MAX((n) - (n) / 4, UINT32_C(1)) /* of a pool of n, for the clients of one port: others still get an address */
 #define DHCP_HOLDER_PER_SEC 10                   /* each client that has or had a lease has one of its own */
 #define DHCP_HOLDER_BURST 20
 
@@ -35,6 +36,13 @@ bool dhcp_address_conflicts(const Dhcp *d, const IpAddr *a, const MacAddr *clien
 
 /* A new entry for a client that has none: the address it asks for if that is as good as any; NULL when there is none left. */
 LeaseEntry *dhcp_allocate(Dhcp *d, const IpAddr *wanted, const uint8_t *id, size_t id_len, const MacAddr *mac, usec_t now);
+static inline uint32_t dhcp_port(const Dhcp *d) { /* of the message under way */
+        return d->stack->port ? d->stack->port->id : 0;
+}
+
+/* May a client of the port have one address more? Its oldest offer that had its chance makes room. What its clients have declined counts
+ * as well; what has ended does not. */
+bool dhcp_port_has_room(Dhcp *d, usec_t now);
 void dhcp_make_room_in_quarantine(Dhcp *d, usec_t now); /* before one more is put there */
 bool dhcp_name_is_taken(const Dhcp *d, const LeaseEntry *self, const char *label);
 

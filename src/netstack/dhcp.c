@@ -11,7 +11,8 @@
  *     DECLINE                      OFFERED, BOUND                  DECLINED for DHCP_DECLINE_USEC
  *
  * Hostile guests: messages of clients without a lease pass a bucket of the port they came in by, holders one of their own, so that a
- * flood of made-up clients disturbs neither renewals nor other ports; offers nobody takes make room first.
+ * flood of made-up clients disturbs neither renewals nor other ports; offers nobody takes make room first; the clients of one port have
+ * DHCP_PORT_SHARE of the pool at most.
  */
 
 #include <stdio.h>
@@ -141,6 +142,14 @@ static bool exchange_name(Exchange *x) {
 
 /* ---- messages ---- */
 
+/* Will the client have an address that it does not have now, and its port as many as it may (counted)? */
+static bool exchange_port_is_full(Exchange *x) {
+        if ((x->entry && x->entry->state != LEASE_PAST) || dhcp_port_has_room(x->d, x->now))
+                return false;
+        netstack_drop(x->d->stack, DROP_DHCP_POOL_EMPTY);
+        return true;
+}
+
 /* The client has the entry's address from now on. */
 static void exchange_bind(Exchange *x) {
         Dhcp *d = x->d;
@@ -151,6 +160,7 @@ static void exchange_bind(Exchange *x) {
 
         e->state = LEASE_BOUND;
         e->was_bound = e->seen = true;
+        e->port = dhcp_port(d);
         if (!e->lease.is_static) {
                 e->lease.mac = x->q->chaddr;
                 e->lease.expires = sec == UINT32_MAX ? USEC_INFINITY : x->now + sec * USEC_PER_SEC;
@@ -170,6 +180,8 @@ static void exchange_bind(Exchange *x) {
 }
 
 static void exchange_discover(Exchange *x) {
+        if (exchange_port_is_full(x))
+                return;
         if (!x->entry)
                 x->entry = dhcp_allocate(x->d, &x->q->requested, x->id, x->id_len, &x->q->chaddr, x->now);
         if (!x->entry) {
@@ -185,6 +197,7 @@ static void exchange_discover(Exchange *x) {
                 if (x->entry->state == LEASE_BOUND)
                         dhcp_end_lease(x->d, x->entry, x->now);
                 x->entry->state = LEASE_OFFERED;
+                x->entry->port = dhcp_port(x->d);
                 x->entry->lease.expires = x->now + DHCP_OFFER_USEC;
                 dhcp_arm(x->d, x->entry->lease.expires);
         }
@@ -210,7 +223,12 @@ static void exchange_adopt(Exchange *x, const IpAddr *a) {
                 exchange_nak(x);
                 return;
         }
+        if (exchange_port_is_full(x)) {
+                exchange_nak(x);
+                return;
+        }
 
+        other = lease_by_addr(&d->table, a);
         if (other)
                 lease_drop(&d->table, other);
         x->entry = lease_take(&d->table, a, x->id, x->id_len, &x->q->chaddr);
@@ -247,7 +265,7 @@ static void exchange_request(Exchange *x) {
         }
 
         if (x->entry) {
-                if (ip_equal(&x->entry->lease.addr, wanted))
+                if (ip_equal(&x->entry->lease.addr, wanted) && !exchange_port_is_full(x))
                         exchange_bind(x);
                 else
                         exchange_nak(x);
@@ -336,11 +354,9 @@ static void exchange_identify(Exchange *x) {
 }
 
 static bool exchange_rate_ok(Exchange *x) {
-        const NetstackPort *port = x->d->stack->port;
-
         if (x->entry && x->entry->was_bound)
                 return rate_take(&x->entry->rate, x->now, DHCP_HOLDER_PER_SEC, DHCP_HOLDER_BURST);
-        return rate_take(&x->d->port_rate[(port ? port->id : 0) % DHCP_PORT_BUCKETS], x->now, DHCP_PORT_PER_SEC, DHCP_PORT_BURST);
+        return rate_take(&x->d->port_rate[dhcp_port(x->d) % DHCP_PORT_BUCKETS], x->now, DHCP_PORT_PER_SEC, DHCP_PORT_BURST);
 }
 
 void dhcp_input(Dhcp *d, const MacAddr *src_mac, const IpAddr *src, IovCur *payload) {

@@ -645,8 +645,11 @@ static void configure_small(NetstackConfig *c) {
 static void test_offers_expire(void) {
         g_autoptr(FakeHost) h = fake_host_new(configure_small);
 
-        for (unsigned i = 1; i <= 4; i++)
+        for (unsigned i = 1; i <= 4; i++) {
+                h->port.id = i; /* one port alone gets less */
                 g_assert_cmpuint(ask(h, (Ask){ DHCP_DISCOVER, .client = i })->type, ==, DHCP_OFFER);
+        }
+        h->port.id = 5;
         check_silent(h, (Ask){ DHCP_DISCOVER, .client = 5 }, DROP_DHCP_POOL_EMPTY);
 
         /* An offer has its grace; then it gives way, the oldest first, but only because there is nothing else. */
@@ -670,8 +673,10 @@ static void test_pool_full(void) {
                 char text[IP_TEXT_MAX];
 
                 g_snprintf(text, sizeof(text), "192.168.127.%u", i + 1);
+                h->port.id = i; /* one port alone gets less */
                 acquire(h, (Ask){ .client = i }, text);
         }
+        h->port.id = 5;
         fake_advance(h, 60 * USEC_PER_SEC);
         check_silent(h, (Ask){ DHCP_DISCOVER, .client = 5 }, DROP_DHCP_POOL_EMPTY);
         g_assert_cmpuint(ask(h, (Ask){ DHCP_REQUEST, .client = 3, .ciaddr = "192.168.127.4", .src = "192.168.127.4" })->type, ==, DHCP_ACK);
@@ -684,6 +689,45 @@ static void test_pool_full(void) {
         acquire(h, (Ask){ .client = 2 }, "192.168.127.3");
 }
 
+/* One guest that plays many takes its port's share of the pool and no more, however it goes about it. */
+static void test_port_share(void) {
+        g_autoptr(FakeHost) h = fake_host_new(configure_small);
+
+        g_assert_cmpuint(DHCP_PORT_SHARE(h->stack->dhcp->table.n_max), ==, 3);
+        h->port.id = 1;
+        acquire(h, (Ask){ .client = 1 }, "192.168.127.2");
+        acquire(h, (Ask){ .client = 2 }, "192.168.127.3");
+        acquire(h, (Ask){ .client = 3 }, "192.168.127.4");
+        check_silent(h, (Ask){ DHCP_DISCOVER, .client = 4 }, DROP_DHCP_POOL_EMPTY);
+        check_silent(h, (Ask){ DHCP_DISCOVER, .client = 4, .rapid = true }, DROP_DHCP_POOL_EMPTY);
+        check_nak(h, (Ask){ DHCP_REQUEST, .client = 4, .ciaddr = "192.168.127.5", .src = "192.168.127.5" });
+        check_nak(h, (Ask){ DHCP_REQUEST, .client = 4, .requested = "192.168.127.5", .server = "192.168.127.1" });
+
+        /* what it has it keeps, */
+        g_assert_cmpuint(ask(h, (Ask){ DHCP_REQUEST, .client = 3, .ciaddr = "192.168.127.4", .src = "192.168.127.4" })->type, ==, DHCP_ACK);
+        g_assert_cmpuint(ask(h, (Ask){ DHCP_DISCOVER, .client = 2 })->type, ==, DHCP_OFFER);
+
+        /* what it has given back is no way around, nor is what it declines, */
+        (void) ask(h, (Ask){ DHCP_RELEASE, .client = 1, .ciaddr = "192.168.127.2", .src = "192.168.127.2", .server = "192.168.127.1" });
+        acquire(h, (Ask){ .client = 4 }, "192.168.127.5");
+        check_silent(h, (Ask){ DHCP_DISCOVER, .client = 1 }, DROP_DHCP_POOL_EMPTY);
+        check_nak(h, (Ask){ DHCP_REQUEST, .client = 1, .requested = "192.168.127.2" });
+        (void) ask(h, (Ask){ DHCP_DECLINE, .client = 4, .requested = "192.168.127.5", .server = "192.168.127.1" });
+        check_silent(h, (Ask){ DHCP_DISCOVER, .client = 1 }, DROP_DHCP_POOL_EMPTY);
+
+        /* and a guest behind another port gets its address. */
+        h->port.id = 2;
+        acquire(h, (Ask){ .client = 9 }, "192.168.127.2");
+
+        /* An offer nobody took makes room for the next of the same port. */
+        h->port.id = 1;
+        fake_advance(h, DHCP_DECLINE_USEC + USEC_PER_SEC);
+        g_assert_cmpuint(ask(h, (Ask){ DHCP_DISCOVER, .client = 5 })->type, ==, DHCP_OFFER);
+        check_silent(h, (Ask){ DHCP_DISCOVER, .client = 6 }, DROP_DHCP_POOL_EMPTY);
+        fake_advance(h, DHCP_OFFER_GRACE_USEC + 1);
+        acquire(h, (Ask){ .client = 6 }, "192.168.127.5");
+}
+
 static void configure_big(NetstackConfig *c) {
         configure(c);
         c->subnet.len = 16;
@@ -694,6 +738,7 @@ static void test_table_full(void) {
         g_autoptr(FakeHost) h = fake_host_new(configure_big);
 
         for (unsigned i = 1; i <= DHCP_LEASES_MAX; i++) {
+                h->port.id = 1 + i % 2; /* one port alone gets less */
                 g_assert_cmpuint(ask(h, (Ask){ DHCP_DISCOVER, .client = i, .rapid = true })->type, ==, DHCP_ACK);
                 fake_advance(h, 20 * USEC_PER_MSEC);
         }
@@ -893,6 +938,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/dhcp/in-use", test_in_use);
         g_test_add_func("/dhcp/offers-expire", test_offers_expire);
         g_test_add_func("/dhcp/pool-full", test_pool_full);
+        g_test_add_func("/dhcp/port-share", test_port_share);
         g_test_add_func("/dhcp/table-full", test_table_full);
         g_test_add_func("/dhcp/rate", test_rate);
         g_test_add_func("/dhcp/hostnames", test_hostnames);
