@@ -53,6 +53,8 @@ const OptInfo opt_table[_OPT_MAX] = {
                           "Expose [ADDR:]PORT[:GUESTPORT][/udp] while it runs (repeatable)" },
         [OPT_NO_CONFIGURE] = { "no-configure", 0, NULL, false,
                                "Leave address, route and DNS to a DHCP client inside" },
+        [OPT_DEFAULT] = { "default", 0, "ADDR", false, "Address of names in the zone that have no record" },
+        [OPT_TTL] = { "ttl", 0, "TIME", false, "How long guests may keep answers (default: 10s)" },
         [OPT_ZERO] = { "zero", 0, NULL, false, "Print counters that are zero as well" },
 };
 

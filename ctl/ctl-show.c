@@ -378,6 +378,42 @@ int verb_leases(Ctl *c, int argc, char **argv) {
         return r != 0 ? r : each_network(c, "list leases", t, leases_of_network);
 }
 
+/* A row a record; a default address and a zone without records have one too. */
+static void zone_rows(Table *t, const char *network, const Value *zone) {
+        const Value *records = value_item(zone, 1), *options = value_item(zone, 2);
+        const char *fallback = value_get_string(options, "Default");
+        size_t n = value_size(records);
+
+        for (size_t i = 0; i < n + (*fallback || n == 0); i++) {
+                const Value *r = i < n ? value_item(records, i) : NULL;
+
+                table_row(t);
+                table_text(t, value_string(value_item(zone, 0)));
+                table_text(t, r ? value_string(value_item(r, 0)) : *fallback ? "(any other)" : "");
+                table_text(t, r ? value_string(value_item(r, 1)) : *fallback ? (strchr(fallback, ':') ? "AAAA" : "A") : "");
+                table_text(t, r ? value_string(value_item(r, 2)) : fallback);
+                table_seconds(t, value_get_number(options, "Ttl"));
+                table_text(t, network);
+        }
+}
+
+static int zones_of_network(Ctl *c, Table *t, const char *name, const char *path) {
+        _cleanup_(value_freep) Value *zones = NULL;
+        int r = client_call_value(c, path, VNETD_NETWORK, "ListZones", "list zones", &zones, "");
+
+        for (size_t i = 0; i < value_size(zones); i++)
+                zone_rows(t, name, zones->items[i]);
+        return r;
+}
+
+int verb_zones(Ctl *c, int argc, char **argv) {
+        static const TableColumn columns[] = { { "ZONE" }, { "NAME" }, { "TYPE" }, { "VALUE" }, { "TTL", true }, { "NETWORK" } };
+        _cleanup_(table_freep) Table *t = NULL;
+        int r = table_new(&t, c, "records", columns, ELEMENTSOF(columns));
+
+        return r != 0 ? r : each_network(c, "list zones", t, zones_of_network);
+}
+
 static void flow_row(Table *t, const char *network, const Value *flow) {
         table_row(t);
         table_text(t, value_get_string(flow, "Protocol"));

@@ -13,6 +13,7 @@ int verb_device_show(Ctl *c, int argc, char **argv);
 int verb_forwards(Ctl *c, int argc, char **argv);
 int verb_leases(Ctl *c, int argc, char **argv);
 int verb_flows(Ctl *c, int argc, char **argv);
+int verb_zones(Ctl *c, int argc, char **argv);
 int verb_stats(Ctl *c, int argc, char **argv);
 
 /* Where a forward leads, from its properties: "192.168.127.2:6443", "(only guest):80". Returns @buf. */

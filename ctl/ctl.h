@@ -55,6 +55,8 @@ typedef enum Opt {
         OPT_PUBLISH,
         OPT_NO_CONFIGURE,
         OPT_ZERO,
+        OPT_DEFAULT,
+        OPT_TTL,
         _OPT_MAX,
 } Opt;
 

@@ -15,6 +15,7 @@
 #include "ctl-run.h"
 #include "ctl-show.h"
 #include "ctl-table.h"
+#include "ctl-zone.h"
 
 #define DEVICE_OPTIONS                                                                                      \
         (OPT_BIT(OPT_NAME) | OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_MAC) | OPT_BIT(OPT_MTU) |                   \
@@ -56,6 +57,10 @@ static const Verb verbs[] = {
         { "flows", "", 0, 0, OPT_BIT(OPT_NETWORK), false, verb_flows, "List the conversations of guests" },
         { "stats", "", 0, 0, OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_ZERO), false, verb_stats,
           "Counters, dropped packets by reason too" },
+        { "zones", "", 0, 0, OPT_BIT(OPT_NETWORK), false, verb_zones, "List the zones of DNS that were put up, record by record" },
+        { "zone set", "ZONE ['NAME TYPE VALUE'...]", 1, -1, OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_DEFAULT) | OPT_BIT(OPT_TTL), false,
+          verb_zone_set, "Answer for a DNS zone with these records, in place of those it had" },
+        { "zone remove", "ZONE...", 1, -1, OPT_BIT(OPT_NETWORK), false, verb_zone_remove, "Answer for a zone no longer" },
         { "run", "[--] COMMAND...", 1, -1, GUEST_OPTIONS | OPT_BIT(OPT_PUBLISH) | OPT_BIT(OPT_SOURCE), true,
           verb_run, "Run a command in a new namespace that is plugged into a network" },
         { "attach", "PID|PATH", 1, 1, GUEST_OPTIONS, false, verb_attach, "Plug an existing namespace in" },

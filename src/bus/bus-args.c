@@ -28,6 +28,7 @@ static const BusOption network_options[] = {
         { "StaticLeases", "a{ss}", offsetof(CreateNetworkArgs, static_leases) },
         { "HostLoopback", "b", offsetof(CreateNetworkArgs, options.host_loopback) },
         { "LeaseTime", "u", offsetof(CreateNetworkArgs, options.lease_sec) },
+        { "DnsRoutes", "a{ss}", offsetof(CreateNetworkArgs, dns_routes) },
 };
 #define SEEN_MTU (1u << 2)
 #define SEEN_LEASE_TIME (1u << 7)
@@ -35,6 +36,7 @@ static const BusOption network_options[] = {
 void create_network_args_deinit(CreateNetworkArgs *a) {
         free(a->dns_servers);
         free(a->static_leases);
+        free(a->dns_routes);
 }
 
 static int check_network_lists(const CreateNetworkArgs *a, sd_bus_error *error) {
@@ -66,6 +68,7 @@ int create_network_args_read(CreateNetworkArgs *a, sd_bus_message *m, sd_bus_err
                 return r;
         o->dns_servers = a->dns_servers;
         o->static_leases = a->static_leases;
+        o->dns_routes = a->dns_routes;
 
         if (o->subnet && (prefix_parse(o->subnet, &prefix) < 0 || !ip_is_v4(&prefix.addr)))
                 return refuse_value("Subnet", o->subnet, "an IPv4 prefix", error);

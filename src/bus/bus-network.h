@@ -12,3 +12,8 @@ int bus_network_devices(sd_bus *sd, const char *path, const char *interface, con
 int bus_network_forwards(sd_bus *sd, const char *path, const char *interface, const char *property,
                          sd_bus_message *reply, void *userdata, sd_bus_error *error);
 int bus_network_get_stats(sd_bus_message *m, void *userdata, sd_bus_error *error);
+
+/* bus-zone.c */
+int bus_network_set_zone(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int bus_network_remove_zone(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int bus_network_list_zones(sd_bus_message *m, void *userdata, sd_bus_error *error);

@@ -13,6 +13,7 @@
 #include "basic/parse.h"
 #include "daemon/config.h"
 #include "device/device.h"
+#include "netstack/netstack.h"
 
 /* ---- problems ---- */
 
@@ -168,32 +169,61 @@ static int read_dns_servers(const JsonDoc *doc, JsonVal v, void *field) {
         return 0;
 }
 
-static int read_static_leases(const JsonDoc *doc, JsonVal v, void *field) {
+/* An object of texts as pairs; @check: is a pair what the table promises? */
+static int read_pairs(const JsonDoc *doc, JsonVal v, void *field, size_t max, bool (*check)(const char *key, const char *value)) {
         char ***ret = field, **list;
         size_t n = json_size(doc, v);
 
-        if (json_type(doc, v) != JSON_OBJECT || n > CONFIG_LIST_MAX)
+        if (json_type(doc, v) != JSON_OBJECT || n > max)
                 return -EINVAL;
         list = *ret = calloc(2 * n + 1, sizeof(*list));
         if (!list)
                 return -ENOMEM;
 
         for (size_t i = 0; i < n; i++) {
-                const char *addr, *mac;
-                JsonVal item = json_member(doc, v, i, &addr);
-                IpAddr a;
-                MacAddr m;
+                const char *key, *value;
+                JsonVal item = json_member(doc, v, i, &key);
                 int r;
 
-                if (json_get_string(doc, item, &mac) < 0 || ip_parse(addr, &a) < 0 || !ip_is_v4(&a) || mac_parse(mac, &m) < 0)
+                if (json_get_string(doc, item, &value) < 0 || !check(key, value))
                         return -EINVAL;
-                list[2 * i] = strdup(addr);
+                list[2 * i] = strdup(key);
                 if (!list[2 * i])
                         return -ENOMEM;
                 r = read_text(doc, item, &list[2 * i + 1]);
                 if (r < 0)
                         return r;
         }
+        return 0;
+}
+
+static bool is_lease(const char *addr, const char *mac) {
+        IpAddr a;
+        MacAddr m;
+
+        return ip_parse(addr, &a) >= 0 && ip_is_v4(&a) && mac_parse(mac, &m) >= 0;
+}
+
+static int read_static_leases(const JsonDoc *doc, JsonVal v, void *field) {
+        return read_pairs(doc, v, field, CONFIG_LIST_MAX, is_lease);
+}
+
+static bool is_dns_route(const char *domain, const char *servers) {
+        return dns_name_is_valid(domain) && servers[0] != 0;
+}
+
+static int read_dns_routes(const JsonDoc *doc, JsonVal v, void *field) {
+        return read_pairs(doc, v, field, NETSTACK_DNS_ROUTES_MAX, is_dns_route);
+}
+
+static int read_ttl(const JsonDoc *doc, JsonVal v, void *field) {
+        uint32_t *ret = field;
+        const char *text;
+        usec_t t;
+
+        if (json_get_string(doc, v, &text) < 0 || parse_usec(text, &t) < 0 || t < USEC_PER_SEC || t > DNS_ZONE_TTL_MAX_SEC * USEC_PER_SEC)
+                return -EINVAL;
+        *ret = (uint32_t) (t / USEC_PER_SEC);
         return 0;
 }
 
@@ -205,6 +235,10 @@ static int read_static_leases(const JsonDoc *doc, JsonVal v, void *field) {
         { "networks.d", key, expected_text, meaning_text, fn, offsetof(ConfigNetwork, field), false }
 #define FORWARD(key, field, fn, must, expected_text, meaning_text)                                             \
         { "forwards", key, expected_text, meaning_text, fn, offsetof(ConfigForward, field), must }
+#define ZONE(key, field, fn, must, expected_text, meaning_text)                                                \
+        { "zones", key, expected_text, meaning_text, fn, offsetof(ConfigZone, spec.field), must }
+#define RECORD(key, field, fn, must, expected_text, meaning_text)                                              \
+        { "records", key, expected_text, meaning_text, fn, offsetof(ConfigRecord, field), must }
 
 static const ConfigKey keys[] = {
         MAIN("logLevel", log_level, read_log_level, "one of \"emerg\" ... \"err\", \"warning\", \"notice\", \"info\", \"debug\"",
@@ -220,6 +254,9 @@ static const ConfigKey keys[] = {
                 "the domain guests' names are in, and their search domain"),
         NETWORK("dnsServers", dns_servers, read_dns_servers, "a list of addresses, each with or without a port",
                 "whom DNS queries are relayed to, instead of the resolvers of the host"),
+        NETWORK("dnsRoutes", dns_routes, read_dns_routes,
+                "an object of domains with the addresses of their servers each, such as {\"corp.example\": \"10.0.0.53\"}",
+                "domains whose names are asked of servers of their own"),
         NETWORK("hostLoopback", host_loopback, read_bool, "true or false",
                 "whether the host address leads to the loopback of the host"),
         NETWORK("staticLeases", static_leases, read_static_leases,
@@ -227,6 +264,7 @@ static const ConfigKey keys[] = {
                 "addresses kept for guests by their MAC address"),
         NETWORK("leaseTime", lease_sec, read_lease_time, "a duration from \"60s\" to \"365d\"", "how long DHCP leases last"),
         { "networks.d", "forwards", "a list of objects", "ports of the host that lead to guests", NULL, 0, false },
+        { "networks.d", "zones", "a list of objects", "domains that the gateway itself answers for", NULL, 0, false },
 
         FORWARD("protocol", protocol, read_protocol, false, "\"tcp\" or \"udp\"", "of the forward; tcp when it does not say"),
         FORWARD("local", local, read_text, true, "a text such as \"6443\" or \"127.0.0.1:6443\"",
@@ -235,6 +273,16 @@ static const ConfigKey keys[] = {
                 "where it leads: ADDRESS, the host name of a guest, or nothing for the only guest, each with :PORT or the same port"),
         FORWARD("source", source, read_source, false, "\"client\" or \"gateway\"",
                 "whose address the guest sees: the client's where it can be routed back, or the gateway's"),
+
+        ZONE("name", name, read_domain, true, "a domain name such as \"lab.test\"", "the domain"),
+        ZONE("default", default_address, read_text, false, "an address", "of all names below the domain that have no record"),
+        ZONE("ttl", ttl, read_ttl, false, "a duration from \"1s\" to \"7d\"", "how long guests may keep the answers"),
+        { "zones", "records", "a list of objects", "what is known of its names", NULL, 0, false },
+
+        RECORD("name", name, read_text, true, "a text such as \"www\"",
+               "the name below the domain, \"@\" for the domain itself, or \"/PATTERN/\", a regular expression for names"),
+        RECORD("type", type, read_text, true, "\"A\", \"AAAA\", \"CNAME\", \"MX\", \"TXT\" or \"SRV\"", "of the record"),
+        RECORD("value", value, read_text, true, "a text such as \"10.0.0.1\"", "of the record, as in a zone file; of TXT the text itself"),
 };
 
 const ConfigKey *config_keys(size_t *ret_n) {
@@ -281,7 +329,7 @@ static int wrong_value(const Reader *rd, const ConfigKey *key, JsonVal v) {
                        describe_value(rd->doc, v, (char[80]){ 0 }));
 }
 
-static int read_forwards(const Reader *rd, const ConfigKey *key, JsonVal list, ConfigNetwork *n);
+static int read_list(const Reader *rd, const ConfigKey *key, JsonVal list, void *base);
 
 /**
  * read_section() - read an object's keys into a struct, by the table
@@ -309,7 +357,7 @@ static int read_section(const Reader *rd, JsonVal object, const char *section, v
                 if (!key)
                         r = unknown_key(rd, section, name, v);
                 else if (!key->read)
-                        r = read_forwards(rd, key, v, base);
+                        r = read_list(rd, key, v, base);
                 else
                         r = key->read(rd->doc, v, (char *) base + key->offset);
                 if (r == -EINVAL)
@@ -334,15 +382,8 @@ static int default_text(char **field, const char *text) {
         return *field ? 0 : -ENOMEM;
 }
 
-static int read_forwards(const Reader *rd, const ConfigKey *key, JsonVal list, ConfigNetwork *n) {
-        size_t n_items = json_size(rd->doc, list);
+static int read_forwards(const Reader *rd, JsonVal list, size_t n_items, ConfigNetwork *n) {
         int r;
-
-        if (json_type(rd->doc, list) != JSON_ARRAY)
-                return -EINVAL;
-        if (n_items > CONFIG_FORWARDS_MAX)
-                return config_problem(rd->config, "%s:%u: %s: at most %d are allowed, not %zu", rd->path, json_line(rd->doc, list), key->name,
-                               CONFIG_FORWARDS_MAX, n_items);
 
         n->forwards = calloc(n_items + 1, sizeof(*n->forwards));
         if (!n->forwards)
@@ -361,6 +402,56 @@ static int read_forwards(const Reader *rd, const ConfigKey *key, JsonVal list, C
                         return r;
         }
         return 0;
+}
+
+static int read_zones(const Reader *rd, JsonVal list, size_t n_items, ConfigNetwork *n) {
+        n->zones = calloc(n_items + 1, sizeof(*n->zones));
+        if (!n->zones)
+                return -ENOMEM;
+        while (n->n_zones < n_items) {
+                JsonVal item = json_item(rd->doc, list, n->n_zones);
+                ConfigZone *z = &n->zones[n->n_zones++];
+                int r;
+
+                z->line = json_line(rd->doc, item);
+                r = read_section(rd, item, "zones", z);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int read_records(const Reader *rd, JsonVal list, size_t n_items, ConfigZone *z) {
+        int r = 0;
+
+        for (size_t i = 0; i < n_items && r >= 0; i++) {
+                ConfigRecord record = {};
+
+                r = read_section(rd, json_item(rd->doc, list, i), "records", &record);
+                if (r >= 0 && record.name && record.type && record.value)
+                        r = dns_zone_spec_add(&z->spec, record.name, record.type, record.value);
+                free(record.name);
+                free(record.type);
+                free(record.value);
+        }
+        return r;
+}
+
+/* The value of a key that has objects of a section of its own. */
+static int read_list(const Reader *rd, const ConfigKey *key, JsonVal list, void *base) {
+        size_t n_items = json_size(rd->doc, list),
+               max = streq(key->name, "forwards") ? CONFIG_FORWARDS_MAX : streq(key->name, "zones") ? DNS_ZONES_MAX : DNS_ZONE_RECORDS_MAX;
+
+        if (json_type(rd->doc, list) != JSON_ARRAY)
+                return -EINVAL;
+        if (n_items > max)
+                return config_problem(rd->config, "%s:%u: %s: at most %zu are allowed, not %zu", rd->path, json_line(rd->doc, list), key->name, max,
+                               n_items);
+        if (streq(key->name, "forwards"))
+                return read_forwards(rd, list, n_items, base);
+        if (streq(key->name, "zones"))
+                return read_zones(rd, list, n_items, base);
+        return read_records(rd, list, n_items, base);
 }
 
 /* ---- texts of files ---- */
@@ -414,7 +505,11 @@ static void network_deinit(ConfigNetwork *n) {
                 free(n->forwards[i].source);
         }
         free(n->forwards);
+        for (size_t i = 0; i < n->n_zones; i++)
+                dns_zone_spec_deinit(&n->zones[i].spec);
+        free(n->zones);
         free_list(n->dns_servers);
+        free_list(n->dns_routes);
         /* A half-read list of pairs may have a hole only at its end: the value of the last pair. */
         free_list(n->static_leases);
         free(n->subnet);

@@ -8,6 +8,7 @@
 
 #include "basic/json.h"
 #include "daemon/error.h"
+#include "netstack/dns-zone.h"
 
 #define CONFIG_FILES_MAX 256
 #define CONFIG_FORWARDS_MAX 256
@@ -21,6 +22,15 @@ typedef struct ConfigForward {
         unsigned line;
 } ConfigForward;
 
+typedef struct ConfigZone {
+        DnsZoneSpec spec; /* (owned) */
+        unsigned line;
+} ConfigZone;
+
+typedef struct ConfigRecord { /* of a zone, while it is read */
+        char *name, *type, *value; /* (owned) */
+} ConfigRecord;
+
 typedef struct ConfigNetwork {
         char *name, *path; /* (owned) */
         char *text;        /* (owned) the file as read: the same text is the same network */
@@ -31,8 +41,11 @@ typedef struct ConfigNetwork {
         char **static_leases;            /* (owned, nullable) pairs: address, MAC; NULL-terminated */
         int host_loopback;               /* -1: unset */
         uint32_t lease_sec;              /* 0: unset */
+        char **dns_routes;               /* (owned, nullable) pairs: domain, servers; NULL-terminated */
         ConfigForward *forwards;         /* (owned) */
         size_t n_forwards;
+        ConfigZone *zones;               /* (owned) */
+        size_t n_zones;
 } ConfigNetwork;
 
 typedef struct Config {
@@ -60,12 +73,12 @@ int config_problem(Config *c, const char *format, ...) _printf_(2, 3);
 
 /* The keys there are, for the manual. */
 typedef struct ConfigKey {
-        const char *section;  /* "vnetd.json", "networks.d", "forwards" */
+        const char *section;  /* "vnetd.json", "networks.d", "forwards", "zones", "records" */
         const char *name;
         const char *expected; /* "a list of addresses" */
         const char *meaning;
         int (*read)(const JsonDoc *doc, JsonVal v, void *field);
-        size_t offset; /* of the field in Config, ConfigNetwork or ConfigForward */
+        size_t offset; /* of the field in Config, ConfigNetwork, ConfigForward ... */
         bool required;
 } ConfigKey;
 const ConfigKey *config_keys(size_t *ret_n);

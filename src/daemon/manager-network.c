@@ -196,6 +196,27 @@ static int set_dns_servers(NetworkConfig *c, const char *const *servers, Error *
         return 0;
 }
 
+static int set_dns_routes(NetworkConfig *c, const char *const *routes, Error *e) {
+        size_t n = 0;
+
+        for (const char *const *p = routes; p && p[0]; p += 2)
+                n++;
+        if (n == 0)
+                return 0;
+        if (n > NETSTACK_DNS_ROUTES_MAX)
+                return error_set(e, ERROR_INVALID_ARGS, "More than %d DNS routes", NETSTACK_DNS_ROUTES_MAX);
+        c->dns_routes = calloc(n, sizeof(*c->dns_routes));
+        if (!c->dns_routes)
+                return error_set(e, ERROR_NO_MEMORY, "Out of memory");
+        for (; routes[0]; routes += 2) {
+                int r = dns_route_parse(routes[0], routes[1], &c->dns_routes[c->n_dns_routes++], e);
+
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 bool manager_may_open_loopback(const Manager *m, uint32_t uid) {
         return m->host_loopback || m->config.user || !manager_uid_is_limited(uid);
 }
@@ -230,6 +251,8 @@ static int apply_options(Manager *m, NetworkConfig *c, uint32_t uid, const Netwo
                 r = set_domain(c, o->domain, e);
         if (r >= 0)
                 r = set_dns_servers(c, o->dns_servers, e);
+        if (r >= 0)
+                r = set_dns_routes(c, o->dns_routes, e);
         if (r >= 0)
                 r = set_host_loopback(m, c, uid, o->host_loopback, e);
         return r;
@@ -300,6 +323,9 @@ static int start_network(Manager *m, NetworkConfigBox *box, const NetworkOptions
         r = manager_add_static_leases(n, o->static_leases, e);
         if (r < 0)
                 return r;
+        r = network_set_dns_routes(n, network_config(n)->dns_routes, network_config(n)->n_dns_routes);
+        if (r < 0)
+                return error_set_errno(e, r, "Cannot start network '%s'", network_config(n)->name);
         if (m->resolv) {
                 resolv = resolv_watch_current(m->resolv);
                 r = network_set_resolvers(n, resolv->servers, resolv->n_servers, (const char *const *) resolv->search,
@@ -372,6 +398,7 @@ int manager_remove_network(Manager *m, Network *n, Error *e) {
         state_forget_leases(m, entry->name);
         HASH_DEL(m->networks, entry);
         network_free(n);
+        manager_free_zones(entry);
         free(entry);
         state_changed(m, STATE_NETWORKS);
         state_release(m);

@@ -31,8 +31,15 @@ typedef enum StatePart {
         _STATE_PART_MAX,
 } StatePart;
 
+typedef struct ManagedZone {
+        DnsZoneSpec spec; /* (owned) */
+        Origin origin;
+} ManagedZone;
+
 typedef struct NetworkEntry {
         Network *network; /* (owned) */
+        ManagedZone *zones; /* (owned) as the network's thread has them */
+        size_t n_zones;
         char name[NAME_MAX_LEN + 1];
         Origin origin;
         bool leases_changed;   /* since they were written */
@@ -99,6 +106,12 @@ int manager_add_network(Manager *m, const char *name, uint32_t uid, Origin origi
 int manager_add_static_leases(Network *n, const char *const *leases, Error *e);
 bool manager_may_open_loopback(const Manager *m, uint32_t uid); /* may @uid have a network with host_loopback? */
 NetworkEntry *manager_network_entry(Manager *m, const Network *n); /* NULL when it is not, or no longer, one of ours */
+
+/* ---- manager-zone.c ---- */
+int manager_add_zone(Manager *m, Network *n, Origin origin, const DnsZoneSpec *spec, Error *e);
+void manager_free_zones(NetworkEntry *entry);
+bool zone_spec_equal(const DnsZoneSpec *a, const DnsZoneSpec *b);
+int dns_route_parse(const char *domain, const char *servers, NetstackDnsRoute *ret, Error *e);
 
 /* ---- manager-device.c ---- */
 ManagedDevice *manager_device_of(Manager *m, const Device *d); /* NULL when it is not, or no longer, one of ours */

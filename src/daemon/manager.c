@@ -222,6 +222,33 @@ static void apply_forwards(Manager *m, Network *n, const ConfigNetwork *c) {
         }
 }
 
+static bool zone_is_in(const ConfigNetwork *c, const DnsZoneSpec *spec) {
+        for (size_t i = 0; i < c->n_zones; i++)
+                if (zone_spec_equal(&c->zones[i].spec, spec))
+                        return true;
+        return false;
+}
+
+/* Makes the zones of @n that files have put up the ones @c has. */
+static void apply_zones(Manager *m, Network *n, const ConfigNetwork *c) {
+        NetworkEntry *entry = manager_network_entry(m, n);
+        Error e;
+
+        for (size_t i = 0; i < entry->n_zones;) {
+                if (entry->zones[i].origin == ORIGIN_FILE && !zone_is_in(c, &entry->zones[i].spec))
+                        (void) manager_remove_zone(m, n, entry->zones[i].spec.name, NULL);
+                else
+                        i++;
+        }
+        for (size_t i = 0; i < c->n_zones; i++) {
+                const DnsZoneSpec *there = manager_zone(m, n, c->zones[i].spec.name);
+
+                if ((!there || !zone_spec_equal(there, &c->zones[i].spec)) &&
+                    manager_add_zone(m, n, ORIGIN_FILE, &c->zones[i].spec, &e) < 0)
+                        log_error("%s:%u: zone left out: %s", c->path, c->zones[i].line, e.message);
+        }
+}
+
 static int make_network(Manager *m, const ConfigNetwork *c) {
         NetworkOptions o = {
                 .subnet = c->subnet,
@@ -232,6 +259,7 @@ static int make_network(Manager *m, const ConfigNetwork *c) {
                 .host_loopback = c->host_loopback,
                 .static_leases = (const char *const *) c->static_leases,
                 .lease_sec = c->lease_sec,
+                .dns_routes = (const char *const *) c->dns_routes,
         };
         Network *n;
         Error e;
@@ -242,6 +270,7 @@ static int make_network(Manager *m, const ConfigNetwork *c) {
                 log_error("%s: network '%s' left out: %s", c->path, c->name, e.message);
                 return r;
         }
+        apply_zones(m, n, c);
         apply_forwards(m, n, c);
         return 0;
 }
@@ -304,11 +333,12 @@ static bool pairs_among(char *const *a, char *const *b) {
         return true;
 }
 
-/* Everything that cannot change while the network runs: not forwards, not static leases that are new. */
+/* Everything that cannot change while the network runs: not forwards, not zones, not static leases that are new. */
 static bool same_settings(const ConfigNetwork *a, const ConfigNetwork *b) {
         return text_equal(a->subnet, b->subnet) && text_equal(a->subnet6, b->subnet6) && text_equal(a->domain, b->domain) &&
                a->mtu == b->mtu && a->host_loopback == b->host_loopback && a->lease_sec == b->lease_sec &&
-               list_equal(a->dns_servers, b->dns_servers) && pairs_among(a->static_leases, b->static_leases);
+               list_equal(a->dns_servers, b->dns_servers) && list_equal(a->dns_routes, b->dns_routes) &&
+               pairs_among(a->static_leases, b->static_leases);
 }
 
 static void reload_network(Manager *m, const ConfigNetwork *c, const ConfigNetwork *before) {
@@ -327,10 +357,11 @@ static void reload_network(Manager *m, const ConfigNetwork *c, const ConfigNetwo
         if (manager_network_entry(m, n)->origin == ORIGIN_BUILTIN)
                 manager_network_entry(m, n)->origin = ORIGIN_FILE;
         if (!before || (!before->broken && !same_settings(before, c)))
-                log_warning("%s: network '%s' runs already: what has changed beside forwards and new static leases waits for a restart",
+                log_warning("%s: network '%s' runs already: what has changed beside forwards, zones and new static leases waits for a restart",
                             c->path, c->name);
         if (manager_add_static_leases(n, (const char *const *) c->static_leases, &e) < 0)
                 log_error("%s: network '%s': %s", c->path, c->name, e.message);
+        apply_zones(m, n, c);
         apply_forwards(m, n, c);
 }
 

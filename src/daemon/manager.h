@@ -12,6 +12,7 @@
 
 #include "daemon/error.h"
 #include "daemon/network.h"
+#include "netstack/dns-zone.h"
 
 #define MANAGER_NETWORKS_MAX 256
 #define MANAGER_DEVICES_MAX 1024
@@ -77,6 +78,7 @@ typedef struct NetworkOptions { /* what CreateNetwork() and a networks.d file ma
         int host_loopback;              /* -1: the default */
         const char *const *static_leases; /* NULL-terminated pairs: address, MAC, address, MAC ... */
         uint32_t lease_sec;
+        const char *const *dns_routes;  /* NULL-terminated pairs: domain, "ADDRESS[:PORT] ..." */
 } NetworkOptions;
 #define NETWORK_OPTIONS_INIT ((NetworkOptions){ .host_loopback = -1 })
 
@@ -84,6 +86,14 @@ int manager_create_network(Manager *m, const char *name, uint32_t uid, const Net
 int manager_remove_network(Manager *m, Network *n, Error *e); /* its devices are detached and removed, its forwards closed */
 Network *manager_network(Manager *m, const char *name);         /* NULL */
 Network *manager_next_network(Manager *m, Network *after);      /* in order of creation; NULL begins and ends */
+
+/* ---- zones of DNS ---- */
+/* Puts up a zone, in place of one of that name; @spec is copied. */
+int manager_set_zone(Manager *m, Network *n, const DnsZoneSpec *spec, Error *e);
+int manager_check_zone(const DnsZoneSpec *spec, Error *e); /* could it be put up? */
+int manager_remove_zone(Manager *m, Network *n, const char *name, Error *e);
+const DnsZoneSpec *manager_nth_zone(Manager *m, Network *n, size_t i); /* in the order they came; NULL ends; good until zones change */
+const DnsZoneSpec *manager_zone(Manager *m, Network *n, const char *name); /* NULL */
 
 /* ---- devices ---- */
 typedef struct DeviceOptions {

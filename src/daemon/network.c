@@ -107,6 +107,8 @@ int network_config_set_subnet(NetworkConfig *c, const IpPrefix *subnet) {
 }
 
 void network_config_deinit(NetworkConfig *c) {
+        free(TAKE_PTR(c->dns_routes));
+        c->n_dns_routes = 0;
         free(TAKE_PTR(c->name));
         netstack_config_deinit(&c->stack);
 }
@@ -507,6 +509,9 @@ typedef struct Call {
         const Endpoint *resolvers;
         const char *const *search;
         size_t n_resolvers, n_search;
+        DnsZone *zone;
+        const char *name;
+        const NetstackDnsRoute *routes;
 } Call;
 
 static int do_attach(void *arg) {
@@ -580,6 +585,30 @@ static int do_get_stats(void *arg) {
 }
 int network_get_stats(Network *n, NetstackStats *ret) {
         return loop_call(n->loop, do_get_stats, &(Call){ .n = n, .stats = ret });
+}
+
+static int do_set_zone(void *arg) {
+        Call *c = arg;
+        return netstack_set_zone(c->n->stack, c->zone);
+}
+int network_set_zone(Network *n, DnsZone *zone) {
+        return loop_call(n->loop, do_set_zone, &(Call){ .n = n, .zone = zone });
+}
+
+static int do_remove_zone(void *arg) {
+        Call *c = arg;
+        return netstack_remove_zone(c->n->stack, c->name);
+}
+int network_remove_zone(Network *n, const char *name) {
+        return loop_call(n->loop, do_remove_zone, &(Call){ .n = n, .name = name });
+}
+
+static int do_set_dns_routes(void *arg) {
+        Call *c = arg;
+        return netstack_set_dns_routes(c->n->stack, c->routes, c->max);
+}
+int network_set_dns_routes(Network *n, const NetstackDnsRoute *routes, size_t n_routes) {
+        return loop_call(n->loop, do_set_dns_routes, &(Call){ .n = n, .routes = routes, .max = n_routes });
 }
 
 static int do_set_resolvers(void *arg) {

@@ -17,6 +17,8 @@ typedef struct NetworkConfig {
         NetstackConfig stack;
         Endpoint dns_servers[NETSTACK_RESOLVERS_MAX]; /* instead of the host's; none: follow /etc/resolv.conf */
         size_t n_dns_servers;
+        NetstackDnsRoute *dns_routes; /* (owned) */
+        size_t n_dns_routes;
 } NetworkConfig;
 
 /* Defaults of the network `default` for @name (interfaces.md): 192.168.127.0/24 and so on. The ULA /64 is derived from @name and the
@@ -63,6 +65,10 @@ int network_list_flows(Network *n, size_t max, FlowInfo **ret, size_t *ret_n);
 int network_get_stats(Network *n, NetstackStats *ret);
 const Counters *network_counters(const Network *n); /* the gateway's; the devices have their own; any thread */
 usec_t network_now(const Network *n);               /* the clock leases and flows are stamped with, read anew; any thread */
+
+int network_set_zone(Network *n, DnsZone *zone); /* owned on success; as netstack_set_zone() */
+int network_remove_zone(Network *n, const char *name);
+int network_set_dns_routes(Network *n, const NetstackDnsRoute *routes, size_t n_routes);
 
 /* The host's resolvers as /etc/resolv.conf has them; ignored when the config names its own. */
 int network_set_resolvers(Network *n, const Endpoint *resolvers, size_t n_resolvers, const char *const *search, size_t n_search);

@@ -101,7 +101,7 @@ static int list_of(const JsonDoc *doc, JsonVal object, const char *key, const ch
 }
 
 static void restore_network(Manager *m, const StateFile *f, JsonVal v) {
-        _cleanup_free_ const char **dns = NULL, **leases = NULL;
+        _cleanup_free_ const char **dns = NULL, **leases = NULL, **routes = NULL;
         const char *name = text_of(f->doc, v, "name");
         NetworkOptions o = {
                 .subnet = text_of(f->doc, v, "subnet"),
@@ -113,15 +113,42 @@ static void restore_network(Manager *m, const StateFile *f, JsonVal v) {
         uint32_t uid = (uint32_t) number_of(f->doc, v, "owner", UINT32_MAX);
         Error e;
 
-        if (!name || list_of(f->doc, v, "dnsServers", &dns) < 0 || list_of(f->doc, v, "staticLeases", &leases) < 0) {
+        if (!name || list_of(f->doc, v, "dnsServers", &dns) < 0 || list_of(f->doc, v, "staticLeases", &leases) < 0 ||
+            list_of(f->doc, v, "dnsRoutes", &routes) < 0) {
                 log_warning("%s:%u: this is no network, ignoring it", f->path, json_line(f->doc, v));
                 return;
         }
         o.dns_servers = dns;
         o.static_leases = leases;
+        o.dns_routes = routes;
         o.host_loopback = bool_of(f->doc, v, "hostLoopback") && manager_may_open_loopback(m, uid);
         if (manager_add_network(m, name, uid, ORIGIN_RESTORED, &o, NULL, &e) < 0)
                 log_warning("Network '%s' of before the restart is lost: %s", ERROR_QUOTE(name), e.message);
+}
+
+static void restore_zone(Manager *m, const StateFile *f, JsonVal v) {
+        const char *network = text_of(f->doc, v, "network"), *name = text_of(f->doc, v, "name"), *fallback = text_of(f->doc, v, "default");
+        Network *n = network ? manager_network(m, network) : NULL;
+        JsonVal records = json_get(f->doc, v, "records");
+        DnsZoneSpec spec = {};
+        Error e = ERROR_INIT;
+        int r = 0;
+
+        if (!n || !name || manager_zone(m, n, name)) /* a network or zone that a file has now taken away or over */
+                return;
+        spec.name = strdup(name);
+        spec.default_address = fallback && fallback[0] != 0 ? strdup(fallback) : NULL;
+        spec.ttl = (uint32_t) number_of(f->doc, v, "ttlSec", DNS_ZONE_TTL_MAX_SEC);
+        spec.loose = bool_of(f->doc, v, "loose");
+        for (size_t i = 0; i < json_size(f->doc, records) && r >= 0; i++) {
+                JsonVal record = json_item(f->doc, records, i);
+
+                r = dns_zone_spec_add(&spec, text_of(f->doc, record, "name") ?: "", text_of(f->doc, record, "type") ?: "",
+                                      text_of(f->doc, record, "value") ?: "");
+        }
+        if (r < 0 || !spec.name || manager_add_zone(m, n, ORIGIN_RESTORED, &spec, &e) < 0)
+                log_warning("Zone '%s' of before the restart is lost: %s", ERROR_QUOTE(name), e.message);
+        dns_zone_spec_deinit(&spec);
 }
 
 /**
@@ -265,6 +292,8 @@ void state_restore(Manager *m) {
         r = restore(m, m->runtime_dir, "networks", NULL, restore_network);
         for (Network *n = NULL; r >= 0 && (n = manager_next_network(m, n));)
                 r = restore(m, m->state_dir, "leases", n, restore_lease);
+        if (r >= 0)
+                r = restore(m, m->runtime_dir, "zones", NULL, restore_zone);
         if (r >= 0)
                 r = restore(m, m->runtime_dir, "devices", NULL, restore_device);
         if (r >= 0)

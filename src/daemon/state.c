@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a restart finds again, the writing half: networks.json, devices.json and forwards.json in the runtime directory (what was made at
+ * What a restart finds again, the writing half: networks.json, zones.json, devices.json and forwards.json in the runtime directory (what was made at
  * run time: gone with the next boot) and leases-NETWORK.json in the state directory. Written anew and renamed into place: the former with
  * each change, before whoever asked for it is answered, so that the store of descriptors never knows more than the files; leases shortly
  * after the first change, once a minute when clients have renewed theirs (which nobody tells), and at exit.
@@ -17,6 +17,7 @@
 
 #define LEASES_DELAY_USEC (5 * USEC_PER_SEC) /* guests decide how often leases change */
 #define RENEWALS_INTERVAL_USEC USEC_PER_MINUTE
+#define ZONE_TEXT_MAX (256 * 1024) /* of a zone that is not absurd */
 #define LEASE_TEXT_MAX 1024 /* of one lease in its file, and the end of the file */
 
 /* Two of us would write over each other. Held until exit. */
@@ -66,6 +67,43 @@ static void put_static_leases(JsonWriter *w, Network *n) {
         json_object_close(w);
 }
 
+static void put_dns_routes(JsonWriter *w, const NetworkConfig *c) {
+        json_key(w, "dnsRoutes");
+        json_object_open(w);
+        for (size_t i = 0; i < c->n_dns_routes; i++) {
+                char servers[NETSTACK_DNS_ROUTE_SERVERS_MAX * ENDPOINT_TEXT_MAX] = "";
+
+                for (size_t k = 0; k < c->dns_routes[i].n_servers; k++) {
+                        if (k > 0)
+                                strcat(servers, " ");
+                        strcat(servers, ENDPOINT_TO_TEXT(&c->dns_routes[i].servers[k]));
+                }
+                put_text(w, c->dns_routes[i].domain, servers);
+        }
+        json_object_close(w);
+}
+
+static void put_zone(JsonWriter *w, const NetworkEntry *entry, const DnsZoneSpec *z) {
+        json_object_open(w);
+        put_text(w, "network", entry->name);
+        put_text(w, "name", z->name);
+        put_text(w, "default", z->default_address ?: "");
+        put_u64(w, "ttlSec", z->ttl);
+        json_key(w, "loose");
+        json_bool(w, z->loose);
+        json_key(w, "records");
+        json_array_open(w);
+        for (size_t i = 0; i < z->n_records; i++) {
+                json_object_open(w);
+                put_text(w, "name", z->records[i].name);
+                put_text(w, "type", z->records[i].type);
+                put_text(w, "value", z->records[i].value);
+                json_object_close(w);
+        }
+        json_array_close(w);
+        json_object_close(w);
+}
+
 static void put_network(JsonWriter *w, Network *n) {
         const NetworkConfig *c = network_config(n);
 
@@ -85,6 +123,7 @@ static void put_network(JsonWriter *w, Network *n) {
         for (size_t i = 0; i < c->n_dns_servers; i++)
                 json_string(w, ENDPOINT_TO_TEXT(&c->dns_servers[i]));
         json_array_close(w);
+        put_dns_routes(w, c);
         put_static_leases(w, n);
         json_object_close(w);
 }
@@ -224,6 +263,13 @@ static void save_networks(Manager *m) {
         for (NetworkEntry *entry = m->networks; entry; entry = entry->hh.next)
                 if (is_runtime(entry->origin))
                         put_network(&d.writer, entry->network);
+        document_save(&d);
+
+        document_open(&d, m->runtime_dir, "zones", NULL);
+        for (NetworkEntry *entry = m->networks; entry; entry = entry->hh.next)
+                for (size_t i = 0; i < entry->n_zones && d.writer.len < JSON_TEXT_MAX - ZONE_TEXT_MAX; i++)
+                        if (is_runtime(entry->zones[i].origin))
+                                put_zone(&d.writer, entry, &entry->zones[i].spec);
         document_save(&d);
 }
 

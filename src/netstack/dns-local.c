@@ -10,6 +10,9 @@
  *     gateway|host.containers.internal         address            none
  *     any other under DOMAIN                   NXDOMAIN
  *     d.c.b.a.in-addr.arpa of the subnet       none               PTR; NXDOMAIN for addresses without a name
+ *
+ * In front of these stand the zones that were put up (dns-zone.h), the longest that fits. A record there goes before a name here; what a zone
+ * says of all other names comes after the names here, unless it is the longer one. A CNAME is followed as long as its target is ours.
  */
 
 #include <errno.h>
@@ -17,21 +20,25 @@
 
 #include "netstack/dhcp.h"
 #include "netstack/dns-local.h"
+#include "netstack/dns-zone.h"
 
 #define SOA_SERIAL 1 /* nobody transfers the zone */
 #define SOA_REFRESH_SEC 3600
 #define SOA_RETRY_SEC 600
 #define SOA_EXPIRE_SEC 86400
 #define LABELS_MAX 128
+#define CNAME_CHAIN_MAX 8
 
 /* What is known of a name. */
 typedef struct Known {
         bool exists;
-        bool apex;           /* of DOMAIN: has SOA and NS */
+        bool apex;           /* of its zone: has SOA and NS */
         IpAddr addr;         /* null: none */
         uint8_t ptr[DNS_NAME_MAX]; /* wire format */
         size_t ptr_len;      /* 0: none */
         size_t zone;         /* where in the question's name its zone begins */
+        DnsZoneMatch match;  /* records of a zone that was put up */
+        uint32_t ttl;
 } Known;
 
 /* Where each label of a name begins, the root not counted. */
@@ -195,6 +202,57 @@ static bool know_reverse(const Netstack *s, const Labels *l, Known *ret) {
         return true;
 }
 
+/* ---- zones that were put up ---- */
+
+static DnsZone *longest_zone(const Netstack *s, const DnsQuestion *q, size_t *ret_at) {
+        DnsZone *best = NULL;
+
+        for (size_t i = 0; i < s->dns->n_zones; i++) {
+                int at = dns_zone_covers(s->dns->zones[i], q->name, q->name_len);
+
+                if (at >= 0 && (!best || (size_t) at < *ret_at)) {
+                        best = s->dns->zones[i];
+                        *ret_at = (size_t) at;
+                }
+        }
+        return best;
+}
+
+/* What this network itself knows of the name. */
+static bool know_builtin(const Netstack *s, const DnsQuestion *q, Known *ret) {
+        Labels labels;
+
+        *ret = (Known){ .ttl = DNS_LOCAL_TTL_SEC };
+        labels_make(&labels, q);
+        return know_domain(s, &labels, ret) || know_single(s, &labels, ret) || know_reverse(s, &labels, ret);
+}
+
+/* Everything known of the name. False: it is not ours. */
+static bool know(const Netstack *s, const DnsQuestion *q, Known *ret) {
+        size_t at;
+        DnsZone *zone = longest_zone(s, q, &at);
+        DnsZoneMatch match;
+
+        if (!zone)
+                return know_builtin(s, q, ret);
+        dns_zone_match(zone, q->name, at, &match);
+        if (match.n == 0) {
+                if (know_builtin(s, q, ret) && (ret->exists || ret->zone < at))
+                        return true;
+                if (at == 0 && dns_zone_is_loose(zone))
+                        return false;
+        }
+        *ret = (Known){
+                .exists = match.exists,
+                .apex = at == 0 && !dns_zone_is_loose(zone),
+                .addr = match.fallback,
+                .zone = at,
+                .match = match,
+                .ttl = dns_zone_ttl(zone),
+        };
+        return true;
+}
+
 /* ---- the answer ---- */
 
 DEFINE_CLEANUP(ldns_pkt *, ldns_pkt_free);
@@ -228,7 +286,7 @@ static ldns_rr *rr_make(ldns_rr_type type, const uint8_t *owner, size_t owner_le
         ldns_rr_set_owner(rr, name);
         ldns_rr_set_type(rr, type);
         ldns_rr_set_class(rr, LDNS_RR_CLASS_IN);
-        ldns_rr_set_ttl(rr, DNS_LOCAL_TTL_SEC);
+        ldns_rr_set_ttl(rr, DNS_LOCAL_TTL_SEC); /* the caller may know a better one */
         return rr;
 }
 
@@ -284,11 +342,62 @@ static bool asks_for(const DnsQuestion *q, ldns_rr_type type) {
         return q->type == type || q->type == LDNS_RR_TYPE_ANY;
 }
 
-static int pkt_fill(ldns_pkt *pkt, const DnsQuestion *q, const Known *k) {
-        int r = 0;
+/* A record of a zone, as that of the name asked for. */
+static int pkt_push_record(ldns_pkt *pkt, const DnsQuestion *q, const ldns_rr *record, uint32_t ttl) {
+        _cleanup_(ldns_rr_freep) ldns_rr *rr = rr_make(ldns_rr_get_type(record), q->name, q->name_len);
 
-        if (asks_for(q, LDNS_RR_TYPE_A) && !ip_is_null(&k->addr))
-                r = pkt_push_simple(pkt, LDNS_RR_TYPE_A, q, ldns_rdf_new_frm_data(LDNS_RDF_TYPE_A, 4, k->addr.b + 12));
+        if (!rr)
+                return -ENOMEM;
+        ldns_rr_set_ttl(rr, ttl);
+        for (size_t i = 0; i < ldns_rr_rd_count(record); i++)
+                if (!rr_push(rr, ldns_rdf_clone(ldns_rr_rdf(record, i))))
+                        return -ENOMEM;
+        return pkt_push(pkt, LDNS_SECTION_ANSWER, &rr);
+}
+
+static int pkt_push_address(ldns_pkt *pkt, const DnsQuestion *q, const Known *k) {
+        bool v4 = ip_is_v4(&k->addr);
+
+        if (ip_is_null(&k->addr) || !asks_for(q, v4 ? LDNS_RR_TYPE_A : LDNS_RR_TYPE_AAAA))
+                return 0;
+        if (v4)
+                return pkt_push_simple(pkt, LDNS_RR_TYPE_A, q, ldns_rdf_new_frm_data(LDNS_RDF_TYPE_A, 4, k->addr.b + 12));
+        return pkt_push_simple(pkt, LDNS_RR_TYPE_AAAA, q, ldns_rdf_new_frm_data(LDNS_RDF_TYPE_AAAA, 16, k->addr.b));
+}
+
+/* The records of a zone that answer @q. @ret_target: a CNAME's, to be followed; NULL: none. */
+static int pkt_push_match(ldns_pkt *pkt, const DnsQuestion *q, const Known *k, const ldns_rdf **ret_target) {
+        *ret_target = NULL;
+        for (size_t i = 0; i < k->match.n; i++) {
+                ldns_rr_type type = ldns_rr_get_type(k->match.records[i]);
+                bool alias = type == LDNS_RR_TYPE_CNAME && !asks_for(q, type);
+                int r;
+
+                if (!alias && !asks_for(q, type))
+                        continue;
+                r = pkt_push_record(pkt, q, k->match.records[i], k->ttl);
+                if (r < 0)
+                        return r;
+                if (alias)
+                        *ret_target = ldns_rr_rdf(k->match.records[i], 0);
+        }
+        return 0;
+}
+
+static int pkt_fill(const Netstack *s, ldns_pkt *pkt, const DnsQuestion *q, const Known *k, unsigned chain) {
+        const ldns_rdf *target;
+        int r;
+
+        r = pkt_push_match(pkt, q, k, &target);
+        if (r == 0 && target) {
+                DnsQuestion next = { .type = q->type, .class = q->class, .name_len = (uint8_t) ldns_rdf_size(target) };
+                Known known;
+
+                memcpy(next.name, ldns_rdf_data(target), next.name_len);
+                return chain < CNAME_CHAIN_MAX && know(s, &next, &known) ? pkt_fill(s, pkt, &next, &known, chain + 1) : 0;
+        }
+        if (r == 0)
+                r = pkt_push_address(pkt, q, k);
         if (r == 0 && asks_for(q, LDNS_RR_TYPE_PTR) && k->ptr_len > 0)
                 r = pkt_push_simple(pkt, LDNS_RR_TYPE_PTR, q, rdf_name(k->ptr, k->ptr_len));
         if (r == 0 && asks_for(q, LDNS_RR_TYPE_SOA) && k->apex)
@@ -346,7 +455,8 @@ static int answer_truncated(const ldns_pkt *query, const DnsQuestion *q, ldns_pk
         return pkt_to_wire(pkt, ret);
 }
 
-static int answer_build(const ldns_pkt *query, const DnsQuestion *q, const Known *k, size_t room, DnsAnswer *ret) {
+static int answer_build(const Netstack *s, const ldns_pkt *query, const DnsQuestion *q, const Known *k, size_t room,
+                        DnsAnswer *ret) {
         _cleanup_(ldns_pkt_freep) ldns_pkt *pkt = pkt_make(query, q);
         int r;
 
@@ -361,7 +471,7 @@ static int answer_build(const ldns_pkt *query, const DnsQuestion *q, const Known
         else if (q->class != DNS_CLASS_IN && q->class != DNS_CLASS_ANY)
                 ldns_pkt_set_rcode(pkt, LDNS_RCODE_REFUSED);
         else {
-                r = pkt_fill(pkt, q, k);
+                r = pkt_fill(s, pkt, q, k, 0);
                 if (r < 0)
                         return r;
         }
@@ -377,14 +487,12 @@ static int answer_build(const ldns_pkt *query, const DnsQuestion *q, const Known
 
 int dns_local_answer(const Netstack *s, const uint8_t *msg, size_t len, const DnsQuestion *q, size_t room, DnsAnswer *ret) {
         _cleanup_(ldns_pkt_freep) ldns_pkt *query = NULL;
-        Known known = {};
-        Labels labels;
+        Known known;
 
-        labels_make(&labels, q);
-        if (!know_domain(s, &labels, &known) && !know_single(s, &labels, &known) && !know_reverse(s, &labels, &known))
+        if (!know(s, q, &known))
                 return 0;
 
         if (ldns_wire2pkt(&query, msg, len) != LDNS_STATUS_OK)
                 return -EBADMSG;
-        return answer_build(query, q, &known, room, ret);
+        return answer_build(s, query, q, &known, room, ret);
 }

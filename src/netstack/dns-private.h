@@ -3,7 +3,9 @@
 /* DNS inside: dns.c takes queries and relays them by UDP, dns-stream.c serves TCP clients, dns-local.c answers for what is ours. */
 
 #include "basic/timerq.h"
+#include "netstack/dns-cache.h"
 #include "netstack/dns-message.h"
+#include "netstack/dns-zone.h"
 #include "netstack/dns.h"
 #include "netstack/netstack-private.h"
 
@@ -29,12 +31,15 @@ typedef struct DnsAnswer {
         size_t len;
 } DnsAnswer;
 
+#define DNS_ROUTE_NONE (-1) /* the resolvers for everything that has none of its own */
+
 /* A query relayed by UDP. */
 typedef struct DnsPending {
         bool used;
         uint32_t generation;
         int fd;             /* (owned) a socket of its own */
         uint16_t id, client_id;
+        int route;            /* DNS_ROUTE_NONE, or which of Dns.routes */
         uint8_t first, tries; /* the resolver it began with; how many were asked */
         Endpoint client, server, resolver;
         DnsQuestion question;
@@ -60,6 +65,12 @@ struct Dns {
         uint32_t stream_generation[DNS_STREAMS_MAX], upstream_generation[DNS_STREAMS_MAX];
 
         uint8_t *buf; /* (owned) DNS_MESSAGE_MAX: what is being read */
+
+        DnsCache *cache; /* (owned) */
+        DnsZone *zones[DNS_ZONES_MAX]; /* (owned) in the order they came */
+        size_t n_zones;
+        NetstackDnsRoute *routes; /* (owned) */
+        size_t n_routes;
 };
 
 typedef enum DnsAction {
@@ -76,8 +87,9 @@ DnsAction dns_consider(Dns *d, const Endpoint *client, bool udp, const uint8_t *
 DnsAnswer dns_error_answer(const DnsHeader *query, const DnsQuestion *question, DnsRcode rcode);
 DnsAnswer dns_servfail(const uint8_t *query, size_t len, uint16_t client_id, const DnsQuestion *question);
 
-uint8_t dns_first_resolver(Dns *d);
-const Endpoint *dns_resolver(const Dns *d, uint8_t first, uint8_t nth); /* NULL when there is none */
+int dns_route(const Dns *d, const DnsQuestion *q); /* the longest domain the name is in */
+uint8_t dns_first_resolver(Dns *d, int route);
+const Endpoint *dns_resolver(const Dns *d, int route, uint8_t first, uint8_t nth); /* NULL when there is none */
 void dns_resolver_answered(Dns *d, const Endpoint *resolver);
 uint16_t dns_random_id(Dns *d);
 

@@ -18,6 +18,7 @@
 /* A query relayed, framed as it goes on the wire. */
 typedef struct StreamQuery {
         bool used, sent;
+        int route;      /* whom it is for: one connection serves one route at a time */
         uint16_t id, client_id;
         DnsQuestion question;
         uint8_t *framed; /* (owned) */
@@ -43,6 +44,7 @@ struct DnsStream {
 
         int up_fd; /* (owned) to the resolver; -EBADF while there is none */
         bool up_connected, up_given_up;
+        int route;             /* whose queries it takes */
         uint8_t first, tries;
         Endpoint resolver;
         usec_t up_active_at;   /* since when the resolver owes an answer */
@@ -83,7 +85,7 @@ static void upstream_open(DnsStream *st) {
 
         upstream_close(st);
         while (st->tries < DNS_TRIES_MAX) {
-                const Endpoint *resolver = dns_resolver(d, st->first, st->tries);
+                const Endpoint *resolver = dns_resolver(d, st->route, st->first, st->tries);
                 uint64_t cookie = host_cookie(HOST_KIND_DNS, d->upstream_generation[st->slot], DNS_INDEX_UPSTREAM + st->slot);
 
                 if (!resolver)
@@ -109,7 +111,7 @@ static void upstream_lost(DnsStream *st) {
 
 static StreamQuery *query_unsent(DnsStream *st) {
         for (size_t i = 0; i < DNS_STREAM_QUERIES_MAX; i++)
-                if (st->queries[i].used && !st->queries[i].sent)
+                if (st->queries[i].used && !st->queries[i].sent && st->queries[i].route == st->route)
                         return &st->queries[i];
         return NULL;
 }
@@ -126,6 +128,27 @@ static void query_free(DnsStream *st, StreamQuery *q) {
         free(q->framed);
         *q = (StreamQuery){};
         st->n_queries--;
+}
+
+/* With nothing left to do for one route, the connection gives way to one for another. True when it did. */
+static bool upstream_change_route(DnsStream *st) {
+        StreamQuery *next = NULL;
+
+        for (size_t i = 0; i < DNS_STREAM_QUERIES_MAX; i++) {
+                if (!st->queries[i].used)
+                        continue;
+                if (st->queries[i].route == st->route)
+                        return false;
+                next = &st->queries[i];
+        }
+        if (!next)
+                return false;
+        st->route = next->route;
+        st->first = dns_first_resolver(st->dns, st->route);
+        st->tries = 0;
+        st->up_given_up = false;
+        upstream_open(st);
+        return true;
 }
 
 /* Sends what the resolver's socket takes. False when it is lost. */
@@ -175,8 +198,9 @@ static bool upstream_take_reply(DnsStream *st) {
         st->out_off = 0;
         st->up_len = 0;
         st->tries = 0; /* this resolver is good: a later loss begins with it again */
-        dns_resolver_answered(st->dns, &st->resolver);
-        st->first = dns_first_resolver(st->dns);
+        if (st->route == DNS_ROUTE_NONE)
+                dns_resolver_answered(st->dns, &st->resolver);
+        st->first = dns_first_resolver(st->dns, st->route);
         st->up_active_at = netstack_now(st->dns->stack);
         return true;
 }
@@ -267,6 +291,7 @@ static int stream_relay(DnsStream *st, const uint8_t *framed, size_t len, const 
                 q++;
         *q = (StreamQuery){
                 .used = true,
+                .route = dns_route(st->dns, question),
                 .id = id,
                 .client_id = dns_id_get(framed + PREFIX_LEN),
                 .question = *question,
@@ -276,7 +301,8 @@ static int stream_relay(DnsStream *st, const uint8_t *framed, size_t len, const 
         if (st->n_queries++ == 0)
                 st->up_active_at = netstack_now(st->dns->stack);
         if (st->up_fd < 0 && !st->up_given_up) {
-                st->first = dns_first_resolver(st->dns);
+                st->route = q->route;
+                st->first = dns_first_resolver(st->dns, st->route);
                 st->tries = 0;
                 upstream_open(st);
         }
@@ -363,7 +389,7 @@ static Progress stream_fail_one(DnsStream *st) {
                 StreamQuery *q = &st->queries[i];
                 DnsAnswer answer;
 
-                if (!q->used)
+                if (!q->used || q->route != st->route)
                         continue;
                 answer = dns_servfail(q->framed + PREFIX_LEN, q->len - PREFIX_LEN, q->client_id, &q->question);
                 query_free(st, q);
@@ -385,6 +411,8 @@ static Progress stream_step(DnsStream *st) {
                         return p;
         }
         if (upstream_read(st))
+                return PROGRESS_MADE;
+        if (upstream_change_route(st))
                 return PROGRESS_MADE;
         if (!upstream_send(st))
                 upstream_lost(st);
@@ -502,6 +530,7 @@ int dns_stream_open(Dns *d, const Endpoint *client, int *ret_flow_fd) {
         st->slot = slot;
         st->client = *client;
         st->up_fd = -EBADF;
+        st->route = DNS_ROUTE_NONE;
         st->active_at = netstack_now(s);
         timer_init(&st->timer, stream_on_timer);
         r = s->ops->stream_pair(s->userdata, host_cookie(HOST_KIND_DNS, d->stream_generation[slot], DNS_INDEX_STREAM + slot),

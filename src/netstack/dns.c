@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * DNS queries by UDP: answered here where the name is ours, else relayed with nothing changed but the id. The answer goes back with the
- * client's id put in again. Keeps no cache: the host's resolver does that, and knows when names change.
+ * client's id put in again. What resolvers said is kept for as long as they said (dns-cache.c), and forgotten when the host gets other ones.
  *
  * Each query gets a socket, thus a random port, and a random id of its own for each resolver asked. That is two system calls more than one
  * socket for all, a few microseconds on something that happens a few times a second; in return somebody who wants to slip in a
@@ -70,7 +70,10 @@ DnsAction dns_consider(Dns *d, const Endpoint *client, bool udp, const uint8_t *
         if (r == DNS_RCODE_OK) {
                 r = dns_local_answer(s, msg, len, ret_question, udp ? DNS_UDP_ROOM_MIN : DNS_MESSAGE_MAX, ret_answer);
                 if (r == 0)
-                        return DNS_ACTION_RELAY;
+                        return dns_cache_get(d->cache, ret_question, msg, len, udp ? DNS_UDP_ROOM_MIN : DNS_MESSAGE_MAX, netstack_now(s),
+                                             &ret_answer->data, &ret_answer->len)
+                                       ? DNS_ACTION_ANSWER
+                                       : DNS_ACTION_RELAY;
                 if (r > 0)
                         return DNS_ACTION_ANSWER;
                 r = r == -EBADMSG ? DNS_RCODE_FORMERR : DNS_RCODE_SERVFAIL;
@@ -89,16 +92,45 @@ uint16_t dns_random_id(Dns *d) {
         return id;
 }
 
+/* Does the wire name @q end in the text @domain? Returns the length of that on the wire; 0: no. */
+static size_t name_is_in(const DnsQuestion *q, const char *domain) {
+        uint8_t wire[DNS_NAME_MAX];
+        size_t len = dns_name_from_text(domain, wire, sizeof(wire)), i = 0;
+
+        while (len > 0 && q->name_len - i > len)
+                i += 1 + (size_t) q->name[i];
+        return len > 0 && dns_name_equal(q->name + i, q->name_len - i, wire, len) ? len : 0;
+}
+
+int dns_route(const Dns *d, const DnsQuestion *q) {
+        int best = DNS_ROUTE_NONE;
+        size_t longest = 0;
+
+        for (size_t i = 0; i < d->n_routes; i++) {
+                size_t len = name_is_in(q, d->routes[i].domain);
+
+                if (len > longest) {
+                        longest = len;
+                        best = (int) i;
+                }
+        }
+        return best;
+}
+
 /* Where a new query begins. After a while the first of the list is trusted again: it is first for a reason. */
-uint8_t dns_first_resolver(Dns *d) {
+uint8_t dns_first_resolver(Dns *d, int route) {
+        if (route != DNS_ROUTE_NONE)
+                return 0;
         if (netstack_now(d->stack) >= d->preferred_until)
                 d->preferred = 0;
         return d->preferred;
 }
 
-const Endpoint *dns_resolver(const Dns *d, uint8_t first, uint8_t nth) {
+const Endpoint *dns_resolver(const Dns *d, int route, uint8_t first, uint8_t nth) {
         const Netstack *s = d->stack;
 
+        if (route != DNS_ROUTE_NONE) /* there may be fewer routes by now */
+                return (size_t) route < d->n_routes ? &d->routes[route].servers[nth % d->routes[route].n_servers] : NULL;
         return s->n_resolvers == 0 ? NULL : &s->resolvers[(first + nth) % s->n_resolvers];
 }
 
@@ -169,7 +201,7 @@ static int pending_ask(Dns *d, DnsPending *p, const Endpoint *resolver) {
 /* Asks the next resolver that can be asked; SERVFAIL and over when there is none. */
 static void pending_ask_next(Dns *d, DnsPending *p) {
         while (p->tries < DNS_TRIES_MAX) {
-                const Endpoint *resolver = dns_resolver(d, p->first, p->tries);
+                const Endpoint *resolver = dns_resolver(d, p->route, p->first, p->tries);
 
                 if (!resolver)
                         break;
@@ -231,13 +263,14 @@ static int pending_new(Dns *d, const Endpoint *client, const Endpoint *server, c
                 .generation = p->generation,
                 .fd = -EBADF,
                 .client_id = dns_id_get(msg),
-                .first = dns_first_resolver(d),
+                .route = dns_route(d, question),
                 .client = *client,
                 .server = *server,
                 .question = *question,
                 .query = query,
                 .len = len,
         };
+        p->first = dns_first_resolver(d, p->route);
         timer_init(&p->timer, pending_on_timer);
         d->n_pending++;
         pending_ask_next(d, p);
@@ -282,7 +315,9 @@ static bool pending_take_reply(Dns *d, DnsPending *p, const Endpoint *peer, size
                 return false;
         }
 
-        dns_resolver_answered(d, &p->resolver);
+        if (p->route == DNS_ROUTE_NONE)
+                dns_resolver_answered(d, &p->resolver);
+        dns_cache_put(d->cache, &p->question, p->query, p->len, msg, len, netstack_now(d->stack));
         dns_id_set(msg, p->client_id);
         udp_send(d->stack, &p->server, &p->client, NULL, msg, len);
         pending_free(d, p);
@@ -343,6 +378,80 @@ void dns_host_event(Dns *d, uint64_t cookie, uint32_t events) {
         }
 }
 
+/* ---- what the administrator has said ---- */
+
+static DnsZone **zone_by_name(Dns *d, const uint8_t *name, size_t len) {
+        for (size_t i = 0; i < d->n_zones; i++) {
+                size_t n;
+                const uint8_t *own = dns_zone_name(d->zones[i], &n);
+
+                if (dns_name_equal(own, n, name, len))
+                        return &d->zones[i];
+        }
+        return NULL;
+}
+
+int netstack_set_zone(Netstack *s, DnsZone *zone) {
+        Dns *d = s->dns;
+        size_t len;
+        const uint8_t *name = dns_zone_name(zone, &len);
+        DnsZone **place = zone_by_name(d, name, len);
+
+        if (place) {
+                dns_zone_free(*place);
+                *place = zone;
+                return 0;
+        }
+        if (d->n_zones == DNS_ZONES_MAX)
+                return -ENOBUFS;
+        d->zones[d->n_zones++] = zone;
+        return 0;
+}
+
+int netstack_remove_zone(Netstack *s, const char *name) {
+        Dns *d = s->dns;
+        uint8_t wire[DNS_NAME_MAX];
+        size_t len = dns_name_from_text(name, wire, sizeof(wire));
+        DnsZone **place = len > 0 ? zone_by_name(d, wire, len) : NULL;
+
+        if (!place)
+                return -ENOENT;
+        dns_zone_free(*place);
+        d->n_zones--;
+        memmove(place, place + 1, (size_t) (d->zones + d->n_zones - place) * sizeof(*place));
+        return 0;
+}
+
+int netstack_set_dns_routes(Netstack *s, const NetstackDnsRoute *routes, size_t n) {
+        NetstackDnsRoute *copy;
+
+        if (n > NETSTACK_DNS_ROUTES_MAX)
+                return -ENOBUFS;
+        for (size_t i = 0; i < n; i++) {
+                uint8_t wire[DNS_NAME_MAX];
+
+                if (routes[i].n_servers < 1 || routes[i].n_servers > NETSTACK_DNS_ROUTE_SERVERS_MAX ||
+                    dns_name_from_text(routes[i].domain, wire, sizeof(wire)) == 0)
+                        return -EINVAL;
+        }
+        copy = calloc(n + 1, sizeof(*copy));
+        if (!copy)
+                return -ENOMEM;
+        if (n > 0)
+                memcpy(copy, routes, n * sizeof(*copy));
+        free(s->dns->routes);
+        s->dns->routes = copy;
+        s->dns->n_routes = n;
+        dns_cache_flush(s->dns->cache);
+        return 0;
+}
+
+void dns_flush_cache(Dns *d) {
+        dns_cache_flush(d->cache);
+}
+
+/* ---- life ---- */
+
 int dns_new(Dns **ret, Netstack *s) {
         Dns *d = calloc(1, sizeof(*d));
 
@@ -357,6 +466,10 @@ int dns_new(Dns **ret, Netstack *s) {
                 return -ENOMEM;
         }
         s->ops->random(s->userdata, &d->seed, sizeof(d->seed));
+        if (dns_cache_new(&d->cache, d->seed) < 0) {
+                (void) dns_free(d);
+                return -ENOMEM;
+        }
 
         *ret = d;
         return 0;
@@ -371,6 +484,10 @@ Dns *dns_free(Dns *d) {
                 if (d->pending[i].used)
                         pending_free(d, &d->pending[i]);
         assert(d->n_pending == 0);
+        for (size_t i = 0; i < d->n_zones; i++)
+                dns_zone_free(d->zones[i]);
+        dns_cache_free(d->cache);
+        free(d->routes);
         free(d->pending);
         free(d->buf);
         free(d);

@@ -2,7 +2,8 @@
 #pragma once
 /*
  * DNS on gateway:53, UDP and TCP. Names of this network and its guests are answered here (ldns builds the answers); everything else
- * is relayed unaltered to the host's resolvers, each query under an id of our own, with fail-over and time-outs.
+ * is relayed unaltered to the host's resolvers, each query under an id of our own, with fail-over and time-outs. Zones put up at run
+ * time come before all of it (dns-zone.h); domains may have resolvers of their own; answers are kept as long as they say (dns-cache.h).
  *
  * Local names: gateway.DOMAIN, host.DOMAIN, GUEST.DOMAIN and bare GUEST for leases with a hostname, and gvproxy's
  * gateway.containers.internal and host.containers.internal; reverse names of the subnet. Unknown names in DOMAIN are NXDOMAIN here and
@@ -26,4 +27,5 @@ Dns *dns_free(Dns *d);
 
 void dns_input(Dns *d, const Endpoint *client, const Endpoint *server, IovCur *payload); /* one UDP query */
 int dns_stream_open(Dns *d, const Endpoint *client, int *ret_flow_fd); /* a TCP client: @ret_flow_fd is the flow's end of the pair */
+void dns_flush_cache(Dns *d); /* the resolvers are others now */
 void dns_host_event(Dns *d, uint64_t cookie, uint32_t events);          /* HOST_KIND_DNS cookies */

@@ -320,6 +320,7 @@ IpAddr netstack_gateway_for(const Netstack *s, const IpAddr *a) {
 /* ---- settings and lists ---- */
 
 void netstack_set_resolvers(Netstack *s, const Endpoint *resolvers, size_t n, const char *const *search, size_t n_search) {
+        dns_flush_cache(s->dns); /* another network may have other answers */
         s->n_resolvers = MIN(n, (size_t) NETSTACK_RESOLVERS_MAX);
         if (s->n_resolvers > 0)
                 memcpy(s->resolvers, resolvers, s->n_resolvers * sizeof(*resolvers));

@@ -72,6 +72,23 @@ void netstack_set_resolvers(Netstack *s, const Endpoint *resolvers, size_t n, co
 /* Whether the host reaches the outside by each family now. Guests are told: without IPv6 the gateway is no default router. */
 void netstack_set_uplink(Netstack *s, bool ip4, bool ip6);
 
+/* ---- DNS that is the administrator's ---- */
+typedef struct DnsZone DnsZone; /* netstack/dns-zone.h */
+
+/* Puts up a zone, in place of one of the same name. Owned on success. 0; -ENOBUFS: DNS_ZONES_MAX. */
+int netstack_set_zone(Netstack *s, DnsZone *zone);
+int netstack_remove_zone(Netstack *s, const char *name); /* -ENOENT */
+
+#define NETSTACK_DNS_ROUTES_MAX 64
+#define NETSTACK_DNS_ROUTE_SERVERS_MAX 3
+typedef struct NetstackDnsRoute { /* whom names in a domain are asked of */
+        char domain[256];
+        Endpoint servers[NETSTACK_DNS_ROUTE_SERVERS_MAX]; /* at least one */
+        size_t n_servers;
+} NetstackDnsRoute;
+/* All of them anew. 0, -EINVAL (a domain that is none), -ENOBUFS, -ENOMEM. */
+int netstack_set_dns_routes(Netstack *s, const NetstackDnsRoute *routes, size_t n);
+
 /* A guest (by MAC) is gone for good: its flows are reset towards the host, its neighbour entry is forgotten, its lease
  * ends (a static one stays; any other's address waits for it). */
 void netstack_forget_guest(Netstack *s, const MacAddr *mac);

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What may be told to the gateway of a network while it runs, through the real vnetd: zones of DNS, and what a restart keeps of them. */
+
+#include <string.h>
+
+#include "daemon-fixture.h"
+
+#define NETWORK_DEFAULT "/org/vnetd1/network/default"
+#define INVALID "org.freedesktop.DBus.Error.InvalidArgs"
+
+/* Calls with arguments in GVariant's text form; what it answers in the same form. */
+static char *call(Daemon *d, const char *method, const char *args) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GVariant) reply = NULL;
+        GVariant *in = args ? g_variant_new_parsed(args) : NULL;
+
+        reply = daemon_call(d, NETWORK_DEFAULT, "Network", method, in, &error);
+        g_assert_no_error(error);
+        return g_variant_print(reply, FALSE);
+}
+
+static void check(Daemon *d, const char *method, const char *args, const char *expect) {
+        g_autofree char *found = call(d, method, args);
+
+        g_assert_cmpstr(found, ==, expect);
+}
+
+static void refused(Daemon *d, const char *method, const char *args, const char *name, const char *pattern) {
+        daemon_assert_refused(d, NETWORK_DEFAULT, "Network", method, g_variant_new_parsed(args), name, pattern);
+}
+
+#define NO_OPTIONS ", @a{sv} {})"
+
+static void test_zones(Daemon *d, gconstpointer data) {
+        daemon_start(d);
+        check(d, "ListZones", NULL, "([],)");
+        check(d, "SetZone", "('lab.test', [('www', 'A', '10.0.0.1'), ('/^w[0-9]+$/', 'A', '10.0.0.2')], {'Default': <'10.0.0.3'>, 'Ttl': <uint32 30>})", "()");
+        check(d, "SetZone", "('other.test.', @a(sss) []" NO_OPTIONS, "()");
+        check(d, "ListZones", NULL,
+              "([('lab.test', [('www', 'A', '10.0.0.1'), ('/^w[0-9]+$/', 'A', '10.0.0.2')], {'Ttl': <uint32 30>, 'Default': <'10.0.0.3'>}), "
+              "('other.test.', [], {'Ttl': <uint32 10>})],)");
+
+        refused(d, "SetZone", "('lab.test', [('www', 'A', 'x')]" NO_OPTIONS, INVALID, "*record 'www A x': the value is no IPv4 address*");
+        refused(d, "SetZone", "('a..b', @a(sss) []" NO_OPTIONS, INVALID, "*no name of a zone*");
+        refused(d, "SetZone", "('lab.test', @a(sss) [], {'Default': <'nowhere'>})", INVALID, "*no IP address*");
+        refused(d, "SetZone", "('lab.test', @a(sss) [], {'Colour': <'red'>})", INVALID, "*Colour*");
+        refused(d, "RemoveZone", "('no.test',)", "org.vnetd1.NoSuchZone", "*'no.test'*");
+
+        g_assert_cmpint(daemon_stop(d, SIGTERM), ==, 0);
+        daemon_start(d);
+        check(d, "ListZones", NULL,
+              "([('lab.test', [('www', 'A', '10.0.0.1'), ('/^w[0-9]+$/', 'A', '10.0.0.2')], {'Ttl': <uint32 30>, 'Default': <'10.0.0.3'>}), "
+              "('other.test.', [], {'Ttl': <uint32 10>})],)");
+        check(d, "RemoveZone", "('LAB.test.',)", "()");
+        check(d, "ListZones", NULL, "([('other.test.', [], {'Ttl': <uint32 10>})],)");
+}
+
+static void test_zones_config(Daemon *d, gconstpointer data) {
+        daemon_write(d, "networks.d/default.json",
+                     "{\"dnsRoutes\": {\"corp.example\": \"10.0.0.53 10.0.0.54:5353\"},"
+                     " \"zones\": [{\"name\": \"lab.test\", \"default\": \"10.0.0.1\", \"ttl\": \"1min\","
+                     "  \"records\": [{\"name\": \"www\", \"type\": \"A\", \"value\": \"10.0.0.2\"}]},"
+                     " {\"name\": \"old.test\"}]}");
+        daemon_start(d);
+        check(d, "SetZone", "('mine.test', @a(sss) []" NO_OPTIONS, "()");
+        check(d, "ListZones", NULL,
+              "([('lab.test', [('www', 'A', '10.0.0.2')], {'Ttl': <uint32 60>, 'Default': <'10.0.0.1'>}), ('old.test', [], {'Ttl': <uint32 10>}), "
+              "('mine.test', [], {'Ttl': <uint32 10>})],)");
+
+        /* A reload brings those of the file up to date, and leaves the others. */
+        daemon_write(d, "networks.d/default.json",
+                     "{\"dnsRoutes\": {\"corp.example\": \"10.0.0.53 10.0.0.54:5353\"},"
+                     " \"zones\": [{\"name\": \"lab.test\"}, {\"name\": \"bad.test\", \"records\": ["
+                     "{\"name\": \"www\", \"type\": \"A\", \"value\": \"x\"}]}]}");
+        g_autoptr(GVariant) reply = daemon_call(d, "/org/vnetd1", "Manager", "Reload", NULL, NULL);
+        check(d, "ListZones", NULL, "([('mine.test', [], {'Ttl': <uint32 10>}), ('lab.test', [], {'Ttl': <uint32 10>})],)");
+        g_autofree char *said = daemon_stderr(d);
+        g_assert_nonnull(strstr(said, "default.json:1: zone left out: Zone 'bad.test'"));
+        g_assert_null(strstr(said, "waits for a restart"));
+}
+
+#define ADD(name, fn) g_test_add("/gateway/" name, Daemon, NULL, daemon_setup, fn, daemon_teardown)
+
+int main(int argc, char **argv) {
+        g_test_init(&argc, &argv, NULL);
+        ADD("zones", test_zones);
+        ADD("zones-config", test_zones_config);
+        return g_test_run();
+}
