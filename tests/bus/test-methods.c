@@ -145,6 +145,10 @@ static GVariant *make_args(const GDBusMethodInfo *m, const char *text, GVariant 
         for (size_t i = 0; i < n_args(m); i++)
                 if (g_str_equal(m->in_args[i]->signature, "s")) {
                         g_variant_builder_add(&b, "s", text);
+                } else if (g_str_equal(m->in_args[i]->signature, "a(sss)")) {
+                        g_variant_builder_add_parsed(&b, "[(%s, %s, %s)]", text, text, text);
+                } else if (g_str_equal(m->in_args[i]->signature, "q")) {
+                        g_variant_builder_add(&b, "q", 80);
                 } else {
                         g_assert_cmpstr(m->in_args[i]->signature, ==, "a{sv}");
                         g_variant_builder_add_value(&b, options ?: g_variant_new_parsed("@a{sv} {}"));
