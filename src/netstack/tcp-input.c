@@ -106,7 +106,8 @@ static bool park_rest(Netstack *s, Flow *f) {
                         (void) iovcur_skip(&c, taken);
                         if (!park_add(s, f, at + taken, &c, piece.iov_len - taken)) {
                                 /* never acknowledged, so not lost: the guest keeps it */
-                                f->tcp.rcv_nxt = seq_max(at + taken, f->tcp.host_nxt);
+                                f->rx_bytes -= f->tcp.rcv_nxt - (at + taken);
+                                f->tcp.rcv_nxt = at + taken;
                                 return false;
                         }
                 }
@@ -329,15 +330,13 @@ static void take_payload(Netstack *s, Flow *f, Segment *g) {
                 batch_append(s, f, &g->payload, len);
                 if (f->closing)
                         return;
-                uint32_t run = t->parked ? park_contiguous(f, t->rcv_nxt) : t->rcv_nxt;
-                if (run != t->rcv_nxt) { /* the hole is closed: what waited behind it is in order now */
+                if (t->parked && park_contiguous(f, t->rcv_nxt) != t->rcv_nxt) { /* the hole is closed: what waited behind it is in order */
                         tcp_deliver(s, f);
                         if (f->closing)
                                 return;
-                        if (seq_lt(t->rcv_nxt, run)) {
-                                f->rx_bytes += run - t->rcv_nxt;
-                                t->rcv_nxt = run;
-                        }
+                        uint32_t run = park_contiguous(f, t->rcv_nxt); /* nothing more, when the park was full and rcv_nxt went back */
+                        f->rx_bytes += run - t->rcv_nxt;
+                        t->rcv_nxt = run;
                         tcp_deliver(s, f);
                         if (f->closing)
                                 return;

@@ -797,6 +797,32 @@ static void test_device_full(void) {
         guest_send(&g, RST, 0, NULL, 0);
 }
 
+/* A hole is closed while the host takes nothing and the park has no room for what closes it: the guest keeps those bytes. */
+static void test_park_full_hole(void) {
+        g_autoptr(FakeHost) h = fake_host_new(small_park);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        uint8_t data[1000];
+        for (size_t i = 0; i < sizeof(data); i++)
+                data[i] = (uint8_t) (i % 251);
+        uint32_t base = g.seq;
+        g.socket->send_room = 0;
+        g.seq = base + 500;
+        guest_send(&g, ACK, 8000, data + 500, 500);
+        g_assert_cmpuint(guest_take(&g).ack, ==, base);
+        g.seq = base;
+        guest_send(&g, ACK, 8000, data, 500);
+        g_assert_cmpuint(guest_take(&g).ack, ==, base);
+        fake_stream_room(h, g.socket, 10000);
+        fake_run(h);
+        fake_clear_frames(h);
+        guest_send(&g, ACK, 8000, data, 500);
+        g_assert_cmpuint(guest_take(&g).ack, ==, base + 1000);
+        g_assert_cmpmem(g.socket->out->data, g.socket->out->len, data, sizeof(data));
+        g.seq = base + 1000;
+        guest_send(&g, RST, 0, NULL, 0);
+        g_assert_cmpuint(parked(h), ==, 0);
+}
+
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/tcp/clean", test_clean);
@@ -823,5 +849,6 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/half-close", test_half_close);
         g_test_add_func("/tcp/hostile", test_hostile);
         g_test_add_func("/tcp/device-full", test_device_full);
+        g_test_add_func("/tcp/park-full-hole", test_park_full_hole);
         return g_test_run();
 }
