@@ -283,11 +283,12 @@ static bool take_ack(Netstack *s, Flow *f, const Segment *g) {
         uint32_t wnd = g->wnd << t->snd_wscale;
         bool wnd_changed = wnd != t->snd_wnd;
         if (seq_lt(t->snd_wl1, g->seq) || (t->snd_wl1 == g->seq && seq_leq(t->snd_wl2, g->ack))) {
-                if (t->snd_wnd == 0 && wnd > 0) { /* open again: the probe's timer becomes a retransmission's */
-                        t->retries = 0;
-                        t->rto_at = USEC_INFINITY;
-                }
+                bool reopened = t->snd_wnd == 0 && wnd > 0;
                 t->snd_wnd = wnd;
+                if (reopened) { /* the probe's timer becomes a retransmission's: what is in flight may have met a closed window */
+                        t->retries = 0;
+                        tcp_rto_restart(s, f);
+                }
                 t->max_snd_wnd = MAX(t->max_snd_wnd, wnd);
                 t->snd_wl1 = g->seq;
                 t->snd_wl2 = g->ack;

@@ -823,6 +823,25 @@ static void test_park_full_hole(void) {
         g_assert_cmpuint(parked(h), ==, 0);
 }
 
+/* A guest that closes its window over bytes in flight may have thrown them away: opening it again does not end the retransmission. */
+static void test_window_reopened(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        fake_stream_push(h, g.socket, "hello", 5);
+        fake_run(h);
+        g_assert_cmpuint(guest_take(&g).payload_len, ==, 5);
+        guest_send(&g, ACK, 0, NULL, 0);
+        guest_send(&g, ACK, 8000, NULL, 0);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+        fake_advance(h, 1500 * USEC_PER_MSEC);
+        g_assert_cmpuint(fake_n_frames(h), >=, 1);
+        Parsed r = guest_take(&g);
+        g_assert_cmpuint(r.seq, ==, g.ack);
+        g_assert_cmpuint(r.payload_len, ==, 5);
+        guest_send(&g, RST, 0, NULL, 0);
+        fake_clear_frames(h);
+}
+
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/tcp/clean", test_clean);
@@ -850,5 +869,6 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/hostile", test_hostile);
         g_test_add_func("/tcp/device-full", test_device_full);
         g_test_add_func("/tcp/park-full-hole", test_park_full_hole);
+        g_test_add_func("/tcp/window-reopened", test_window_reopened);
         return g_test_run();
 }
