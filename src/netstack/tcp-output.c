@@ -84,8 +84,8 @@ void tcp_update_window(Netstack *s, Flow *f) {
 }
 
 bool tcp_window_update_due(const Netstack *s, const Flow *f) {
-        uint32_t edge = f->tcp.host_nxt + window_for(s, &f->tcp);
-        return seq_lt(f->tcp.rcv_adv, edge) && edge - f->tcp.rcv_adv >= TCP_WINDOW_MAX / 4;
+        uint32_t wnd = window_for(s, &f->tcp), edge = f->tcp.host_nxt + wnd;
+        return seq_lt(f->tcp.rcv_adv, edge) && edge - f->tcp.rcv_adv >= wnd / 4;
 }
 
 /* ---- data ---- */

@@ -842,6 +842,28 @@ static void test_window_reopened(void) {
         fake_clear_frames(h);
 }
 
+/* Without window scaling the whole window is less than a quarter of the largest one: it must open again all the same. */
+static void test_window_update(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        g_autofree uint8_t *data = g_malloc0(30000);
+        g.socket->send_room = 0;
+        for (size_t sent = 0; sent < 65535;) {
+                size_t n = MIN((size_t) 30000, 65535 - sent);
+                guest_send(&g, ACK, 8000, data, n);
+                g.seq += (uint32_t) n;
+                sent += n;
+                Parsed r = guest_take(&g);
+                g_assert_cmpuint(r.ack, ==, g.seq);
+                g_assert_cmpuint(r.tcp_window, ==, 65535 - sent);
+        }
+        fake_stream_room(h, g.socket, 100000);
+        fake_run(h);
+        g_assert_cmpuint(fake_n_frames(h), ==, 1);
+        g_assert_cmpuint(guest_take(&g).tcp_window, ==, 65535);
+        guest_send(&g, RST, 0, NULL, 0);
+}
+
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/tcp/clean", test_clean);
@@ -870,5 +892,6 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/device-full", test_device_full);
         g_test_add_func("/tcp/park-full-hole", test_park_full_hole);
         g_test_add_func("/tcp/window-reopened", test_window_reopened);
+        g_test_add_func("/tcp/window-update", test_window_update);
         return g_test_run();
 }
