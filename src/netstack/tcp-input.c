@@ -434,7 +434,7 @@ static void segment_synchronized(Netstack *s, Flow *f, Segment *g) {
 }
 
 /* The guest's answer to our SYN (RFC 9293 3.10.7.3). */
-static void segment_syn_sent(Netstack *s, Flow *f, const Segment *g) {
+static void segment_syn_sent(Netstack *s, Flow *f, const Packet *p, const Segment *g) {
         TcpFlow *t = &f->tcp;
         bool ack_ok = (g->flags & TCP_ACK) && g->ack == t->iss + 1;
         if (g->flags & TCP_RST) {
@@ -442,6 +442,8 @@ static void segment_syn_sent(Netstack *s, Flow *f, const Segment *g) {
                         flow_close(s, f, /* reset= */ true); /* refused: the client is told so by a reset */
                 return;
         }
+        if ((g->flags & TCP_ACK) && !ack_ok) /* it takes us for a connection it has had from this port */
+                tcp_answer_rst(s, p, g);
         if (!(g->flags & TCP_SYN) || !ack_ok)
                 return netstack_drop(s, DROP_TCP_BAD_ACK);
 
@@ -508,7 +510,7 @@ void tcp_input(Netstack *s, Packet *p) {
                         flow_close(s, f, /* reset= */ true); /* the guest lost patience */
                 return; /* a repeated SYN waits like the first */
         case TCP_SYN_SENT:
-                segment_syn_sent(s, f, &g);
+                segment_syn_sent(s, f, p, &g);
                 break;
         case TCP_SYN_RECEIVED:
         case TCP_ESTABLISHED:

@@ -864,6 +864,32 @@ static void test_window_update(void) {
         guest_send(&g, RST, 0, NULL, 0);
 }
 
+/* A guest that still knows a connection from the client's port answers our SYN with an ACK: it is told by a reset that it is over. */
+static void test_old_connection(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Endpoint local = fake_endpoint("10.0.0.1:6443"), peer = fake_endpoint("10.9.9.9:5555");
+        int fd = fake_listener(h, &local);
+        ForwardConfig fc = { .id = 1, .proto = IPPROTO_TCP, .local = local, .remote = fake_endpoint("192.168.127.2:80") };
+        g_assert_cmpint(netstack_forward_add(h->stack, &fc, fd), ==, 0);
+        IpAddr guest = fake_ip("192.168.127.2"), gateway = fake_ip("192.168.127.1");
+        packet_send(h, packet_arp(&FAKE_GUEST_MAC, 2, &FAKE_GUEST_MAC, &guest, &FAKE_GATEWAY_MAC, &gateway));
+        fake_client(h, fd, &peer);
+        fake_run(h);
+        g_autoptr(FakeFrame) first = NULL, second = NULL;
+        Parsed syn = packet_take(h, &first);
+        g_assert_cmpuint(syn.tcp_flags, ==, SYN);
+
+        Packet4 p = packet4("10.9.9.9", 5555);
+        p.sport = 80;
+        packet_send(h, packet_tcp(&p, 4000, syn.seq - 7000, ACK, 8000, NULL, 0, NULL, 0));
+        Parsed r = packet_take(h, &second);
+        g_assert_cmpuint(r.tcp_flags, ==, RST);
+        g_assert_cmpuint(r.seq, ==, syn.seq - 7000);
+        g_assert_cmpuint(flows(h), ==, 1); /* the SYN is sent again */
+        packet_send(h, packet_tcp(&p, 0, syn.seq + 1, RST | ACK, 0, NULL, 0, NULL, 0));
+        g_assert_cmpuint(flows(h), ==, 0);
+}
+
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/tcp/clean", test_clean);
@@ -893,5 +919,6 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/park-full-hole", test_park_full_hole);
         g_test_add_func("/tcp/window-reopened", test_window_reopened);
         g_test_add_func("/tcp/window-update", test_window_update);
+        g_test_add_func("/tcp/old-connection", test_old_connection);
         return g_test_run();
 }
