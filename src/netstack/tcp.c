@@ -171,9 +171,9 @@ void tcp_take_syn_options(Flow *f, const Segment *g) {
         t->wscale_ok = g->has_wscale;
         t->snd_wscale = g->has_wscale ? g->wscale : 0;
         t->rcv_wscale = g->has_wscale ? TCP_WSCALE : 0;
-        uint16_t mss = MAX(g->mss ? g->mss : (uint16_t) TCP_MSS_DEFAULT, (uint16_t) TCP_MSS_MIN);
-        uint16_t most = (uint16_t) (65535 - 20 - ip_header_len(&f->key.guest)); /* an IP packet's worth */
-        mss = MIN(mss, most);
+        uint32_t link = f->guest_mtu > 0 ? f->guest_mtu : 1500; /* as ip_send() has it: what is longer would not leave */
+        uint32_t headers = 20 + (uint32_t) ip_header_len(&f->key.guest), most = CLAMP(link, TCP_MSS_MIN + headers, 65535u) - headers;
+        uint32_t mss = CLAMP(g->mss > 0 ? g->mss : (uint32_t) TCP_MSS_DEFAULT, (uint32_t) TCP_MSS_MIN, most);
         t->mss = (uint16_t) (mss - (t->ts_ok ? 12 : 0)); /* RFC 6691: options come out of the segment */
 }
 

@@ -890,6 +890,26 @@ static void test_old_connection(void) {
         g_assert_cmpuint(flows(h), ==, 0);
 }
 
+/* A guest that wants longer segments than its link carries does not get them. */
+static void test_jumbo_mss(void) {
+        static const uint8_t mss[] = { 2, 4, 8960 >> 8, 8960 & 0xff };
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = { .h = h, .p = packet4("10.1.2.3", 80), .seq = 1000 };
+        packet_send(h, packet_tcp(&g.p, g.seq, 0, SYN, 64000, mss, sizeof(mss), NULL, 0));
+        fake_run(h);
+        g.ack = guest_take(&g).seq + 1;
+        g.seq++;
+        guest_send(&g, ACK, 64000, NULL, 0);
+        g.socket = fake_last_socket(h, FAKE_TCP);
+        g_autofree uint8_t *data = g_malloc0(20000);
+        fake_stream_push(h, g.socket, data, 5000);
+        fake_run(h);
+        Parsed r = guest_take(&g);
+        g_assert_cmpuint(r.payload_len, ==, 5000);
+        g_assert_cmpuint(le16toh(r.hdr.gso_size), ==, 1460);
+        guest_send(&g, RST, 0, NULL, 0);
+}
+
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/tcp/clean", test_clean);
@@ -920,5 +940,6 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/window-reopened", test_window_reopened);
         g_test_add_func("/tcp/window-update", test_window_update);
         g_test_add_func("/tcp/old-connection", test_old_connection);
+        g_test_add_func("/tcp/jumbo-mss", test_jumbo_mss);
         return g_test_run();
 }
