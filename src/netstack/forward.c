@@ -7,22 +7,42 @@
 #include "netstack/forward.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 
 #include "netstack/dhcp.h"
 #include "netstack/nd.h"
+#include "netstack/tcp.h"
+
+#define ACCEPT_AGAIN USEC_PER_SEC
 
 struct ForwardTable {
         Netstack *stack;  /* (borrowed) */
         Forward *slots;   /* (owned) */
         uint32_t n_slots; /* used or once used */
         uint32_t n_allocated;
+        Timer accept_timer;
 };
+
+/* Clients that could not be accepted raise no further event. */
+static void accept_again(Timer *timer, usec_t now, void *userdata) {
+        Netstack *s = userdata;
+        for (uint32_t i = 0; i < s->forwards->n_slots; i++)
+                if (s->forwards->slots[i].fd >= 0 && s->forwards->slots[i].config.proto == IPPROTO_TCP)
+                        tcp_forward_event(s, &s->forwards->slots[i]);
+}
+
+void forward_accept_later(Netstack *s) {
+        Timer *t = &s->forwards->accept_timer;
+        if (!timer_is_set(t))
+                (void) timer_set(&s->timers, t, netstack_now(s) + ACCEPT_AGAIN); /* -ENOMEM: the next client's event tries again */
+}
 
 int forward_table_new(ForwardTable **ret, Netstack *s) {
         ForwardTable *t = calloc(1, sizeof(*t));
         if (!t)
                 return -ENOMEM;
         t->stack = s;
+        timer_init(&t->accept_timer, accept_again);
         *ret = t;
         return 0;
 }
@@ -39,6 +59,7 @@ ForwardTable *forward_table_free(ForwardTable *t) {
         for (uint32_t i = 0; i < t->n_slots; i++)
                 if (t->slots[i].fd >= 0)
                         forward_close(t->stack, &t->slots[i]);
+        timer_stop(&t->stack->timers, &t->accept_timer);
         free(t->slots);
         free(t);
         return NULL;

@@ -17,6 +17,7 @@ int forward_table_new(ForwardTable **ret, Netstack *s);
 ForwardTable *forward_table_free(ForwardTable *t);
 Forward *forward_by_cookie(ForwardTable *t, uint64_t cookie);
 Forward *forward_by_id(ForwardTable *t, uint32_t id);
+void forward_accept_later(Netstack *s); /* a listener could not accept for want of something: all of them try again in a second */
 
 /* The guest endpoint a new connection goes to: 0, or -EHOSTUNREACH when there is no such guest now. */
 int forward_target(Netstack *s, const Forward *f, Endpoint *ret);

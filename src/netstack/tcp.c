@@ -349,12 +349,13 @@ void tcp_forward_event(Netstack *s, Forward *fw) {
                 int fd;
                 Endpoint peer;
                 int r = s->ops->tcp_accept(s->userdata, fw->fd, &fd, &peer, NULL);
-                if (r < 0) {
-                        if (r != -EAGAIN)
-                                netstack_drop(s, DROP_TCP_NO_SOCKET);
-                        if (r == -ECONNABORTED)
-                                continue;
+                if (r == -EAGAIN)
                         return;
+                if (r == -ECONNABORTED)
+                        continue;
+                if (r < 0) {
+                        netstack_drop(s, DROP_TCP_NO_SOCKET);
+                        return forward_accept_later(s);
                 }
                 fw->stats.connections++;
                 if (open_inbound(s, fw, fd, &peer) < 0)

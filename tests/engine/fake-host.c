@@ -230,6 +230,9 @@ FakeSocket *fake_client(FakeHost *h, int listen_fd, const Endpoint *peer) {
 }
 
 static int op_tcp_accept(void *userdata, int listen_fd, int *ret_fd, Endpoint *ret_peer, Endpoint *ret_local) {
+        if (((FakeHost *) userdata)->accept_error < 0)
+                return ((FakeHost *) userdata)->accept_error;
+
         FakeSocket *k = g_queue_pop_head(&open_socket(userdata, listen_fd)->backlog);
 
         if (!k)
@@ -245,6 +248,8 @@ static int op_watch(void *userdata, int fd, uint64_t cookie) {
         FakeHost *h = userdata;
         FakeSocket *k = open_socket(h, fd);
 
+        if (h->watch_error < 0)
+                return h->watch_error;
         k->cookie = cookie;
         k->watched = true;
         /* As a first registration tells what is there already. */

@@ -79,6 +79,7 @@ typedef struct FakeHost {
         unsigned output_room;  /* frames until the device is full; UINT_MAX */
         unsigned n_opened[FAKE_PAIR + 1], n_open; /* ever by kind; now */
         int open_error;        /* negative errno: opening any socket fails with it */
+        int accept_error, watch_error; /* negative errno: accepting and watching fail with it */
         int connect_result;    /* of new connects: 0, negative errno or FAKE_CONNECT_NEVER */
         size_t default_send_room; /* of new stream sockets */
         uint32_t rtt_usec, mss; /* told by tcp_info */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Which guest a forward leads to: by address, by host name, or the only one there is; asked anew each time. */
+/* Which guest a forward leads to: by address, by host name, or the only one there is; asked anew each time. And what it counts. */
 
 #include <errno.h>
 #include <glib.h>
+#include <netinet/in.h>
 
 #include "fake-host.h"
 #include "netstack/dhcp.h"
 #include "netstack/forward.h"
+#include "packet.h"
 
 static void add_lease(FakeHost *h, const char *addr, uint8_t number, const char *hostname, bool is_static) {
         Lease l = {
@@ -70,10 +72,34 @@ static void test_hostname(void) {
         assert_target(h, NULL, "web", "192.168.127.9:80");
 }
 
+/* Without a descriptor to accept with, the client waits; it is not forgotten when no other comes after it. */
+static void test_accept_again(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Endpoint local = fake_endpoint("127.0.0.1:6443"), peer = fake_endpoint("10.9.9.9:5555");
+        int fd = fake_listener(h, &local);
+        ForwardConfig fc = { .id = 1, .proto = IPPROTO_TCP, .local = local, .remote = fake_endpoint("192.168.127.2:80") };
+        ForwardStats st;
+
+        g_assert_cmpint(netstack_forward_add(h->stack, &fc, fd), ==, 0);
+        h->accept_error = -EMFILE;
+        fake_client(h, fd, &peer);
+        fake_run(h);
+        fake_advance(h, 5 * USEC_PER_SEC);
+        g_assert_cmpuint(fake_drops(h, DROP_TCP_NO_SOCKET), >=, 2);
+        g_assert_cmpuint(fake_drops(h, DROP_TCP_NO_SOCKET), <, 10);
+        h->accept_error = 0;
+        fake_advance(h, 2 * USEC_PER_SEC);
+        g_assert_cmpint(netstack_forward_stats(h->stack, 1, &st), ==, 0);
+        g_assert_cmpuint(st.connections, ==, 1);
+        g_assert_cmpuint(st.active, ==, 1);
+        fake_clear_frames(h);
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/forward/address", test_address);
         g_test_add_func("/forward/only", test_only);
         g_test_add_func("/forward/hostname", test_hostname);
+        g_test_add_func("/forward/accept-again", test_accept_again);
         return g_test_run();
 }
