@@ -326,7 +326,6 @@ static int open_inbound(Netstack *s, Forward *fw, int fd, const Endpoint *peer) 
 
         TcpFlow *t = &f->tcp;
         f->inbound = true;
-        f->forward_id = fw->config.id;
         t->ts_ok = t->sack_ok = t->wscale_ok = true; /* offered; the guest's SYN,ACK decides */
         if (!arp_lookup(s->arp, &guest.addr, &f->guest_mac, &f->guest_mtu))
                 f->guest_mac = (MacAddr){};
@@ -336,6 +335,7 @@ static int open_inbound(Netstack *s, Forward *fw, int fd, const Endpoint *peer) 
                 return r;
         }
         f->fd = fd;
+        f->forward_id = fw->config.id; /* from here on the forward counts it */
         t->rcv_adv = t->rcv_nxt + 65535;
         tcp_send_control(s, f, TCP_SYN, t->iss);
         t->snd_nxt = t->snd_max = t->iss + 1;

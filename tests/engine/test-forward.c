@@ -95,11 +95,53 @@ static void test_accept_again(void) {
         fake_clear_frames(h);
 }
 
+/* What a forward counts: a connection that could not be watched was never active, and bytes count while the connection is open. */
+static void test_count(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Endpoint local = fake_endpoint("127.0.0.1:6443"), peer = fake_endpoint("10.9.9.9:5555");
+        int fd = fake_listener(h, &local);
+        ForwardConfig fc = { .id = 1, .proto = IPPROTO_TCP, .local = local, .remote = fake_endpoint("192.168.127.2:80") };
+        IpAddr guest = fake_ip("192.168.127.2"), gateway = fake_ip("192.168.127.1");
+        ForwardStats st;
+
+        packet_send(h, packet_arp(&FAKE_GUEST_MAC, 2, &FAKE_GUEST_MAC, &guest, &FAKE_GATEWAY_MAC, &gateway));
+        g_assert_cmpint(netstack_forward_add(h->stack, &fc, fd), ==, 0);
+        fake_client(h, fd, &peer);
+        fake_run(h);
+        g_autoptr(FakeFrame) first = NULL, second = NULL;
+        Parsed syn = packet_take(h, &first);
+
+        h->watch_error = -ENOSPC;
+        peer.port++;
+        FakeSocket *refused = fake_client(h, fd, &peer);
+        fake_run(h);
+        g_assert_false(refused->open);
+        g_assert_true(refused->was_reset);
+        h->watch_error = 0;
+        g_assert_cmpint(netstack_forward_stats(h->stack, 1, &st), ==, 0);
+        g_assert_cmpuint(st.connections, ==, 2);
+        g_assert_cmpuint(st.active, ==, 1);
+
+        Packet4 p = packet4("10.9.9.9", 5555);
+        p.sport = 80;
+        packet_send(h, packet_tcp(&p, 7000, syn.seq + 1, 0x12, 8000, NULL, 0, NULL, 0)); /* SYN, ACK */
+        packet_send(h, packet_tcp(&p, 7001, syn.seq + 1, 0x10, 8000, NULL, 0, "hello", 5));
+        for (unsigned i = 0; i < 2; i++) { /* open, and when it is closed */
+                g_assert_cmpint(netstack_forward_stats(h->stack, 1, &st), ==, 0);
+                g_assert_cmpuint(st.rx_bytes, ==, 5);
+                g_assert_cmpuint(st.tx_bytes, ==, 0);
+                g_assert_cmpuint(st.active, ==, 1 - i);
+                packet_send(h, packet_tcp(&p, 7006, syn.seq + 1, 0x04, 0, NULL, 0, NULL, 0)); /* RST */
+        }
+        fake_clear_frames(h);
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/forward/address", test_address);
         g_test_add_func("/forward/only", test_only);
         g_test_add_func("/forward/hostname", test_hostname);
         g_test_add_func("/forward/accept-again", test_accept_again);
+        g_test_add_func("/forward/count", test_count);
         return g_test_run();
 }
