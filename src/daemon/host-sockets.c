@@ -236,6 +236,24 @@ static ssize_t peek_here(int fd, const struct iovec *iov, unsigned n_iov) {
         return n < 0 ? -errno : n;
 }
 
+/* Has the far end said all it will? Once it has, no more bytes come. */
+static int stream_is_over(int fd) {
+        struct tcp_info info;
+        socklen_t len = sizeof(info);
+        if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+                return -errno;
+        switch (info.tcpi_state) {
+        case TCP_CLOSE_WAIT:
+        case TCP_LAST_ACK:
+        case TCP_CLOSING:
+        case TCP_TIME_WAIT:
+        case TCP_CLOSE:
+                return true;
+        default:
+                return false;
+        }
+}
+
 /* Without a peek position: everything before @position goes to the scratch buffer, again and again. */
 static ssize_t peek_skipping(HostSockets *h, int fd, size_t position, const struct iovec *iov, unsigned n_iov) {
         struct iovec all[PEEK_IOV_MAX];
@@ -249,25 +267,15 @@ static ssize_t peek_skipping(HostSockets *h, int fd, size_t position, const stru
                 return -EAGAIN; /* more in flight than a guest's window allows */
         memcpy(all + n, iov, n_iov * sizeof(*iov));
         ssize_t got = peek_here(fd, all, n + n_iov);
-        if (got < 0 || position == 0)
-                return got;
-        if ((size_t) got > position)
-                return got - (ssize_t) position;
-        /* nothing behind what is in flight: is that the end, or only all for now? */
-        struct tcp_info info;
-        socklen_t len = sizeof(info);
-        if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
-                return errno == EOPNOTSUPP ? -EAGAIN : -errno;
-        switch (info.tcpi_state) {
-        case TCP_CLOSE_WAIT:
-        case TCP_LAST_ACK:
-        case TCP_CLOSING:
-        case TCP_TIME_WAIT:
-        case TCP_CLOSE:
-                return 0;
-        default:
-                return -EAGAIN;
+        if (got >= 0 && (size_t) got <= position) { /* nothing behind what is in flight: is that the end, or only all for now? */
+                int r = stream_is_over(fd);
+                if (r <= 0)
+                        return r < 0 ? r : -EAGAIN;
+                got = peek_here(fd, all, n + n_iov); /* the last bytes may have come in between */
+                if (got >= 0 && (size_t) got <= position)
+                        return host_tcp_result(h, fd); /* a reset, or 0: the end */
         }
+        return got < 0 ? got : got - (ssize_t) position;
 }
 
 static ssize_t host_peek(void *userdata, int fd, size_t position, const struct iovec *iov, unsigned n_iov) {
