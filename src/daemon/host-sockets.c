@@ -69,6 +69,11 @@ static HostSocket *get(HostSockets *h, int fd) {
         return *s;
 }
 
+static void forget(HostSockets *h, int fd) {
+        free(find(h, fd));
+        h->pages[fd / PAGE_FDS][fd % PAGE_FDS] = NULL;
+}
+
 static void on_event(LoopIo *io, uint32_t events) {
         HostSocket *s = CONTAINER_OF(io, HostSocket, io);
         uint32_t e = ((events & EPOLLIN) ? HOST_EVENT_IN : 0) | ((events & EPOLLOUT) ? HOST_EVENT_OUT : 0) |
@@ -83,16 +88,21 @@ static int host_watch(void *userdata, int fd, uint64_t cookie) {
         if (!s)
                 return -ENOMEM;
         s->cookie = cookie;
-        return loop_add(h->loop, &s->io, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, on_event);
+        int r = loop_add(h->loop, &s->io, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, on_event);
+        if (r < 0)
+                forget(h, fd); /* it stays the caller's */
+        return r;
 }
 
 static void host_close(void *userdata, int fd, bool reset) {
         HostSockets *h = userdata;
         HostSocket *s = find(h, fd);
         if (s) {
-                loop_forget(h->loop, &s->io);
-                h->pages[fd / PAGE_FDS][fd % PAGE_FDS] = NULL;
-                free(s);
+                if (host_cookie_kind(s->cookie) == HOST_KIND_LISTENER) /* came from outside, where a duplicate may be kept */
+                        loop_remove(h->loop, &s->io);
+                else
+                        loop_forget(h->loop, &s->io);
+                forget(h, fd);
         }
         if (reset) {
                 struct linger l = { .l_onoff = 1 };
