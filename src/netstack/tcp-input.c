@@ -34,7 +34,7 @@ static void batch_append(Netstack *s, Flow *f, IovCur *c, uint32_t len) {
                 tcp_deliver(s, f);
         if (t->n_pieces + FRAME_IOV_MAX > TCP_BATCH_PIECES) { /* others fill it: all of them go now */
                 for (unsigned i = 0; i < t->n_batch; i++)
-                        if (t->batch[i].flow && t->batch[i].flow != f)
+                        if (t->batch[i].flow != f && !t->batch[i].flow->closing)
                                 tcp_deliver(s, t->batch[i].flow);
                 t->n_pieces = 0;
         }

@@ -910,6 +910,37 @@ static void test_jumbo_mss(void) {
         guest_send(&g, RST, 0, NULL, 0);
 }
 
+/* A batch in so many pieces that it is delivered half way: not for the flow that was reset in it. */
+static void test_reset_in_full_batch(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest a = guest_connect(h, "10.1.2.3", 80), b = guest_connect(h, "10.1.2.3", 81);
+        enum { N = 40 };
+        GByteArray *bytes[N];
+        static struct iovec iov[N][FRAME_IOV_MAX];
+        Frame frames[N];
+        uint8_t data[FRAME_IOV_MAX] = {};
+
+        bytes[0] = packet_tcp(&a.p, a.seq, a.ack, ACK, 8000, NULL, 0, data, 10);
+        bytes[1] = packet_tcp(&a.p, a.seq + 10, a.ack, RST, 8000, NULL, 0, NULL, 0);
+        for (unsigned i = 2; i < N; i++, b.seq += FRAME_IOV_MAX - 1)
+                bytes[i] = packet_tcp(&b.p, b.seq, b.ack, ACK, 8000, NULL, 0, data, FRAME_IOV_MAX - 1);
+        for (unsigned i = 0; i < N; i++) { /* the headers, then a byte a piece */
+                unsigned n = i < 2 ? 1 : FRAME_IOV_MAX;
+                size_t head = bytes[i]->len - (n - 1);
+                iov[i][0] = (struct iovec){ bytes[i]->data, head };
+                for (unsigned k = 1; k < n; k++)
+                        iov[i][k] = (struct iovec){ bytes[i]->data + head + k - 1, 1 };
+                frames[i] = (Frame){ .iov = iov[i], .n_iov = n, .len = bytes[i]->len };
+        }
+        fake_input_batch(h, frames, N);
+        g_assert_true(a.socket->was_reset);
+        g_assert_cmpuint(b.socket->out->len, ==, (N - 2) * (FRAME_IOV_MAX - 1));
+        for (unsigned i = 0; i < N; i++)
+                g_byte_array_unref(bytes[i]);
+        fake_clear_frames(h);
+        guest_send(&b, RST, 0, NULL, 0);
+}
+
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/tcp/clean", test_clean);
@@ -941,5 +972,6 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/window-update", test_window_update);
         g_test_add_func("/tcp/old-connection", test_old_connection);
         g_test_add_func("/tcp/jumbo-mss", test_jumbo_mss);
+        g_test_add_func("/tcp/reset-in-full-batch", test_reset_in_full_batch);
         return g_test_run();
 }
