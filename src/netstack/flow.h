@@ -83,7 +83,7 @@ typedef struct TcpFlow {
         usec_t discard_at;      /* acknowledged bytes too few for a discard go then; USEC_INFINITY: there are none */
         usec_t probe_at;        /* keepalive, or the end of a handshake that never ends */
         uint32_t retransmits;
-        uint32_t parked_bytes;  /* in the list below */
+        uint32_t parked_bytes, n_parked; /* in the list below */
         TcpParked *parked;      /* (owned) by sequence: first what a short send left, then what came out of order */
         SackRange sacks[TCP_SACKS_MAX]; /* the guest's, about our bytes; sorted, disjoint */
         uint32_t half_prev, half_next; /* neighbours in the queue of half-open flows */

@@ -7,13 +7,20 @@
 
 #include "netstack/tcp-private.h"
 
-/* Makes a parked piece of @len bytes out of @c at its present position. NULL: the park is full. */
-static TcpParked *piece_new(Netstack *s, uint32_t seq, IovCur *c, uint32_t len) {
-        if (s->tcp->parked + len > s->config.limits.park_bytes) {
-                netstack_drop(s, DROP_TCP_PARK_LIMIT);
-                return NULL;
-        }
-        TcpParked *k = malloc(sizeof(*k) + len);
+static void account(Netstack *s, Flow *f, int64_t bytes, int pieces) {
+        s->tcp->parked += (uint64_t) bytes;
+        s->tcp->n_parked += (uint64_t) pieces;
+        f->tcp.parked_bytes += (uint32_t) bytes;
+        f->tcp.n_parked += (uint32_t) pieces;
+        if (s->tcp->parked > s->stats.parked_peak)
+                counter_add(&s->stats.parked_peak, s->tcp->parked - s->stats.parked_peak);
+}
+
+/* Makes a parked piece of @len bytes out of @c at its present position. NULL: the park is full, or too small for what they are in. */
+static TcpParked *piece_new(Netstack *s, Flow *f, uint32_t seq, IovCur *c, uint32_t len) {
+        uint64_t held = s->tcp->parked + s->tcp->n_parked * sizeof(TcpParked);
+        bool room = f->tcp.n_parked < TCP_PARK_PIECES_MAX && held + sizeof(TcpParked) + len <= s->config.limits.park_bytes;
+        TcpParked *k = room ? malloc(sizeof(*k) + len) : NULL;
         if (!k) {
                 netstack_drop(s, DROP_TCP_PARK_LIMIT);
                 return NULL;
@@ -26,14 +33,8 @@ static TcpParked *piece_new(Netstack *s, uint32_t seq, IovCur *c, uint32_t len) 
                 free(k);
                 return NULL;
         }
+        account(s, f, len, 1);
         return k;
-}
-
-static void account(Netstack *s, Flow *f, int64_t delta) {
-        s->tcp->parked = (uint64_t) ((int64_t) s->tcp->parked + delta);
-        f->tcp.parked_bytes = (uint32_t) ((int64_t) f->tcp.parked_bytes + delta);
-        if (s->tcp->parked > s->stats.parked_peak)
-                counter_add(&s->stats.parked_peak, s->tcp->parked - s->stats.parked_peak);
 }
 
 bool park_add(Netstack *s, Flow *f, uint32_t seq, IovCur *c, size_t len) {
@@ -50,12 +51,11 @@ bool park_add(Netstack *s, Flow *f, uint32_t seq, IovCur *c, size_t len) {
                         continue;
                 }
                 uint32_t n = (*link ? seq_min((*link)->seq, end) : end) - seq;
-                TcpParked *k = piece_new(s, seq, c, n);
+                TcpParked *k = piece_new(s, f, seq, c, n);
                 if (!k)
                         return false;
                 k->next = *link;
                 *link = k;
-                account(s, f, n);
                 seq += n;
         }
         return true;
@@ -65,7 +65,7 @@ void park_release(Netstack *s, Flow *f, uint32_t upto) {
         TcpParked *k;
         while ((k = f->tcp.parked) && seq_lt(k->seq, upto)) {
                 uint32_t n = MIN(upto - k->seq, k->len);
-                account(s, f, -(int64_t) n);
+                account(s, f, -(int64_t) n, n == k->len ? -1 : 0);
                 k->seq += n;
                 k->skip += n;
                 k->len -= n;
@@ -79,7 +79,7 @@ void park_release(Netstack *s, Flow *f, uint32_t upto) {
 void park_free(Netstack *s, Flow *f) {
         TcpParked *k;
         while ((k = f->tcp.parked)) {
-                account(s, f, -(int64_t) k->len);
+                account(s, f, -(int64_t) k->len, -1);
                 f->tcp.parked = k->next;
                 free(k);
         }

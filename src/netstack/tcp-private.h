@@ -28,6 +28,7 @@
 #define TCP_KEEPALIVE_PROBES 5
 #define TCP_DELAYED_ACK (10 * USEC_PER_MSEC) /* more than a tick of the host: a nearer deadline has the timer hardware set at each wait */
 #define TCP_CWND_MAX (16 * 1024 * 1024)
+#define TCP_PARK_PIECES_MAX 2048           /* kept for one flow: each packet may have to search them */
 #define TCP_BATCH_PIECES 1024              /* iovec entries of one input batch */
 #define TCP_HEADER_MAX 60
 #define TCP_MSS_DEFAULT 536                /* RFC 9293 3.7.1 */
@@ -133,7 +134,8 @@ struct Tcp {
         Netstack *stack; /* (borrowed) */
         uint64_t secret[2];
         uint32_t n_half_open, half_first, half_last; /* queue of half-open flows, oldest first */
-        uint64_t parked;
+        uint64_t parked; /* bytes, in n_parked pieces */
+        uint64_t n_parked;
         Flow *last;      /* (borrowed: until it closes) of the last segment: most segments are of the same flow */
 
         /* flows that wait for another turn of output */

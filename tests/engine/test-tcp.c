@@ -10,6 +10,7 @@
 
 #include "fake-host.h"
 #include "netstack/arp.h"
+#include "netstack/tcp-private.h"
 #include "packet.h"
 
 #define PORT 8080
@@ -941,6 +942,51 @@ static void test_reset_in_full_batch(void) {
         guest_send(&b, RST, 0, NULL, 0);
 }
 
+/* Every other byte, each in a segment of its own: what is kept of them, and how far it must be searched, has a bound. */
+static void test_park_pieces(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        uint32_t base = g.seq;
+        for (unsigned i = 1; i <= TCP_PARK_PIECES_MAX + 10; i++) {
+                g.seq = base + 2 * i;
+                guest_send(&g, ACK, 8000, "x", 1);
+                fake_clear_frames(h);
+        }
+        g_assert_cmpuint(parked(h), ==, TCP_PARK_PIECES_MAX);
+        g_assert_cmpuint(fake_drops(h, DROP_TCP_PARK_LIMIT), ==, 10);
+        g.seq = base;
+        guest_send(&g, ACK, 8000, "yyy", 3); /* closes the first hole: a piece is free again */
+        g_assert_cmpuint(guest_take(&g).ack, ==, base + 3);
+        g_assert_cmpuint(parked(h), ==, TCP_PARK_PIECES_MAX - 1);
+        g.seq = base + 60000;
+        guest_send(&g, ACK, 8000, "x", 1);
+        g_assert_cmpuint(parked(h), ==, TCP_PARK_PIECES_MAX);
+        fake_clear_frames(h);
+        g.seq = base + 3;
+        guest_send(&g, RST, 0, NULL, 0);
+        g_assert_cmpuint(parked(h), ==, 0);
+}
+
+static void tiny_park(NetstackConfig *c) {
+        c->limits.park_bytes = 4096;
+}
+
+/* The park's bound counts what a piece costs beside its bytes. */
+static void test_park_overhead(void) {
+        g_autoptr(FakeHost) h = fake_host_new(tiny_park);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        uint32_t base = g.seq;
+        for (unsigned i = 1; i <= 1000; i++) {
+                g.seq = base + 2 * i;
+                guest_send(&g, ACK, 8000, "x", 1);
+                fake_clear_frames(h);
+        }
+        g_assert_cmpuint(parked(h), <=, 4096 / 16);
+        g_assert_cmpuint(parked(h), >=, 4096 / 64);
+        netstack_forget_guest(h->stack, &g.p.src_mac);
+        g_assert_cmpuint(parked(h), ==, 0);
+}
+
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/tcp/clean", test_clean);
@@ -973,5 +1019,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/old-connection", test_old_connection);
         g_test_add_func("/tcp/jumbo-mss", test_jumbo_mss);
         g_test_add_func("/tcp/reset-in-full-batch", test_reset_in_full_batch);
+        g_test_add_func("/tcp/park-pieces", test_park_pieces);
+        g_test_add_func("/tcp/park-overhead", test_park_overhead);
         return g_test_run();
 }
