@@ -73,6 +73,8 @@ static void window_probe(Netstack *s, Flow *f) {
 
 static void data_again(Netstack *s, Flow *f) {
         TcpFlow *t = &f->tcp;
+        if (t->output_blocked) /* nothing has left that the guest could have failed to answer; keepalive finds out when it is gone */
+                return tcp_rto_restart(s, f);
         if (t->retries >= TCP_RETRIES_MAX)
                 return tcp_abort(s, f, -ETIMEDOUT);
         t->retries++;

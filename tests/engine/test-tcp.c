@@ -987,6 +987,25 @@ static void test_park_overhead(void) {
         g_assert_cmpuint(parked(h), ==, 0);
 }
 
+/* A device that takes nothing for long, a machine that is paused: the guest has not failed to answer what it was never sent. */
+static void test_device_full_long(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        h->output_room = 0;
+        fake_stream_push(h, g.socket, "hello", 5);
+        fake_run(h);
+        fake_advance(h, 5 * USEC_PER_MINUTE);
+        g_assert_cmpuint(flows(h), ==, 1);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+        h->output_room = UINT_MAX;
+        netstack_output_ready(h->stack);
+        g_assert_cmpuint(fake_n_frames(h), ==, 1);
+        Parsed r = guest_take(&g);
+        g_assert_cmpuint(r.seq, ==, g.ack);
+        g_assert_cmpuint(r.payload_len, ==, 5);
+        guest_send(&g, RST, 0, NULL, 0);
+}
+
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/tcp/clean", test_clean);
@@ -1021,5 +1040,6 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/reset-in-full-batch", test_reset_in_full_batch);
         g_test_add_func("/tcp/park-pieces", test_park_pieces);
         g_test_add_func("/tcp/park-overhead", test_park_overhead);
+        g_test_add_func("/tcp/device-full-long", test_device_full_long);
         return g_test_run();
 }
