@@ -40,14 +40,14 @@ void tcp_send_ack(Netstack *s, Flow *f) {
         tcp_update_window(s, f);
         f->tcp.ack_now = f->tcp.delayed_ack = false;
         f->tcp.ack_at = USEC_INFINITY;
-        tcp_send_control(s, f, TCP_ACK, f->tcp.snd_nxt);
+        tcp_send_control(s, f, TCP_ACK, f->tcp.snd_max); /* not snd_nxt, which goes back for repairs: the guest may be ahead of it */
 }
 
 void tcp_send_rst(Netstack *s, Flow *f) {
         if (f->tcp.state == TCP_CONNECTING) /* the guest has seen nothing of ours: RFC 9293 3.10.7.3 wants its SYN acknowledged */
                 tcp_send_control(s, f, TCP_RST | TCP_ACK, 0);
         else
-                tcp_send_control(s, f, TCP_RST | TCP_ACK, f->tcp.snd_nxt);
+                tcp_send_control(s, f, TCP_RST | TCP_ACK, f->tcp.snd_max);
 }
 
 void tcp_answer_rst(Netstack *s, const Packet *p, const Segment *g) {

@@ -1006,6 +1006,30 @@ static void test_device_full_long(void) {
         guest_send(&g, RST, 0, NULL, 0);
 }
 
+/* While lost bytes are sent again from the front, an ACK of ours still carries the highest sequence number: a guest that has all but our
+ * knowledge of it would take anything lower for old, and the ACK with it (RFC 9293 3.10.7.4). The same goes for a reset. */
+static void test_ack_while_repairing(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        uint8_t data[5000] = {};
+        fake_stream_push(h, g.socket, data, sizeof(data));
+        fake_run(h);
+        fake_advance(h, 1100 * USEC_PER_MSEC); /* no answer: one segment goes again */
+        fake_clear_frames(h);
+        guest_send(&g, ACK | PSH, 8000, data, 1000); /* nothing new acknowledged */
+        g.seq += 1000;
+        Parsed r = guest_take(&g);
+        g_assert_cmpuint(r.payload_len, ==, 0);
+        g_assert_cmpuint(r.ack, ==, g.seq);
+        g_assert_cmpuint(r.seq, ==, g.ack + sizeof(data));
+        fake_clear_frames(h);
+        fake_stream_reset(h, g.socket);
+        fake_run(h);
+        r = guest_take(&g);
+        g_assert_cmpuint(r.tcp_flags & RST, ==, RST);
+        g_assert_cmpuint(r.seq, ==, g.ack + sizeof(data));
+}
+
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/tcp/clean", test_clean);
@@ -1041,5 +1065,6 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/park-pieces", test_park_pieces);
         g_test_add_func("/tcp/park-overhead", test_park_overhead);
         g_test_add_func("/tcp/device-full-long", test_device_full_long);
+        g_test_add_func("/tcp/ack-while-repairing", test_ack_while_repairing);
         return g_test_run();
 }
