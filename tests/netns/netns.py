@@ -353,6 +353,9 @@ class World:
         rows = json.loads(self.ctl('--json=short', 'stats', '--zero', f'--network={network}'))['counters']
         return {r['counter']: r['value'] for r in rows}
 
+    def is_sanitized(self):
+        return 'libasan' in read(f'/proc/{self.vnetd.pid}/maps')
+
     def rss(self):
         """What of vnetd is in memory, in KiB."""
         with open(f'/proc/{self.vnetd.pid}/status') as f:
@@ -373,6 +376,12 @@ def read(path):
 def write(path, text):
     with open(path, 'w') as f:
         f.write(text)
+
+
+def starved():
+    """Do processes wait for a CPU more often than not? Then nothing can be said about milliseconds."""
+    text = read('/proc/pressure/cpu')
+    return bool(text) and float(text.split('avg60=')[1].split()[0]) > 30
 
 
 def read_exactly(s, n):

@@ -284,12 +284,15 @@ def curl_both_ways(w, ns, listen, addr, size):
         server.shutdown()
         server.server_close()
     after, sent = w.stats(), g.tcp_counters()
-    probes, again = (sent[name] - sent_before[name] for name in ('TCPLossProbes', 'RetransSegs'))
-    comment(f'the guest sent {again} segments again, all after {probes} probes of patience (a gateway that had to wait for a CPU)')
-    check(again <= probes, f'the guest sent {again} segments again, {probes} of them to probe')
-    equal(sent['TCPTimeouts'], sent_before['TCPTimeouts'], 'retransmission timeouts of the guest')
-    for name in 'retransmits', 'rto-fired', 'fast-retransmits':
-        equal(after[name] - before[name], 0, name)
+    probes, again, timeouts = (sent[name] - sent_before[name] for name in ('TCPLossProbes', 'RetransSegs', 'TCPTimeouts'))
+    comment(f'the guest sent {again} segments again: {probes} probes, {timeouts} timeouts')
+    for name in after:
+        if name in ('retransmits', 'rto-fired', 'fast-retransmits') or name.startswith('drop-') and name != 'drop-tcp-old-data':
+            equal(after[name] - before.get(name, 0), 0, name)  # nothing was lost
+    # A gateway that waits for a CPU answers late, and the guest's patience is a few milliseconds, or 200: that is no loss.
+    if not netns.starved():
+        check(again <= probes, f'the guest sent {again} segments again, {probes} of them to probe')
+        equal(timeouts, 0, 'retransmission timeouts of the guest')
     w.no_flows()
 
 

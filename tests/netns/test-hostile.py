@@ -160,7 +160,8 @@ def counted(w, *reasons, room=RSS_ROOM):
     comment(f'{i.sent} frames; RSS {rss} to {w.rss()} KiB; {grown}')
     for reason in reasons:
         check(grown.get('drop-' + reason), f'nothing is counted as {reason}: {grown}')
-    check(w.rss() - rss < room, f'RSS grew from {rss} to {w.rss()} KiB')
+    if not w.is_sanitized():  # that keeps what is freed
+        check(w.rss() - rss < room, f'RSS grew from {rss} to {w.rss()} KiB')
     i.close()
 
 
@@ -290,8 +291,7 @@ def nobodys_addresses(w):
             i.packet(tcp(src, 6001, OUTSIDE, 9))
             i.packet(echo(src, OUTSIDE))
         time.sleep(0.5)
-        left = [f for p in ('tcp', 'udp') for f in w.flows(p) if f['guest'].startswith(v.addr) and not f['remote'].startswith(GATEWAY)]
-        equal([f for f in left if f['state'] != 'closed' and '169.254' not in f['remote']], [], 'flows')
+        equal([f for p in ('tcp', 'udp') for f in w.flows(p) if f['guest'].endswith((':6000', ':6001'))], [], 'flows')
     for s in ports:
         s.settimeout(0.05)
         try:
@@ -366,7 +366,7 @@ def idle_flows(w):
     served(w)
     each = (w.rss() - rss) * 1024 / need
     comment(f'{need} idle flows: RSS {rss} to {w.rss()} KiB, {each:.0f} bytes each')
-    check(each < 2048, f'{each:.0f} bytes a flow')
+    check(each < 1024 or w.is_sanitized(), f'{each:.0f} bytes a flow')
     p.stdin.close()
     p.wait(20)
     w.procs.remove(p)
