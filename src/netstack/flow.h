@@ -42,7 +42,8 @@ typedef enum TcpState { /* of the conversation with the guest, RFC 9293 3.3.2 se
 
 typedef struct TcpParked TcpParked;
 
-#define TCP_SACKS_MAX 4
+#define TCP_SACKS_MAX 4       /* in one segment */
+#define TCP_SACKS_KNOWN_MAX 16 /* remembered of a guest's reports, which hold three or four at a time */
 
 /* Sequence numbers are host order. "snd": gateway to guest; "rcv": guest to gateway. */
 typedef struct TcpFlow {
@@ -59,6 +60,7 @@ typedef struct TcpFlow {
         bool fin_received : 1;  /* the guest's FIN came in order: rcv_nxt is behind it */
         bool fin_passed : 1;    /* and was passed on by shutdown, once every byte before it was */
         bool ack_now : 1;       /* an ACK is owed at the end of the batch */
+        bool sacks_missed : 1;  /* there were more than sacks[] holds: between two of them may be bytes the guest has */
         bool in_recovery : 1;   /* fast retransmit under way until snd_una reaches recover */
         bool output_blocked : 1; /* the device was full */
         bool rexmit_due : 1;    /* a retransmission is owed at the end of the batch */
@@ -85,7 +87,7 @@ typedef struct TcpFlow {
         uint32_t retransmits;
         uint32_t parked_bytes, n_parked; /* in the list below */
         TcpParked *parked;      /* (owned) by sequence: first what a short send left, then what came out of order */
-        SackRange sacks[TCP_SACKS_MAX]; /* the guest's, about our bytes; sorted, disjoint */
+        SackRange sacks[TCP_SACKS_KNOWN_MAX]; /* the guest's, about our bytes; sorted, disjoint; the lowest when there are more */
         uint32_t half_prev, half_next; /* neighbours in the queue of half-open flows */
         uint16_t batch_slot;    /* place in the current input batch plus one; 0: none */
 } TcpFlow;

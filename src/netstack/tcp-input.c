@@ -173,8 +173,9 @@ static void add_sack(TcpFlow *t, SackRange r) {
                 r.end = seq_max(r.end, t->sacks[j].end);
                 j++;
         }
-        if (i == j && t->n_sacks == TCP_SACKS_MAX) {
-                if (i == TCP_SACKS_MAX)
+        if (i == j && t->n_sacks == TCP_SACKS_KNOWN_MAX) {
+                t->sacks_missed = true;
+                if (i == TCP_SACKS_KNOWN_MAX)
                         return;
                 t->n_sacks--;
         }
@@ -260,10 +261,10 @@ static void new_ack(Netstack *s, Flow *f, const Segment *g) {
 
         if (t->in_recovery) {
                 if (seq_leq(t->recover, t->snd_una))
-                        t->in_recovery = false;
-                else { /* a partial ACK: the next hole is lost as well (RFC 6582 3.2) */
+                        t->in_recovery = t->sacks_missed = false;
+                else { /* a partial ACK: the next hole is lost as well (RFC 6582 3.2), unless reports of it are to be expected */
+                        t->rexmit_due = !t->sack_ok || t->n_sacks > 0 || t->sacks_missed || seq_leq(t->snd_una, t->rexmit_nxt);
                         t->rexmit_nxt = seq_max(t->rexmit_nxt, t->snd_una);
-                        t->rexmit_due = true;
                 }
         }
         tcp_rto_restart(s, f);

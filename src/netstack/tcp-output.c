@@ -257,33 +257,47 @@ void tcp_output(Netstack *s, Flow *f) {
         tcp_timer_update(s, f);
 }
 
+/* The first hole at or after @seq, between what the guest has reported. False: nothing there is known to be lost. */
+static bool find_hole(const TcpFlow *t, uint32_t *seq, uint32_t *ret_end) {
+        *ret_end = seq_min(t->in_recovery ? t->recover : t->snd_max, tcp_data_end(t));
+        for (unsigned i = 0; i < t->n_sacks; i++) {
+                if (seq_lt(*seq, t->sacks[i].start)) {
+                        *ret_end = seq_min(*ret_end, t->sacks[i].start);
+                        return true;
+                }
+                *seq = seq_max(*seq, t->sacks[i].end);
+        }
+        return !t->in_recovery || *seq == t->snd_una;
+}
+
+/* How much of a hole goes at once. What stands between two reports is lost, whole; without a report all that is known is that the
+ * first segment is missing (RFC 6582 3.2), and sending more would mostly repeat what the guest has. */
+static uint32_t rexmit_amount(const TcpFlow *t) {
+        bool known = t->n_sacks > 0 && !t->sacks_missed;
+        return known || !t->in_recovery ? MAX(t->cwnd, (uint32_t) t->mss) : t->mss;
+}
+
 void tcp_retransmit(Netstack *s, Flow *f) {
         TcpFlow *t = &f->tcp;
-        uint32_t seq = seq_max(t->rexmit_nxt, t->snd_una), data_end = tcp_data_end(t);
-        uint32_t hole_end = seq_min(t->in_recovery ? t->recover : t->snd_max, data_end);
+        uint32_t seq = seq_max(t->rexmit_nxt, t->snd_una), end;
 
-        /* the first hole at or after seq: between what the guest has reported */
-        for (unsigned i = 0; i < t->n_sacks; i++) {
-                if (seq_lt(seq, t->sacks[i].start)) {
-                        hole_end = seq_min(hole_end, t->sacks[i].start);
-                        break;
-                }
-                seq = seq_max(seq, t->sacks[i].end);
-                if (i + 1u == t->n_sacks && t->in_recovery && seq != t->snd_una)
-                        return; /* beyond the highest report nothing is known to be lost */
-        }
-        t->retransmits++;
-        counter_add(&s->stats.retransmits, 1);
+        if (!find_hole(t, &seq, &end))
+                return;
         t->rtt_start = 0; /* Karn */
-        if (seq_lt(seq, hole_end)) {
+        if (seq_lt(seq, end)) {
                 Peeked p;
-                int64_t n = send_range(s, f, seq, MIN(hole_end - seq, MAX(t->cwnd, (uint32_t) t->mss)), &p);
+                int64_t n = send_range(s, f, seq, MIN(end - seq, rexmit_amount(t)), &p);
                 if (n < 0 && n != -EAGAIN && n != -ENOBUFS)
                         return tcp_abort(s, f, (int) n);
-                if (n > 0)
-                        t->rexmit_nxt = seq + (uint32_t) n;
-        } else if (t->fin_sent && seq == data_end)
-                tcp_send_control(s, f, TCP_FIN | TCP_ACK, data_end);
+                if (n <= 0)
+                        return;
+                t->rexmit_nxt = seq + (uint32_t) n;
+        } else if (t->fin_sent && seq == tcp_data_end(t))
+                tcp_send_control(s, f, TCP_FIN | TCP_ACK, seq);
+        else
+                return;
+        t->retransmits++;
+        counter_add(&s->stats.retransmits, 1);
 }
 
 /* How many acknowledged bytes are worth a discard now. While more is readable, many: the sender is busy anyway. When all is drained, few;

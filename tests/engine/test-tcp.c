@@ -626,6 +626,59 @@ static void test_discard(void) {
         g_assert_cmpuint(flows(h), ==, 0);
 }
 
+/* An ACK at @ack with one SACK block, relative to the first byte. */
+static void guest_sack(Guest *g, uint32_t first, uint32_t ack, uint32_t start, uint32_t end) {
+        uint32_t edges[] = { htonl(first + start), htonl(first + end) };
+        uint8_t options[12] = { 1, 1, 5, 10 };
+        memcpy(options + 4, edges, sizeof(edges));
+        packet_send(g->h, packet_tcp(&g->p, g->seq, first + ack, ACK, 65535, options, sizeof(options), NULL, 0));
+        fake_run(g->h);
+}
+
+/* What is sent again is what the guest lacks, and no more: two holes of one segment each, then an ACK that jumps over what came late. */
+static void test_frugal_repair(void) {
+        enum { MSS = 1000, N = 20 };
+        static const uint8_t syn_options[] = { 2, 4, MSS >> 8, MSS & 0xff, 1, 1, 4, 2 };
+        static uint8_t data[N * MSS];
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = { .h = h, .p = packet4("10.1.2.3", 80), .seq = 1000 };
+        packet_send(h, packet_tcp(&g.p, g.seq, 0, SYN, 65535, syn_options, sizeof(syn_options), NULL, 0));
+        fake_run(h);
+        Parsed r = guest_take(&g);
+        uint32_t first = r.seq + 1;
+        g.seq++;
+        g.ack = first;
+        guest_send(&g, ACK, 65535, NULL, 0);
+        g.socket = fake_last_socket(h, FAKE_TCP);
+        fake_stream_push(h, g.socket, data, sizeof(data));
+        fake_run(h);
+        r = guest_take(&g);
+        g_assert_cmpuint(r.payload_len, ==, sizeof(data));
+
+        /* segments 0 and 10 are missing; the holes are known when 0..9 and 11..19 are reported */
+        guest_sack(&g, first, 0, 1 * MSS, 2 * MSS);
+        guest_sack(&g, first, 0, 1 * MSS, 10 * MSS);
+        r = guest_take(&g);
+        g_assert_cmpuint(r.seq, ==, first);
+        g_assert_cmpuint(r.payload_len, ==, MSS);
+        guest_sack(&g, first, 0, 11 * MSS, 12 * MSS);
+        r = guest_take(&g);
+        g_assert_cmpuint(r.seq, ==, first + 10 * MSS);
+        g_assert_cmpuint(r.payload_len, ==, MSS);
+        guest_sack(&g, first, 0, 11 * MSS, 15 * MSS);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+
+        /* both have come; of 15..19 nothing is said yet, so they are on their way */
+        g.ack = first + 15 * MSS;
+        guest_send(&g, ACK, 65535, NULL, 0);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+        g_assert_cmpuint(stats(h).retransmits, ==, 2);
+        g.ack = first + N * MSS;
+        guest_send(&g, ACK, 65535, NULL, 0);
+        guest_send(&g, RST, 65535, NULL, 0);
+        g_assert_cmpuint(flows(h), ==, 0);
+}
+
 /* A guest that vanished is given up, and the far end sees a reset. */
 static void test_vanished(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
@@ -1049,6 +1102,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/out-of-order", test_out_of_order);
         g_test_add_func("/tcp/zero-window", test_zero_window);
         g_test_add_func("/tcp/discard", test_discard);
+        g_test_add_func("/tcp/frugal-repair", test_frugal_repair);
         g_test_add_func("/tcp/vanished", test_vanished);
         g_test_add_func("/tcp/missing-guest", test_missing_guest);
         g_test_add_func("/tcp/keepalive", test_keepalive);
