@@ -90,6 +90,7 @@ typedef struct TcpFlow {
         SackRange sacks[TCP_SACKS_KNOWN_MAX]; /* the guest's, about our bytes; sorted, disjoint; the lowest when there are more */
         uint32_t half_prev, half_next; /* neighbours in the queue of half-open flows */
         uint16_t batch_slot;    /* place in the current input batch plus one; 0: none */
+        uint16_t forward_slot;  /* with Flow.forward_id: forward_count() */
 } TcpFlow;
 
 typedef struct UdpFlow {

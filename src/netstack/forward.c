@@ -80,6 +80,18 @@ Forward *forward_by_id(ForwardTable *t, uint32_t id) {
         return NULL;
 }
 
+uint16_t forward_slot(const ForwardTable *t, const Forward *f) {
+        return (uint16_t) (f - t->slots);
+}
+
+void forward_count(ForwardTable *t, uint16_t slot, uint32_t id, uint64_t rx, uint64_t tx) {
+        Forward *f = &t->slots[slot];
+        if (f->fd < 0 || f->config.id != id)
+                return;
+        f->stats.rx_bytes += rx;
+        f->stats.tx_bytes += tx;
+}
+
 /* A free slot, or NULL at FORWARDS_MAX or without memory. Growing moves the slots: nobody keeps a Forward * across batches. */
 static Forward *take_slot(ForwardTable *t) {
         for (uint32_t i = 0; i < t->n_slots; i++)

@@ -56,7 +56,7 @@ static void batch_append(Netstack *s, Flow *f, IovCur *c, uint32_t len) {
         }
         t->batch[slot].bytes += len;
         f->tcp.rcv_nxt += len;
-        f->rx_bytes += len;
+        tcp_count(s, f, (int64_t) len, 0);
 }
 
 /* Adds [@at, +@len) to the iovec, less what the host has already. */
@@ -106,7 +106,7 @@ static bool park_rest(Netstack *s, Flow *f) {
                         (void) iovcur_skip(&c, taken);
                         if (!park_add(s, f, at + taken, &c, piece.iov_len - taken)) {
                                 /* never acknowledged, so not lost: the guest keeps it */
-                                f->rx_bytes -= f->tcp.rcv_nxt - (at + taken);
+                                tcp_count(s, f, -(int64_t) (f->tcp.rcv_nxt - (at + taken)), 0);
                                 f->tcp.rcv_nxt = at + taken;
                                 return false;
                         }
@@ -337,7 +337,7 @@ static void take_payload(Netstack *s, Flow *f, Segment *g) {
                         if (f->closing)
                                 return;
                         uint32_t run = park_contiguous(f, t->rcv_nxt); /* nothing more, when the park was full and rcv_nxt went back */
-                        f->rx_bytes += run - t->rcv_nxt;
+                        tcp_count(s, f, run - t->rcv_nxt, 0);
                         t->rcv_nxt = run;
                         tcp_deliver(s, f);
                         if (f->closing)

@@ -151,7 +151,7 @@ static void send_frame(Netstack *s, Flow *f, uint8_t *l4, uint32_t seq, uint32_t
         s->tx_flow = f->index;
         ip_send(s, &how, l4, header + len);
         s->tx_flow = 0; /* when it did not leave, the next frame is another's */
-        f->tx_bytes += len;
+        tcp_count(s, f, 0, len);
 }
 
 /* Peeks and sends [@seq, +@want). Returns the bytes sent, 0 when there were none, or negative errno. */

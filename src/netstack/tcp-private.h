@@ -161,6 +161,7 @@ struct Tcp {
 void tcp_established(Netstack *s, Flow *f);
 void tcp_abort(Netstack *s, Flow *f, int error); /* the host side failed: tells the guest the true cause, closes */
 void tcp_half_open_remove(Tcp *t, Flow *f);
+void tcp_count(Netstack *s, Flow *f, int64_t rx, uint64_t tx); /* payload of the flow, and of the forward it came by */
 void tcp_make_ready(Netstack *s, Flow *f);
 void tcp_close_if_done(Netstack *s, Flow *f);
 Flow *tcp_open_outbound(Netstack *s, const Packet *p, const Segment *g, const FlowKey *key);

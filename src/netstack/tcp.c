@@ -336,6 +336,7 @@ static int open_inbound(Netstack *s, Forward *fw, int fd, const Endpoint *peer) 
         }
         f->fd = fd;
         f->forward_id = fw->config.id; /* from here on the forward counts it */
+        t->forward_slot = forward_slot(s->forwards, fw);
         t->rcv_adv = t->rcv_nxt + 65535;
         tcp_send_control(s, f, TCP_SYN, t->iss);
         t->snd_nxt = t->snd_max = t->iss + 1;
@@ -432,6 +433,13 @@ void tcp_close_if_done(Netstack *s, Flow *f) {
         }
 }
 
+void tcp_count(Netstack *s, Flow *f, int64_t rx, uint64_t tx) {
+        f->rx_bytes += (uint64_t) rx;
+        f->tx_bytes += tx;
+        if (f->forward_id)
+                forward_count(s->forwards, f->tcp.forward_slot, f->forward_id, (uint64_t) rx, tx);
+}
+
 void tcp_flow_close(Netstack *s, Flow *f) {
         if (s->tcp->last == f)
                 s->tcp->last = NULL;
@@ -439,11 +447,8 @@ void tcp_flow_close(Netstack *s, Flow *f) {
         park_free(s, f);
         f->tcp.state = TCP_CLOSED;
         Forward *fw = f->forward_id ? forward_by_id(s->forwards, f->forward_id) : NULL;
-        if (fw) {
+        if (fw)
                 fw->stats.active -= fw->stats.active > 0;
-                fw->stats.rx_bytes += f->rx_bytes;
-                fw->stats.tx_bytes += f->tx_bytes;
-        }
 }
 
 /* ---- flows that wait for another turn ---- */

@@ -692,6 +692,58 @@ static void test_vanished(void) {
 }
 
 /* A client from outside, for a guest that is not there: reset when ARP has asked in vain, long before the SYN is given up. */
+static ForwardStats forward_stats(const Wire *w) {
+        ForwardStats st;
+        g_assert_cmpint(netstack_forward_stats(w->a->stack, 1, &st), ==, 0);
+        return st;
+}
+
+/* A forward's bytes are counted while its connections live, and once. */
+static void test_forward_stats(void) {
+        Wire w;
+        wire_open(&w, 11, 1500);
+        fake_stream_push(w.a, w.client, "a question", 10);
+        fake_stream_push(w.b, w.server, "answer", 6);
+        for (unsigned i = 0; i < 200; i++)
+                wire_turn(&w);
+        ForwardStats open = forward_stats(&w);
+        g_assert_cmpuint(open.connections, ==, 1);
+        g_assert_cmpuint(open.active, ==, 1);
+        g_assert_cmpuint(open.tx_bytes, ==, 10);
+        g_assert_cmpuint(open.rx_bytes, ==, 6);
+
+        fake_stream_eof(w.a, w.client);
+        fake_stream_eof(w.b, w.server);
+        for (unsigned i = 0; i < TURNS_MAX && (flows(w.a) || flows(w.b)); i++)
+                wire_turn(&w);
+        ForwardStats closed = forward_stats(&w);
+        g_assert_cmpuint(closed.active, ==, 0);
+        g_assert_cmpuint(closed.tx_bytes, ==, 10);
+        g_assert_cmpuint(closed.rx_bytes, ==, 6);
+        wire_close(&w);
+}
+
+/* The forward goes, its connection lives on; what has taken the forward's place is not charged for it. */
+static void test_forward_stats_gone(void) {
+        Wire w;
+        wire_open(&w, 12, 1500);
+        Endpoint local = fake_endpoint("127.0.0.1:7443");
+        ForwardConfig other = { .id = 1000, .proto = IPPROTO_TCP, .local = local, .remote = fake_endpoint("192.168.127.130:9") };
+        ForwardStats st;
+        g_assert_cmpint(netstack_forward_remove(w.a->stack, 1), ==, 0);
+        fake_stream_push(w.a, w.client, "more", 4);
+        for (unsigned i = 0; i < 200; i++)
+                wire_turn(&w);
+        g_assert_cmpint(netstack_forward_add(w.a->stack, &other, fake_listener(w.a, &local)), ==, 0);
+        fake_stream_push(w.a, w.client, "more", 4);
+        for (unsigned i = 0; i < 200; i++)
+                wire_turn(&w);
+        g_assert_cmpuint(w.server->out->len, ==, 8);
+        g_assert_cmpint(netstack_forward_stats(w.a->stack, 1000, &st), ==, 0);
+        g_assert_cmpuint(st.tx_bytes, ==, 0);
+        wire_close(&w);
+}
+
 static void test_missing_guest(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
         Endpoint local = fake_endpoint("127.0.0.1:6443"), peer = fake_endpoint("127.0.0.1:5555");
@@ -1104,6 +1156,8 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/discard", test_discard);
         g_test_add_func("/tcp/frugal-repair", test_frugal_repair);
         g_test_add_func("/tcp/vanished", test_vanished);
+        g_test_add_func("/tcp/forward-stats", test_forward_stats);
+        g_test_add_func("/tcp/forward-stats-gone", test_forward_stats_gone);
         g_test_add_func("/tcp/missing-guest", test_missing_guest);
         g_test_add_func("/tcp/keepalive", test_keepalive);
         g_test_add_func("/tcp/reset-from-host", test_reset_from_host);
