@@ -6,7 +6,7 @@
 #     network-vhost.sh VNETD VNETCTL [SIZE]
 set -u
 vnetd=$1 vnetctl=$2 size=${3:-256} n=0 failed=0
-dir=/tmp/net
+dir=/tmp/net host=192.168.127.254
 mkdir -p $dir/config/networks.d $dir/state $dir/www $dir/guest
 
 check() { # DESCRIPTION COMMAND...
@@ -58,9 +58,10 @@ check "the guest gets a lease" guest udhcpc -i "$eth" -n -q -t 20 -T 1 -s $dir/d
 check "the gateway answers" guest ping -c 3 -W 5 192.168.127.1
 
 dd if=/dev/urandom of=$dir/www/blob bs=1M count="$size" 2> /dev/null || exit 1
+page=http://$host:8080/blob
 sum=$(sha256sum < $dir/www/blob)
 httpd -p 127.0.0.1:8080 -h $dir/www
-check "${size} MiB come down" sh -c "nsenter -t $guest -n wget -q -O - http://192.168.127.254:8080/blob | sha256sum > $dir/down"
+check "${size} MiB come down" sh -c "nsenter -t $guest -n wget -q -O - $page | sha256sum > $dir/down"
 check "unchanged" same "$sum" "$(cat $dir/down)"
 
 guest nc -l -p 9000 -e sh -c "cat $dir/www/blob" &

@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "basic/macro.h"
 #include "core-vq/vq-layout.h"
 #include "core-vq/vq-ring.h"
 #include "vhostnet/vhost-net-internal.h"
@@ -200,6 +201,55 @@ static void test_batches(void) {
         }
         v = vhost_net_free(v);
         vm_tap_close(&t);
+}
+
+/* What a frame may cost at most, both ways: kicks, system calls, allocations. */
+static void test_ceilings(void) {
+        static const unsigned batches[] = { 1, 8, 64 };
+        const VqFeatures flags = VQ_FEATURES(VNET_F_MRG_RXBUF, VQ_F_INDIRECT_DESC);
+        static uint8_t out[1514], in[65536];
+        struct iovec iov = { out, sizeof(out) };
+        VhostNetFrame f[64];
+
+        vm_frame(out, sizeof(out), 1);
+        for (unsigned i = 0; i < 64; i++)
+                f[i] = (VhostNetFrame) { .iov = &iov, .n_iov = 1 };
+        for (unsigned c = 0; c < 6; c++) {
+                unsigned batch = batches[c / 2], n_frames = 4096, sleeps = 0, splits = 0;
+                VmTap t = vm_tap_open(&tap_options);
+                VhostNet *v = open_net(&(VhostNetConfig) { .n_pairs = 1, .backend_fds = &t.fd, .wanted = c % 2 ? &flags : NULL });
+                const VhostNetStats *s = vhost_net_stats(v, 0);
+                uint64_t before = vm_allocations(), kicks = s->tx_kicks;
+
+                for (unsigned done = 0; done < n_frames;) {
+                        unsigned wanted = MIN(batch, n_frames - done);
+                        int n = vhost_net_send_copy(v, 0, f, wanted);
+
+                        g_assert_cmpint(n, >=, 0);
+                        done += (unsigned) n;
+                        splits += (unsigned) n < wanted; /* a full ring makes two batches of one */
+                        if (n == 0 && vhost_net_arm(v, 0, VHOST_NET_TX, vhost_net_outstanding(v, 0) / 2)) {
+                                g_assert_true(vm_wait(vhost_net_fd(v, 0, VHOST_NET_TX, VHOST_NET_FD_CALL), WAIT_MSEC));
+                                vhost_net_disarm(v, 0, VHOST_NET_TX);
+                                sleeps++;
+                        }
+                }
+                kicks = s->tx_kicks - kicks;
+                g_test_message("batch %u, %s: %" G_GUINT64_FORMAT " kicks, %u sleeps for %u frames", batch, c % 2 ? "flags" : "event-idx", kicks,
+                               sleeps, n_frames);
+                g_assert_cmpuint(kicks, <=, n_frames / batch + splits);
+                g_assert_cmpuint(sleeps, <=, n_frames / 32); /* a quarter of the ring each time, at least */
+                if (batch == 64)
+                        g_assert_cmpuint(kicks + 2 * sleeps, <=, n_frames / 16);
+
+                for (unsigned i = 0; i < 64; i++)
+                        g_assert_cmpint(send(t.packet_fd, out, sizeof(out), 0), ==, sizeof(out));
+                for (unsigned i = 0; i < 64; i++)
+                        g_assert_cmpint(receive_one(v, 0, in, NULL, WAIT_MSEC), ==, sizeof(out));
+                g_assert_cmpuint(vm_allocations(), ==, before);
+                v = vhost_net_free(v);
+                vm_tap_close(&t);
+        }
 }
 
 /* Everything that would make frames vanish without a word is refused when setting up. */
@@ -691,6 +741,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/vhost-net/sizes", test_sizes);
         g_test_add_func("/vhost-net/ring-sizes", test_ring_sizes);
         g_test_add_func("/vhost-net/batches", test_batches);
+        g_test_add_func("/vhost-net/ceilings", test_ceilings);
         g_test_add_func("/vhost-net/refusals", test_refusals);
         g_test_add_func("/vhost-net/header-modes", test_header_modes);
         g_test_add_func("/vhost-net/tun", test_tun);

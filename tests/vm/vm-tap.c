@@ -19,6 +19,27 @@
 #include <time.h>
 #include <unistd.h>
 
+static uint64_t n_allocations;
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+
+void *__wrap_malloc(size_t n) {
+        __atomic_add_fetch(&n_allocations, 1, __ATOMIC_RELAXED);
+        return __real_malloc(n);
+}
+
+void *__wrap_calloc(size_t n, size_t size) {
+        __atomic_add_fetch(&n_allocations, 1, __ATOMIC_RELAXED);
+        return __real_calloc(n, size);
+}
+
+uint64_t vm_allocations(void) {
+        return __atomic_load_n(&n_allocations, __ATOMIC_RELAXED);
+}
+
 static void must(int r, const char *what) {
         if (r < 0)
                 g_error("%s: %s", what, g_strerror(errno));

@@ -40,3 +40,6 @@ void vm_frame(uint8_t *buf, size_t len, uint32_t seed);
 ssize_t vm_packet_read(const VmTap *t, uint8_t *buf, size_t len, int msec);
 
 uint64_t vm_now_usec(void);
+
+/* malloc() and calloc() called so far by the code under test: the linker leads its calls here (--wrap); those of libraries do not count. */
+uint64_t vm_allocations(void);
