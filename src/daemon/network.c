@@ -180,10 +180,10 @@ static Port *port_for(Network *n, const MacAddr *mac) {
         return number ? n->ports[number - 1] : NULL;
 }
 
-/* Frames of the gateway: runs for one port go out in one call. Short only when a device is full. */
+/* Frames of the gateway: runs for one port go out in one call. What a full device did not take is marked; the others get theirs. */
 static unsigned on_stack_output(void *userdata, Frame *frames, unsigned n) {
         Network *net = userdata;
-        unsigned i = 0;
+        unsigned i = 0, refused = 0;
         while (i < n) {
                 MacAddr dst, src;
                 if (!frame_macs(&frames[i], &dst, &src)) {
@@ -198,12 +198,11 @@ static unsigned on_stack_output(void *userdata, Frame *frames, unsigned n) {
                 unsigned run = 1;
                 for (MacAddr next; i + run < n && frame_macs(&frames[i + run], &next, &src) && mac_equal(&next, &dst);)
                         run++;
-                unsigned taken = port_send(p, frames + i, run);
-                if (taken < run)
-                        return i + taken;
+                for (unsigned k = port_send(p, frames + i, run); k < run; k++, refused++)
+                        frames[i + k].len = 0;
                 i += run;
         }
-        return n;
+        return n - refused;
 }
 
 /* Sorts one frame that came in on @from. True: (also) for the gateway. */
@@ -246,7 +245,7 @@ static void on_receive(Device *d, Frame *frames, unsigned n, void *userdata) {
 
 static void on_writable(Device *d, void *userdata) {
         Port *p = userdata;
-        netstack_output_ready(p->network->stack);
+        netstack_output_ready(p->network->stack, p->number);
 }
 
 /* ---- on the network's thread: ports ---- */
@@ -270,6 +269,7 @@ static int detach_here(Network *n, Device *d) {
         n->ports[p->number - 1] = NULL;
         n->n_ports--;
         switch_forget_port(&n->table, p->number, forget_guest, n);
+        netstack_output_ready(n->stack, p->number); /* whoever waited for it waits no more */
         d->handler = NULL;
         d->userdata = NULL;
         free(p);

@@ -62,7 +62,7 @@ typedef struct TcpFlow {
         bool ack_now : 1;       /* an ACK is owed at the end of the batch */
         bool sacks_missed : 1;  /* there were more than sacks[] holds: between two of them may be bytes the guest has */
         bool in_recovery : 1;   /* fast retransmit under way until snd_una reaches recover */
-        bool output_blocked : 1; /* the device was full */
+        bool output_blocked : 1; /* the device was full: queued until it has room */
         bool rexmit_due : 1;    /* a retransmission is owed at the end of the batch */
         bool in_ready : 1;      /* queued for another turn of output */
         bool interactive : 1;   /* the host answers quickly: ACKs wait for its answer */
@@ -118,6 +118,7 @@ typedef struct Flow {
         bool inbound, closing;
         MacAddr guest_mac;
         uint32_t guest_mtu;  /* of the guest's link */
+        uint32_t device;     /* NetstackPort.id of where the guest's last segment came in (TCP); 0: none came yet */
         int fd;              /* host socket (owned), -EBADF while there is none */
         uint32_t forward_id; /* 0: outbound */
         Timer timer;         /* the one timer of the flow: fn is its protocol's */

@@ -86,8 +86,8 @@ typedef struct HostOps {
         usec_t (*now)(void *userdata); /* monotonic, cached per wake-up */
         void (*random)(void *userdata, void *buf, size_t len); /* unpredictable bytes */
 
-        /* Frames towards guests. Returns how many were taken, in order; fewer than @n: the segment is full and
-         * netstack_output_ready() will follow. Frames are borrowed for the call. */
+        /* Frames towards guests. Returns how many were taken; a frame that was not, because the device it is for is full, has its len set
+         * to 0, and netstack_output_ready() will follow for that device. Frames are borrowed for the call. */
         unsigned (*output)(void *userdata, Frame *frames, unsigned n);
 
         /* TCP. connect: @ret_fd at once, an OUT or ERROR/HUP event follows, then tcp_result() says 0 or the error.

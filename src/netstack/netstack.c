@@ -154,12 +154,12 @@ void netstack_flush(Netstack *s) {
                 counter_add(&s->stats.batches_out, 1);
                 counter_add(&s->stats.frames_out, n);
                 counter_add(&s->counters.tx_frames, n);
-                for (unsigned i = 0; i < n; i++)
+                for (unsigned i = 0; i < s->n_out; i++) /* 0: not taken */
                         counter_add(&s->counters.tx_bytes, s->out[i].len);
                 if (n < s->n_out) { /* what TCP lost so it will send again; the rest was never promised */
                         counter_add(&s->counters.tx_dropped, s->n_out - n);
                         counter_add(&s->counters.drops[DROP_DEVICE_FULL], s->n_out - n);
-                tcp_output_short(s, n);
+                        tcp_output_short(s);
                 }
         }
         s->n_out = 0;
@@ -170,8 +170,8 @@ void netstack_reap(Netstack *s) {
         flow_reap(s->flows);
 }
 
-void netstack_output_ready(Netstack *s) {
-        tcp_output_ready(s);
+void netstack_output_ready(Netstack *s, uint32_t port) {
+        tcp_output_ready(s, port);
         netstack_flush(s);
         flow_reap(s->flows);
 }

@@ -62,7 +62,8 @@ void netstack_input(Netstack *s, const NetstackPort *port, Frame *frames, unsign
 void netstack_host_event(Netstack *s, uint64_t cookie, uint32_t events); /* HOST_EVENT_*; answers wait for netstack_flush() */
 void netstack_flush(Netstack *s);        /* sends what events produced: once after each batch of events */
 void netstack_reap(Netstack *s);         /* frees what events closed: after netstack_flush(), before the next batch of events */
-void netstack_output_ready(Netstack *s); /* after a short output() */
+/* After a short output(): the device of @port (NetstackPort.id) has room again, or with 0 any may have. */
+void netstack_output_ready(Netstack *s, uint32_t port);
 usec_t netstack_next_timer(const Netstack *s);
 void netstack_run_timers(Netstack *s);   /* at ops->now() */
 

@@ -501,8 +501,10 @@ void tcp_input(Netstack *s, Packet *p) {
         f->last_used = netstack_now(s);
         if (unlikely(!mac_equal(&f->guest_mac, &p->src_mac)))
                 f->guest_mac = p->src_mac;
-        if (s->port)
+        if (s->port) {
                 f->guest_mtu = s->port->mtu;
+                f->device = s->port->id;
+        }
         unsigned slot = batch_slot(s->tcp, f);
 
         switch ((TcpState) f->tcp.state) {

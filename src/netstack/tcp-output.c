@@ -332,26 +332,19 @@ void tcp_discard_acked(Netstack *s, Flow *f, bool all) {
 
 /* ---- a device that was full ---- */
 
-void tcp_output_short(Netstack *s, unsigned n_taken) {
-        for (unsigned i = n_taken; i < s->n_out; i++) {
-                if (s->out_flow[i] == 0)
+void tcp_output_short(Netstack *s) {
+        for (unsigned i = 0; i < s->n_out; i++) {
+                if (s->out_flow[i] == 0 || s->out[i].len > 0)
                         continue;
                 Flow *f = flow_at(s->flows, s->out_flow[i]);
                 if (f->closing || f->key.kind != FLOW_TCP || f->tcp.state != TCP_ESTABLISHED)
                         continue;
                 /* the first frame lost decides where to go on: at the latest acknowledged byte all is known to be safe */
                 uint8_t *frame = s->out_iov[i].iov_base;
-                uint8_t *th = frame + ETH_HEADER_LEN + ip_header_len(&f->key.guest);
+                uint8_t *th = frame + ETH_HEADER_LEN + (ip_is_v4(&f->key.guest) ? 20 : 40);
                 uint32_t seq = (uint32_t) th[4] << 24 | (uint32_t) th[5] << 16 | (uint32_t) th[6] << 8 | th[7];
                 if (seq_leq(f->tcp.snd_una, seq) && seq_lt(seq, f->tcp.snd_nxt))
                         f->tcp.snd_nxt = seq;
-                f->tcp.output_blocked = true;
-                tcp_make_ready(s, f);
-                s->tcp->device_full = true;
+                tcp_block(s, f);
         }
-}
-
-void tcp_output_ready(Netstack *s) {
-        s->tcp->device_full = false;
-        tcp_run_ready(s);
 }

@@ -130,6 +130,11 @@ void tcp_rto_restart(Netstack *s, Flow *f);  /* after an ACK of new data or a fi
 void tcp_rtt_sample(Flow *f, usec_t rtt);    /* RFC 6298 2 */
 
 /* ---- tcp.c ---- */
+typedef struct FlowQueue {
+        uint64_t *cookies; /* (owned) */
+        uint32_t n, n_allocated;
+} FlowQueue;
+
 struct Tcp {
         Netstack *stack; /* (borrowed) */
         uint64_t secret[2];
@@ -138,10 +143,8 @@ struct Tcp {
         uint64_t n_parked;
         Flow *last;      /* (borrowed: until it closes) of the last segment: most segments are of the same flow */
 
-        /* flows that wait for another turn of output */
-        uint64_t *ready; /* (owned) cookies */
-        uint32_t n_ready, ready_allocated;
-        bool device_full;
+        FlowQueue ready;   /* wait for another turn of output */
+        FlowQueue blocked; /* wait for room in their device */
 
         /* the input batch: flows touched, and pieces of their in-order payload */
         struct {
@@ -163,6 +166,7 @@ void tcp_abort(Netstack *s, Flow *f, int error); /* the host side failed: tells 
 void tcp_half_open_remove(Tcp *t, Flow *f);
 void tcp_count(Netstack *s, Flow *f, int64_t rx, uint64_t tx); /* payload of the flow, and of the forward it came by */
 void tcp_make_ready(Netstack *s, Flow *f);
+void tcp_block(Netstack *s, Flow *f); /* the device is full */
 void tcp_close_if_done(Netstack *s, Flow *f);
 Flow *tcp_open_outbound(Netstack *s, const Packet *p, const Segment *g, const FlowKey *key);
 void tcp_take_syn_options(Flow *f, const Segment *g);

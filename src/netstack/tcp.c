@@ -57,7 +57,8 @@ int tcp_new(Tcp **ret, Netstack *s) {
 Tcp *tcp_free(Tcp *t) {
         if (!t)
                 return NULL;
-        free(t->ready);
+        free(t->ready.cookies);
+        free(t->blocked.cookies);
         free(t);
         return NULL;
 }
@@ -451,43 +452,73 @@ void tcp_flow_close(Netstack *s, Flow *f) {
                 fw->stats.active -= fw->stats.active > 0;
 }
 
-/* ---- flows that wait for another turn ---- */
+/* ---- flows that wait ---- */
+
+static bool queue_add(FlowQueue *q, const Flow *f) {
+        if (q->n == q->n_allocated) {
+                uint32_t n = MAX(q->n_allocated * 2, 16u);
+                uint64_t *cookies = realloc(q->cookies, n * sizeof(*cookies));
+                if (!cookies)
+                        return false; /* the guest's next ACK goes on where this stops */
+                q->cookies = cookies;
+                q->n_allocated = n;
+        }
+        q->cookies[q->n++] = flow_cookie(f);
+        return true;
+}
+
+static void queue_drop_first(FlowQueue *q, uint32_t n) {
+        q->n -= n;
+        memmove(q->cookies, q->cookies + n, q->n * sizeof(*q->cookies));
+}
 
 void tcp_make_ready(Netstack *s, Flow *f) {
-        Tcp *t = s->tcp;
-        if (f->tcp.in_ready)
-                return;
-        if (t->n_ready == t->ready_allocated) {
-                uint32_t n = MAX(t->ready_allocated * 2, 16u);
-                uint64_t *ready = realloc(t->ready, n * sizeof(*ready));
-                if (!ready)
-                        return; /* the guest's next ACK goes on where this stops */
-                t->ready = ready;
-                t->ready_allocated = n;
-        }
-        t->ready[t->n_ready++] = flow_cookie(f);
-        f->tcp.in_ready = true;
+        if (!f->tcp.in_ready)
+                f->tcp.in_ready = queue_add(&s->tcp->ready, f);
+}
+
+void tcp_block(Netstack *s, Flow *f) {
+        if (!f->tcp.output_blocked)
+                f->tcp.output_blocked = queue_add(&s->tcp->blocked, f);
 }
 
 bool tcp_has_ready(const Tcp *t) {
-        return t->n_ready > 0 && !t->device_full;
+        return t->ready.n > 0;
+}
+
+static void another_turn(Netstack *s, Flow *f) {
+        tcp_output(s, f);
+        if (!f->closing)
+                tcp_close_if_done(s, f);
 }
 
 void tcp_run_ready(Netstack *s) {
-        Tcp *t = s->tcp;
-        if (!tcp_has_ready(t))
-                return;
-        uint32_t n = t->n_ready; /* those that queue again stand behind these and wait */
+        FlowQueue *q = &s->tcp->ready;
+        uint32_t n = q->n; /* those that queue again stand behind these and wait */
         for (uint32_t i = 0; i < n; i++) {
-                Flow *f = flow_by_cookie(s->flows, t->ready[i]);
+                Flow *f = flow_by_cookie(s->flows, q->cookies[i]);
                 if (!f)
                         continue;
                 f->tcp.in_ready = false;
-                f->tcp.output_blocked = false;
-                tcp_output(s, f);
-                if (!f->closing)
-                        tcp_close_if_done(s, f);
+                another_turn(s, f);
         }
-        t->n_ready -= n;
-        memmove(t->ready, t->ready + n, t->n_ready * sizeof(*t->ready));
+        if (n > 0)
+                queue_drop_first(q, n);
+}
+
+void tcp_output_ready(Netstack *s, uint32_t port) {
+        FlowQueue *q = &s->tcp->blocked;
+        uint32_t n = q->n;
+        for (uint32_t i = 0; i < n; i++) {
+                Flow *f = flow_by_cookie(s->flows, q->cookies[i]);
+                if (!f)
+                        continue;
+                f->tcp.output_blocked = false;
+                if (port == 0 || f->device == 0 || f->device == port)
+                        another_turn(s, f);
+                else
+                        tcp_block(s, f); /* for another one: to the end of the queue */
+        }
+        if (n > 0)
+                queue_drop_first(q, n);
 }

@@ -16,9 +16,9 @@ void tcp_host_event(Netstack *s, Flow *f, uint32_t events);
 void tcp_forward_event(Netstack *s, Forward *fw); /* connections wait at a forward's listener */
 void tcp_flow_close(Netstack *s, Flow *f);        /* called by flow_close(): frees what hangs on it, not the flow itself */
 
-/* The device took only the first @n_taken of the frames in s->out: their flows take the rest back and wait. */
-void tcp_output_short(Netstack *s, unsigned n_taken);
-void tcp_output_ready(Netstack *s);
+/* Some frames in s->out were not taken (their len is 0), since their device is full: their flows take them back and wait for it. */
+void tcp_output_short(Netstack *s);
+void tcp_output_ready(Netstack *s, uint32_t port); /* flows that wait for that device go on; 0: all that wait */
 
 /* Flows that had more to send than one turn allows. */
 bool tcp_has_ready(const Tcp *t);

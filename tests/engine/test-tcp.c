@@ -889,7 +889,7 @@ static void test_device_full(void) {
         fake_run(h);
         g_assert_cmpuint(fake_n_frames(h), ==, 0);
         h->output_room = UINT_MAX;
-        netstack_output_ready(h->stack);
+        netstack_output_ready(h->stack, 0);
         size_t got = 0;
         FakeFrame *f;
         while ((f = fake_take_frame(h))) {
@@ -1103,7 +1103,7 @@ static void test_device_full_long(void) {
         g_assert_cmpuint(flows(h), ==, 1);
         g_assert_cmpuint(fake_n_frames(h), ==, 0);
         h->output_room = UINT_MAX;
-        netstack_output_ready(h->stack);
+        netstack_output_ready(h->stack, 0);
         g_assert_cmpuint(fake_n_frames(h), ==, 1);
         Parsed r = guest_take(&g);
         g_assert_cmpuint(r.seq, ==, g.ack);
@@ -1133,6 +1133,43 @@ static void test_ack_while_repairing(void) {
         r = guest_take(&g);
         g_assert_cmpuint(r.tcp_flags & RST, ==, RST);
         g_assert_cmpuint(r.seq, ==, g.ack + sizeof(data));
+}
+
+/* One guest's device is full, and stays so: the others' connections go on. */
+static void test_full_neighbour(void) {
+        static const MacAddr other = { { 0x52, 0x54, 0, 0, 0, 0x33 } };
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest stuck = guest_connect(h, "10.1.2.3", 80);
+        h->port.id = 2;
+        Guest g = { .h = h, .p = packet4("10.1.2.3", 80), .seq = 1000 };
+        g.p.src_mac = other;
+        g.p.src = fake_ip("192.168.127.3");
+        guest_send(&g, SYN, 8000, NULL, 0);
+        g.ack = guest_take(&g).seq + 1;
+        g.seq++;
+        guest_send(&g, ACK, 8000, NULL, 0);
+        g.socket = fake_last_socket(h, FAKE_TCP);
+
+        h->full = FAKE_GUEST_MAC;
+        fake_stream_push(h, stuck.socket, "for nobody", 10);
+        fake_stream_push(h, g.socket, "hello", 5);
+        fake_run(h); /* one batch for both */
+        g_assert_cmpuint(h->n_outputs, ==, 3);
+        g_assert_cmpuint(fake_n_frames(h), ==, 1);
+        Parsed r = guest_take(&g);
+        g_assert_true(mac_equal(&r.eth_dst, &other));
+        g_assert_cmpuint(r.payload_len, ==, 5);
+        g.ack += 5;
+        guest_send(&g, ACK, 8000, NULL, 0);
+
+        netstack_output_ready(h->stack, 2); /* the other device: nothing is tried */
+        g_assert_cmpuint(h->n_outputs, ==, 3);
+        h->full = (MacAddr){};
+        netstack_output_ready(h->stack, 1);
+        g_assert_cmpuint(guest_take(&stuck).payload_len, ==, 10);
+        guest_send(&g, RST, 0, NULL, 0);
+        h->port.id = 1;
+        guest_send(&stuck, RST, 0, NULL, 0);
 }
 
 int main(int argc, char *argv[]) {
@@ -1174,5 +1211,6 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/park-overhead", test_park_overhead);
         g_test_add_func("/tcp/device-full-long", test_device_full_long);
         g_test_add_func("/tcp/ack-while-repairing", test_ack_while_repairing);
+        g_test_add_func("/tcp/full-neighbour", test_full_neighbour);
         return g_test_run();
 }

@@ -229,7 +229,7 @@ static void host_record(Run *r, uint8_t op, uint16_t arg) {
                 return socket_action(r, op, arg);
         case 8:
                 h->output_room = arg > 0 ? arg : UINT_MAX;
-                return netstack_output_ready(h->stack);
+                return netstack_output_ready(h->stack, 0);
         case 9:
                 h->connect_result = arg % 3 == 0 ? 0 : arg % 3 == 1 ? FAKE_CONNECT_NEVER : -EHOSTUNREACH;
                 return;
