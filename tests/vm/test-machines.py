@@ -1,0 +1,309 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Real virtual machines behind sockets: QEMU (emulating; Debian's kernel) on each of its socket netdevs, and User Mode Linux.
+
+Each takes a lease, asks DNS, moves data both ways by sha256, is exposed, pings its neighbour, is killed amid a transfer and comes back to
+its lease and its forward. The machines run machine.sh and are told what to do over the network under test.
+"""
+
+import contextlib
+import hashlib
+import http.server
+import os
+import queue
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, '../netns'))
+import netns  # noqa: E402
+from netns import GATEWAY, OUTSIDE, SLOW, Job, Unavailable, check, comment, equal, read_all, run, wait_until  # noqa: E402
+
+CACHE = os.path.abspath(os.environ.get('VM_CACHE', 'build/vm'))
+KERNEL = os.path.join(CACHE, 'stable')
+BULK = 64 << 20
+BULK_UML = (64 if SLOW else 16) << 20  # its network takes a signal a frame
+BOOT_SEC = 60
+
+
+class Orders:
+    """What the machines are told, and what they say, on the namespace outside."""
+
+    def __init__(self, w):
+        self.queues, self.answers = {}, {}
+        orders = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                try:
+                    body = orders.queue(orders.queues, self.path[1:]).get(timeout=20).encode()
+                except queue.Empty:
+                    return self.send_error(404)
+                self.send_response(200)
+                self.send_header('Content-Length', str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args):
+                pass
+
+        with w.outside.inside():
+            self.server = http.server.ThreadingHTTPServer((OUTSIDE, 9000), Handler)
+        self.server.daemon_threads = True
+        self.server.handle_error = lambda *args: None  # machines are killed amid requests
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.listener = w.outside.listen(OUTSIDE, 9001)
+        self.listener.settimeout(None)
+        threading.Thread(target=self.collect, daemon=True).start()
+
+    def queue(self, queues, name):
+        return queues.setdefault(name, queue.Queue())
+
+    def collect(self):
+        while True:
+            try:
+                s, _ = self.listener.accept()
+            except OSError:
+                return
+            with contextlib.suppress(OSError):
+                name, _, text = read_all(s).decode(errors='replace').partition('\n')
+                self.queue(self.answers, name).put(text)
+            s.close()
+
+    def start(self, name, command):
+        self.queue(self.queues, name).put(command)
+
+    def finish(self, name, seconds=60, ok=True):
+        try:
+            text = self.queue(self.answers, name).get(timeout=seconds)
+        except queue.Empty:
+            raise netns.Failed(f'{name} does not answer')
+        body, _, status = text.rpartition('status ')
+        check(not ok or status.strip() == '0', f'{name}: {text}')
+        return body.strip()
+
+
+def orders(w):
+    if not hasattr(w, 'orders'):
+        w.orders = Orders(w)
+    return w.orders
+
+
+class Machine:
+    """@argv: makes the command line, given the path of the socket."""
+
+    def __init__(self, w, name, argv, kind=None, listen=None):
+        self.w, self.name, self.argv, self.kind = w, name, argv, kind
+        self.path = f'{w.dir}/{name}.sock'
+        if kind:
+            w.ctl('device', 'create', kind, f'--name={name}', f'--listen={listen or self.path}')
+        self.boot()
+
+    def boot(self):
+        began = time.monotonic()
+        self.log = open(f'{self.w.dir}/{self.name}.log', 'wb')
+        self.process = self.w.spawn(*self.argv(self), stdout=subprocess.PIPE, stderr=self.log,
+                                    env={**os.environ, 'TMPDIR': self.w.dir, **self.environ()})
+        line = Job(self.process.stdout.readline).wait(BOOT_SEC).decode()
+        check(line.startswith('ready '), f'{self.name}: {line!r} {netns.read(self.log.name)[-2000:]}')
+        self.addr = line.split()[1]
+        comment(f'{self.name}: {self.addr} after {time.monotonic() - began:.1f} s')
+        threading.Thread(target=self.process.stdout.read, daemon=True).start()
+
+    def environ(self):
+        return {}
+
+    def do(self, command, seconds=60, ok=True):
+        o = orders(self.w)
+        o.start(self.name, command)
+        return o.finish(self.name, seconds, ok)
+
+    def kill(self):
+        """SIGKILL for the machine itself, not for who has started it."""
+        victims = []
+        for pid in filter(str.isdigit, os.listdir('/proc')):
+            with contextlib.suppress(OSError):
+                with open(f'/proc/{pid}/cmdline', 'rb') as f:
+                    args = f.read().split(b'\0')
+                if self.is_machine(args):
+                    victims.append(int(pid))
+        check(victims, f'{self.name}: no process')
+        for pid in victims:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(10)
+        self.w.procs.remove(self.process)
+
+    def is_machine(self, args):
+        name = os.path.basename(args[0]).decode()
+        return (name.startswith('qemu-system') or name.startswith('linux')) and any(self.mark().encode() in a for a in args)
+
+    def mark(self):
+        return MACS[self.name]
+
+    def remove(self):
+        with contextlib.suppress(Exception):
+            self.kill()
+        if self.kind:
+            self.w.ctl('device', 'remove', self.name)
+
+
+MACS = {name: f'52:54:00:00:00:{n:02x}' for n, name in enumerate(('vm-unix', 'vm-tcp', 'vm-dgram', 'vm-fd', 'vm-uml', 'neighbour'), 2)}
+
+
+def vm_run(netdev):
+    """vm-run's command line; @netdev(machine) for QEMU."""
+    def argv(m):
+        if not shutil.which('qemu-system-x86_64'):
+            raise Unavailable('qemu-system-x86_64 is not installed')
+        extra = netdev(m)
+        return [f'{HERE}/vm-run', '-k', KERNEL, '-m', 'virtio_pci virtio_net', '-r', 384, '-p', 1, '-t', 600, '-f',
+                f'{HERE}/machine.sh:/machine.sh', *(['-q', extra] if extra else []), '--', 'sh', '/machine.sh', m.name, 'eth0', OUTSIDE]
+    return argv
+
+
+def card(m):
+    return f'-device virtio-net-pci,netdev=n0,mac={MACS[m.name]},romfile='
+
+
+def uml_run(m):
+    if not shutil.which('linux.uml'):
+        raise Unavailable('user-mode-linux is not installed')
+    return [f'{HERE}/uml-run', '-f', f'{HERE}/machine.sh:/machine.sh',
+            f'vec0:transport=bess,dst={m.path},mac={MACS[m.name]}', '--', 'sh', '/machine.sh', m.name, 'vec0', OUTSIDE]
+
+
+class QemuByFd(Machine):
+    """QEMU as vnetctl qemu starts it."""
+
+    def environ(self):
+        script = f'{self.w.dir}/{self.name}.qemu'
+        ctl = ' '.join(self.w.ctl_argv('qemu', f'--name={self.name}', f'--mac={MACS[self.name]}', '--device=virtio-net-pci,romfile='))
+        netns.write(script, f'#!/bin/sh\nexec {ctl} -- qemu-system-x86_64 "$@"\n')
+        os.chmod(script, 0o755)
+        return {'QEMU': script}
+
+    def kill(self):
+        super().kill()
+        wait_until(lambda: self.name not in self.w.ctl('device', 'list'), 5, 'the device goes with QEMU')
+
+
+def transfer(w, m):
+    size = (BULK_UML if m.argv is uml_run else BULK) >> 20
+    data = random.Random(m.name).randbytes(1 << 20) * size
+    digest = hashlib.sha256(data).hexdigest()
+    server = w.outside.listen(OUTSIDE, 9100)
+
+    def serve():
+        s, _ = server.accept()
+        s.sendall(data)
+        s.close()
+
+    def take():
+        s, _ = server.accept()
+        got = hashlib.sha256(read_all(s)).hexdigest()
+        s.close()
+        return got
+
+    began = time.monotonic()
+    job = Job(serve)
+    equal(m.do(f'nc {OUTSIDE} 9100 </dev/null >/tmp/data; sha256sum </tmp/data', 100).split()[0], digest, 'down')
+    job.wait()
+    middle = time.monotonic()
+    job = Job(take)
+    m.do(f'nc {OUTSIDE} 9100 </tmp/data', 100)
+    equal(job.wait(), digest, 'up')
+    comment(f'{m.name}: {size} MiB down in {middle - began:.1f} s with its sha256, up in {time.monotonic() - middle:.1f} s')
+    m.do('rm /tmp/data')
+    server.close()
+
+
+def exposed(w, m, port):
+    return w.host.run('curl', '-sS', '--max-time', 15, f'http://127.0.0.1:{port}/').stdout.strip()
+
+
+def neighbour(w):
+    """One machine for all the others to ping: of the other kind that is there."""
+    if not hasattr(w, 'neighbour'):
+        path = f'{w.dir}/neighbour.sock'
+        netdev = f'-netdev stream,id=n0,server=off,addr.type=unix,addr.path={path} '
+        w.neighbour = Machine(w, 'neighbour', uml_run if shutil.which('linux.uml') else vm_run(lambda m: netdev + card(m)),
+                              'bess' if shutil.which('linux.uml') else 'qemu')
+    return w.neighbour
+
+
+def whole_life(w, m):
+    check('192.168.127.1' in m.do('nslookup gateway.vnet.internal.'), 'DNS')
+    m.do(f'ping -c 2 -W 5 {GATEWAY}')
+    transfer(w, m)
+    w.ctl('expose', '7000', f'{m.addr}:8080')
+    equal(exposed(w, m, 7000), m.name, 'exposed')
+    other = neighbour(w)
+    m.do(f'ping -c 2 -W 5 {other.addr}')
+    other.do(f'ping -c 2 -W 5 {m.addr}')
+
+    server = w.outside.listen(OUTSIDE, 9101)
+    orders(w).start(m.name, f'nc {OUTSIDE} 9101 </dev/null >/dev/null')
+    s, _ = server.accept()
+    job = Job(s.sendall, bytes(256 << 20))
+    time.sleep(1)
+    before = m.addr
+    m.kill()
+    with contextlib.suppress(OSError):
+        s.shutdown(socket.SHUT_RDWR)  # wakes who sends
+    s.close()
+    server.close()
+    with contextlib.suppress(Exception):
+        job.wait(20)
+    other.do(f'ping -c 1 -W 5 {GATEWAY}')
+    m.boot()
+    equal(m.addr, before, 'the lease of the machine that came back')
+    equal(exposed(w, m, 7000), m.name, 'exposed still')
+    w.ctl('unexpose', '7000')
+    m.remove()
+
+
+def qemu_stream_unix(w):
+    whole_life(w, Machine(w, 'vm-unix', vm_run(
+        lambda m: f'-netdev stream,id=n0,server=off,addr.type=unix,addr.path={m.path} ' + card(m)), 'qemu'))
+
+
+def qemu_stream_tcp(w):
+    whole_life(w, Machine(w, 'vm-tcp', vm_run(
+        lambda m: '-netdev stream,id=n0,server=off,addr.type=inet,addr.host=127.0.0.1,addr.port=7200 ' + card(m)), 'qemu',
+        'tcp:127.0.0.1:7200'))
+
+
+def qemu_dgram(w):
+    whole_life(w, Machine(w, 'vm-dgram', vm_run(
+        lambda m: f'-netdev dgram,id=n0,local.type=unix,local.path={m.path}.{time.monotonic_ns()},remote.type=unix,remote.path={m.path} '
+        + card(m)), 'qemu-dgram'))
+
+
+def qemu_fd(w):
+    whole_life(w, QemuByFd(w, 'vm-fd', vm_run(lambda m: '')))
+
+
+def uml_bess(w):
+    whole_life(w, Machine(w, 'vm-uml', uml_run, 'bess'))
+
+
+def get_kernel():
+    r = subprocess.run([f'{HERE}/get-kernel', KERNEL, 'stable'], capture_output=True, text=True)
+    if r.returncode == 77:
+        netns.skip_all(r.stderr.strip() or 'no kernel to boot')
+    if r.returncode != 0:
+        sys.exit(r.stderr)
+
+
+if __name__ == '__main__':
+    if not os.environ.get(netns.INSIDE):
+        get_kernel()
+    netns.main([qemu_stream_unix, qemu_stream_tcp, qemu_dgram, qemu_fd, uml_bess])
