@@ -79,12 +79,9 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *si,
         (void) clock_gettime(CLOCK_MONOTONIC, &now);
         (void) sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%llu",
                           (unsigned long long) now.tv_sec * USEC_PER_SEC + (unsigned long long) now.tv_nsec / 1000);
-        if (manager_reload(m, &e) < 0) /* each problem is in the log already; what runs goes on */
-                (void) sd_notifyf(false, "READY=1\nSTATUS=Running; not all of the configuration: %s", e.message);
-        else {
+        if (manager_reload(m, &e) >= 0) /* else each problem is in the log already; what runs goes on */
                 log_info("The configuration is read anew");
-                (void) sd_notify(false, "READY=1\nSTATUS=Running");
-        }
+        (void) sd_notify(false, "READY=1");
         return 0;
 }
 
@@ -168,7 +165,7 @@ static int run(const Options *o) {
         if (r < 0)
                 return r; /* told */
 
-        (void) sd_notify(false, "READY=1\nSTATUS=Running");
+        (void) sd_notify(false, "READY=1");
         log_info("Ready");
         r = sd_event_loop(event);
         if (r < 0)

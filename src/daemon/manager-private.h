@@ -13,6 +13,7 @@
 #include "daemon/resolv.h"
 
 #define MANAGER_NAME_DEFAULT "default"
+#define STATUS_TEXT_MAX 512
 
 /* Where an object comes from: what a reload may remove, and what a restart must restore. */
 typedef enum Origin {
@@ -86,6 +87,8 @@ struct Manager {
         sd_event_source *lease_timer; /* (owned, nullable) these three: state.c */
         unsigned unsaved;             /* bits of StatePart */
         unsigned held;                /* state_hold() */
+        sd_event_source *status_source; /* (owned, nullable) these two: status.c */
+        char status[STATUS_TEXT_MAX];
         RateLimit lease_log;  /* guests decide how often leases change */
         bool host_loopback;   /* the default in force */
         int lock_fd;          /* (owned) state_lock() */
@@ -157,6 +160,9 @@ void state_release(Manager *m);                 /* ... here */
 void state_save(Manager *m);                    /* saves all now */
 bool state_save_leases(Manager *m, bool all);   /* @all: not only what has changed. Returns whether there are leases */
 void state_forget_leases(Manager *m, const char *network);
+
+/* ---- status.c ---- */
+void status_changed(Manager *m); /* tells the service manager soon, if it differs */
 
 /* ---- state-restore.c ---- */
 #define STATE_VERSION 1

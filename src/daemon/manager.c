@@ -58,6 +58,7 @@ Manager *manager_free(Manager *m) {
         m->restored = false; /* what follows is no change to be kept */
         m->ending = true;
         m->lease_timer = sd_event_source_disable_unref(m->lease_timer);
+        m->status_source = sd_event_source_disable_unref(m->status_source);
 
         m->resolv = resolv_watch_free(m->resolv);
         while ((d = manager_next_device(m, NULL)))
@@ -84,16 +85,19 @@ void manager_set_handler(Manager *m, const ManagerHandler *handler, void *userda
 }
 
 void manager_tell_network(Manager *m, Network *n, ManagerChange change) {
+        status_changed(m);
         if (m->handler)
                 m->handler->network(m, n, change, m->userdata);
 }
 
 void manager_tell_device(Manager *m, ManagedDevice *d, ManagerChange change) {
+        status_changed(m);
         if (m->handler)
                 m->handler->device(m, d, change, m->userdata);
 }
 
 void manager_tell_forward(Manager *m, ManagedForward *f, ManagerChange change) {
+        status_changed(m);
         if (m->handler)
                 m->handler->forward(m, f, change, m->userdata);
 }
@@ -421,5 +425,6 @@ int manager_reload(Manager *m, Error *e) {
         before = m->loaded;
         m->loaded = TAKE_PTR(c);
         config_free(before);
+        status_changed(m);
         return report_problems(m->loaded, e);
 }

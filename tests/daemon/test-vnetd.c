@@ -146,10 +146,18 @@ static void assert_notified(Daemon *d, const char *prefix) {
 static void test_notify(Daemon *d, gconstpointer data) {
         daemon_be_systemd(d);
         daemon_start(d);
-        assert_notified(d, "READY=1\n");
+        assert_notified(d, "READY=1");
+        assert_notified(d, "STATUS=1 network, 0 devices, 0 forwards");
         g_subprocess_send_signal(d->vnetd, SIGHUP);
         assert_notified(d, "RELOADING=1\nMONOTONIC_USEC=");
-        assert_notified(d, "READY=1\n");
+        assert_notified(d, "READY=1");
+        call(d, MANAGER, "Manager", "CreateNetwork", create_args("two", no_options())); /* the reload has changed nothing */
+        assert_notified(d, "STATUS=2 networks, 0 devices, 0 forwards");
+        call(d, "/org/vnetd1/network/two", "Network", "Remove", NULL);
+        assert_notified(d, "STATUS=1 network, 0 devices, 0 forwards");
+        daemon_write(d, "networks.d/bad.json", "{\"sbnet\": 5}");
+        daemon_assert_refused(d, MANAGER, "Manager", "Reload", NULL, "org.vnetd1.ConfigInvalid", "*bad.json*");
+        assert_notified(d, "STATUS=1 network, 0 devices, 0 forwards; not all of the configuration: ");
         g_assert_cmpint(daemon_stop(d, SIGTERM), ==, 0);
         assert_notified(d, "STOPPING=1");
 }
