@@ -475,7 +475,10 @@ static int make_rings(TapVhost *t, int vhost_fd, unsigned queue_size, const char
 
         if (r < 0)
                 return r;
-        return vhost_net_new(&t->net, &(VhostNetConfig){ .n_pairs = 1, .backend_fds = &fd, .vhost_fds = &vhost_fd, .queue_size = queue_size },
+        /* All that is sent is copied into the arena: the worker need see no more of this process. */
+        return vhost_net_new(&t->net,
+                             &(VhostNetConfig){ .n_pairs = 1, .backend_fds = &fd, .vhost_fds = &vhost_fd, .queue_size = queue_size,
+                                                .map = VHOST_NET_MAP_ARENA },
                              ret_what);
 }
 

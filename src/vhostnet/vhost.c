@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "basic/macro.h"
+
 /* Newer than the headers of Debian 12. */
 struct vhost_worker_number {
         unsigned id;
@@ -149,14 +151,17 @@ int vhost_set_mem_table(int fd, const VhostRegion *regions, unsigned n) {
 }
 
 VhostRegion vhost_identity_region(void) {
-        /* From the second page (nothing maps the first) to the end of user space as every x86-64, arm64 and riscv64 kernel has it
-         * at least for programs that do not ask for more: 2^47 less a page. Smaller address spaces: a stack variable tells. */
-        uint64_t end = (UINT64_C(1) << 47) - 4096;
+        /* From the second page (nothing maps the first) to the last page but one of user space, which no system call tells. But stacks
+         * lie at its top, within a fraction of it: the first size that holds one is it. x86-64 has 47 bits and arm64 48, 42 or 39,
+         * riscv64 47 or 38, unless a program asks for more, which this one does not. */
+        static const unsigned sizes[] = { 38, 39, 42, 47, 48, 52 };
+        uint64_t end = UINT64_C(0xc0000000); /* 32 bits */
 
-        if (sizeof(void *) == 4)
-                end = UINT64_C(0xc0000000);
-        else if ((uintptr_t) &end < UINT64_C(1) << 38)
-                end = (UINT64_C(1) << 38) - 4096; /* Sv39 */
+        for (unsigned i = 0; i < ELEMENTSOF(sizes) && sizeof(void *) > 4; i++) {
+                end = (UINT64_C(1) << sizes[i]) - 4096;
+                if ((uintptr_t) &end < end)
+                        break;
+        }
         return (VhostRegion) { 4096, end - 4096, (const void *) 4096 };
 }
 

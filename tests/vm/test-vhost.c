@@ -83,6 +83,10 @@ static void test_memory(void) {
         r[0].len = 0;
         g_assert_cmpint(vhost_set_mem_table(fd, r, 1), ==, -EFAULT);
         g_assert_cmpint(vhost_set_mem_table(fd, &all, 1), ==, 0);
+#if defined(__x86_64__)
+        g_assert_cmphex(all.addr, ==, 4096);
+        g_assert_cmphex(all.len, ==, UINT64_C(0x7fffffffe000));
+#endif
         g_assert_cmpint(vhost_set_log_base(fd, (uintptr_t) memory), ==, 0);
         g_assert_cmpint(vhost_set_log_fd(fd, -1), ==, 0);
         close(fd);
