@@ -44,6 +44,9 @@ struct HostSockets {
         void *userdata;
         HostSocket **pages[(1 << 20) / PAGE_FDS]; /* by fd: at most 2^20 descriptors (fs.nr_open's default) */
         bool no_peek_offset; /* the kernel has none */
+        IpAddr asked;        /* the last address asked for, when, and what came of it */
+        usec_t asked_at;
+        bool asked_gone;
         uint8_t scratch[SCRATCH_LEN];
 };
 
@@ -372,6 +375,29 @@ static int host_tcp_info(void *userdata, int fd, HostTcpInfo *ret) {
         return 0;
 }
 
+/* Asks the kernel whether a socket could be bound there now: AnyIP routes and the like are then no mystery. Flows come in runs from one
+ * address, so the last answer of the same wake-up is remembered. */
+static bool host_address_is_gone(void *userdata, int fd) {
+        HostSockets *h = userdata;
+        _cleanup_close_ int probe = -EBADF;
+        struct sockaddr_storage sa;
+        socklen_t len = sizeof(sa);
+        Endpoint local;
+
+        if (getsockname(fd, (struct sockaddr *) &sa, &len) < 0 || endpoint_from_sockaddr((struct sockaddr *) &sa, len, &local) < 0)
+                return false; /* one end of a service's pair */
+        if (h->asked_at == loop_now(h->loop) && ip_equal(&h->asked, &local.addr))
+                return h->asked_gone;
+        h->asked = local.addr;
+        h->asked_at = loop_now(h->loop);
+
+        local.port = 0;
+        len = endpoint_to_sockaddr(&local, &sa);
+        probe = socket(sa.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        h->asked_gone = probe >= 0 && bind(probe, (struct sockaddr *) &sa, len) < 0 && errno == EADDRNOTAVAIL;
+        return h->asked_gone;
+}
+
 static void host_set_keepalive(void *userdata, int fd, bool on) {
         (void) set_int(fd, SOL_SOCKET, SO_KEEPALIVE, on);
 }
@@ -589,6 +615,7 @@ const HostOps host_sockets_ops = {
         .recv = host_recv,
         .shutdown_write = host_shutdown_write,
         .tcp_info = host_tcp_info,
+        .address_is_gone = host_address_is_gone,
         .set_keepalive = host_set_keepalive,
         .close = host_close,
         .stream_pair = host_stream_pair,

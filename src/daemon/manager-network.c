@@ -333,6 +333,11 @@ static int start_network(Manager *m, NetworkConfigBox *box, const NetworkOptions
                 if (r < 0)
                         return error_set_errno(e, r, "Cannot start network '%s'", network_config(n)->name);
         }
+        if (m->links) {
+                r = network_set_links(n, host_links_watch_current(m->links));
+                if (r < 0)
+                        return error_set_errno(e, r, "Cannot start network '%s'", network_config(n)->name);
+        }
         *ret = TAKE_PTR(n);
         return 0;
 }

@@ -10,6 +10,7 @@
 #include "daemon/config.h"
 #include "daemon/fdstore.h"
 #include "daemon/manager.h"
+#include "daemon/host-links.h"
 #include "daemon/resolv.h"
 
 #define MANAGER_NAME_DEFAULT "default"
@@ -84,6 +85,7 @@ struct Manager {
 
         Config *loaded;       /* (owned, nullable) the files as read last */
         ResolvWatch *resolv;  /* (owned, nullable) */
+        HostLinksWatch *links; /* (owned, nullable) */
         sd_event_source *lease_timer; /* (owned, nullable) these three: state.c */
         unsigned unsaved;             /* bits of StatePart */
         unsigned held;                /* state_hold() */

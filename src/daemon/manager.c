@@ -61,6 +61,7 @@ Manager *manager_free(Manager *m) {
         m->status_source = sd_event_source_disable_unref(m->status_source);
 
         m->resolv = resolv_watch_free(m->resolv);
+        m->links = host_links_watch_free(m->links);
         while ((d = manager_next_device(m, NULL)))
                 manager_drop_device(m, d);
         while ((n = manager_next_network(m, NULL)))
@@ -118,6 +119,22 @@ static void on_resolv(const Resolv *resolv, void *userdata) {
                                           resolv->n_search);
                 if (r < 0)
                         (void) log_warning_errno(r, "Cannot tell network '%s' of new resolvers, ignoring: %m",
+                                                 network_config(n)->name);
+        }
+}
+
+/* ---- links ---- */
+
+static void on_links(const HostLinks *links, void *userdata) {
+        Manager *m = userdata;
+        int r;
+
+        log_debug("The host has %s way out by IPv4, %s by IPv6%s", links->ip4 ? "a" : "no", links->ip6 ? "one" : "none",
+                  links->addresses_lost ? ", and has lost addresses" : "");
+        for (Network *n = NULL; (n = manager_next_network(m, n));) {
+                r = network_set_links(n, links);
+                if (r < 0)
+                        (void) log_warning_errno(r, "Cannot tell network '%s' of the host's links, ignoring: %m",
                                                  network_config(n)->name);
         }
 }
@@ -299,6 +316,10 @@ int manager_load(Manager *m, Error *e) {
         r = resolv_watch_new(&m->resolv, m->event, RESOLV_CONF, on_resolv, m);
         if (r < 0)
                 (void) log_warning_errno(r, "Cannot follow " RESOLV_CONF ", DNS will answer for networks and guests alone: %m");
+
+        r = host_links_watch_new(&m->links, m->event, on_links, m);
+        if (r < 0)
+                (void) log_warning_errno(r, "Cannot follow the links of the host, guests will not hear of changes: %m");
 
         for (size_t i = 0; i < m->loaded->n_networks; i++)
                 if (!m->loaded->networks[i].broken)

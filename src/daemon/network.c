@@ -506,6 +506,7 @@ typedef struct Call {
         Lease **leases;
         FlowInfo **flows;
         size_t *n_ret;
+        const HostLinks *links;
         const Endpoint *resolvers;
         const char *const *search;
         size_t n_resolvers, n_search;
@@ -609,6 +610,17 @@ static int do_set_dns_routes(void *arg) {
 }
 int network_set_dns_routes(Network *n, const NetstackDnsRoute *routes, size_t n_routes) {
         return loop_call(n->loop, do_set_dns_routes, &(Call){ .n = n, .routes = routes, .max = n_routes });
+}
+
+static int do_set_links(void *arg) {
+        Call *c = arg;
+        netstack_set_uplink(c->n->stack, c->links->ip4, c->links->ip6);
+        if (c->links->addresses_lost)
+                netstack_check_addresses(c->n->stack);
+        return 0;
+}
+int network_set_links(Network *n, const HostLinks *links) {
+        return loop_call(n->loop, do_set_links, &(Call){ .n = n, .links = links });
 }
 
 static int do_set_resolvers(void *arg) {

@@ -7,6 +7,7 @@
  */
 
 #include "basic/loop.h"
+#include "daemon/host-links.h"
 #include "device/device.h"
 #include "netstack/dhcp.h"
 #include "netstack/netstack.h"
@@ -69,6 +70,9 @@ usec_t network_now(const Network *n);               /* the clock leases and flow
 int network_set_zone(Network *n, DnsZone *zone); /* owned on success; as netstack_set_zone() */
 int network_remove_zone(Network *n, const char *name);
 int network_set_dns_routes(Network *n, const NetstackDnsRoute *routes, size_t n_routes);
+
+/* Whether the host has a way out by each family, and whether addresses have gone: connections from these are reset. */
+int network_set_links(Network *n, const HostLinks *links);
 
 /* The host's resolvers as /etc/resolv.conf has them; ignored when the config names its own. */
 int network_set_resolvers(Network *n, const Endpoint *resolvers, size_t n_resolvers, const char *const *search, size_t n_search);

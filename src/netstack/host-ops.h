@@ -106,6 +106,7 @@ typedef struct HostOps {
         ssize_t (*recv)(void *userdata, int fd, void *buf, size_t len); /* reads and consumes: for services */
         int (*shutdown_write)(void *userdata, int fd);
         int (*tcp_info)(void *userdata, int fd, HostTcpInfo *ret); /* rarely: costs system calls */
+        bool (*address_is_gone)(void *userdata, int fd); /* is it bound to an address the host has no more? */
         void (*set_keepalive)(void *userdata, int fd, bool on);
         void (*close)(void *userdata, int fd, bool reset); /* any fd; @reset: the peer sees RST (SO_LINGER 0) */
 

@@ -337,6 +337,14 @@ void netstack_set_uplink(Netstack *s, bool ip4, bool ip6) {
         netstack_flush(s);
 }
 
+void netstack_check_addresses(Netstack *s) {
+        for (Flow *f = flow_next(s->flows, NULL); f; f = flow_next(s->flows, f)) /* of datagrams each has a source of its own */
+                if (f->key.kind == FLOW_TCP && f->fd >= 0 && s->ops->address_is_gone(s->userdata, f->fd))
+                        tcp_address_gone(s, f);
+        netstack_flush(s);
+        flow_reap(s->flows);
+}
+
 void netstack_forget_guest(Netstack *s, const MacAddr *mac) {
         for (Flow *f = flow_next(s->flows, NULL); f; f = flow_next(s->flows, f))
                 if (mac_equal(&f->guest_mac, mac))

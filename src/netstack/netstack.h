@@ -90,6 +90,9 @@ typedef struct NetstackDnsRoute { /* whom names in a domain are asked of */
 /* All of them anew. 0, -EINVAL (a domain that is none), -ENOBUFS, -ENOMEM. */
 int netstack_set_dns_routes(Netstack *s, const NetstackDnsRoute *routes, size_t n);
 
+/* The host has lost addresses: connections bound to one it has no more cannot live and are reset on both sides, at once. */
+void netstack_check_addresses(Netstack *s);
+
 /* A guest (by MAC) is gone for good: its flows are reset towards the host, its neighbour entry is forgotten, its lease
  * ends (a static one stays; any other's address waits for it). */
 void netstack_forget_guest(Netstack *s, const MacAddr *mac);

@@ -426,6 +426,10 @@ void tcp_abort(Netstack *s, Flow *f, int error) {
         flow_close(s, f, /* reset= */ true);
 }
 
+void tcp_address_gone(Netstack *s, Flow *f) {
+        tcp_abort(s, f, -ENETUNREACH);
+}
+
 void tcp_close_if_done(Netstack *s, Flow *f) {
         TcpFlow *t = &f->tcp;
         if (t->fin_passed && t->fin_sent && t->snd_una == t->snd_max) {

@@ -20,6 +20,8 @@ void tcp_flow_close(Netstack *s, Flow *f);        /* called by flow_close(): fre
 void tcp_output_short(Netstack *s);
 void tcp_output_ready(Netstack *s, uint32_t port); /* flows that wait for that device go on; 0: all that wait */
 
+void tcp_address_gone(Netstack *s, Flow *f);      /* the host has lost the address its socket is bound to */
+
 /* Flows that had more to send than one turn allows. */
 bool tcp_has_ready(const Tcp *t);
 void tcp_run_ready(Netstack *s);

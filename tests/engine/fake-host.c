@@ -377,6 +377,10 @@ static int op_tcp_info(void *userdata, int fd, HostTcpInfo *ret) {
         return 0;
 }
 
+static bool op_address_is_gone(void *userdata, int fd) {
+        return open_socket(userdata, fd)->address_is_gone;
+}
+
 static void op_set_keepalive(void *userdata, int fd, bool on) {
         open_socket(userdata, fd)->keepalive = on;
 }
@@ -598,6 +602,7 @@ const HostOps fake_host_ops = {
         .recv = op_recv,
         .shutdown_write = op_shutdown_write,
         .tcp_info = op_tcp_info,
+        .address_is_gone = op_address_is_gone,
         .set_keepalive = op_set_keepalive,
         .close = op_close,
         .stream_pair = op_stream_pair,

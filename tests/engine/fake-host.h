@@ -63,6 +63,7 @@ typedef struct FakeSocket {
         GByteArray *out;      /* (owned) all that was sent */
         size_t send_room;     /* bytes the send buffer still takes */
         bool send_blocked;    /* a send was short: OUT follows when there is room */
+        bool address_is_gone; /* what the op says */
         bool connected, eof, shut, keepalive;
         int result;           /* of the connect; 0 or negative errno. After a reset: -ECONNRESET */
         int other;            /* FAKE_PAIR: fd of the other end */

@@ -790,6 +790,35 @@ static void test_reset_from_host(void) {
 }
 
 /* Half close, each way, with data after it. */
+/* The host has lost an address: who is bound to it is reset on both sides, others go on; who was still connecting hears why. */
+static void test_address_gone(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest gone = guest_connect(h, "10.1.2.3", 80);
+        gone.p.sport++; /* the next one's */
+        Guest kept = { .h = h, .p = packet4("10.1.2.4", 80), .seq = 1000 }, waiting = kept;
+
+        guest_send(&kept, SYN, 8000, NULL, 0);
+        (void) guest_take(&kept);
+        FakeSocket *other = fake_last_socket(h, FAKE_TCP);
+        h->connect_result = FAKE_CONNECT_NEVER;
+        waiting.p.sport = 40002;
+        guest_send(&waiting, SYN, 8000, NULL, 0);
+
+        gone.socket->address_is_gone = fake_last_socket(h, FAKE_TCP)->address_is_gone = true;
+        netstack_check_addresses(h->stack);
+        g_assert_cmpuint(fake_n_frames(h), ==, 2);
+        for (unsigned i = 0; i < 2; i++) {
+                Parsed r = guest_take(&gone);
+                if (r.proto == IPPROTO_TCP)
+                        g_assert_cmpuint(r.tcp_flags & RST, ==, RST);
+                else
+                        g_assert_cmpuint(r.icmp_code, ==, 0); /* network unreachable */
+        }
+        g_assert_true(gone.socket->was_reset);
+        g_assert_true(other->open);
+        g_assert_cmpuint(flows(h), ==, 1);
+}
+
 static void test_half_close(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
         Guest g = guest_connect(h, "10.1.2.3", 80);
@@ -1198,6 +1227,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/missing-guest", test_missing_guest);
         g_test_add_func("/tcp/keepalive", test_keepalive);
         g_test_add_func("/tcp/reset-from-host", test_reset_from_host);
+        g_test_add_func("/tcp/address-gone", test_address_gone);
         g_test_add_func("/tcp/half-close", test_half_close);
         g_test_add_func("/tcp/hostile", test_hostile);
         g_test_add_func("/tcp/device-full", test_device_full);
