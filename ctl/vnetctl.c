@@ -9,6 +9,7 @@
 
 #include "ctl-attach.h"
 #include "ctl-client.h"
+#include "ctl-connect.h"
 #include "ctl-edit.h"
 #include "ctl-monitor.h"
 #include "ctl-qemu.h"
@@ -61,6 +62,8 @@ static const Verb verbs[] = {
         { "zone set", "ZONE ['NAME TYPE VALUE'...]", 1, -1, OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_DEFAULT) | OPT_BIT(OPT_TTL), false,
           verb_zone_set, "Answer for a DNS zone with these records, in place of those it had" },
         { "zone remove", "ZONE...", 1, -1, OPT_BIT(OPT_NETWORK), false, verb_zone_remove, "Answer for a zone no longer" },
+        { "connect", "HOST PORT", 2, 2, OPT_BIT(OPT_NETWORK), false, verb_connect,
+          "Connect stdin and stdout to a port of a guest (a ProxyCommand for ssh)" },
         { "run", "[--] COMMAND...", 1, -1, GUEST_OPTIONS | OPT_BIT(OPT_PUBLISH) | OPT_BIT(OPT_SOURCE), true,
           verb_run, "Run a command in a new namespace that is plugged into a network" },
         { "attach", "PID|PATH", 1, 1, GUEST_OPTIONS, false, verb_attach, "Plug an existing namespace in" },

@@ -29,6 +29,9 @@ static const BusOption network_options[] = {
         { "HostLoopback", "b", offsetof(CreateNetworkArgs, options.host_loopback) },
         { "LeaseTime", "u", offsetof(CreateNetworkArgs, options.lease_sec) },
         { "DnsRoutes", "a{ss}", offsetof(CreateNetworkArgs, dns_routes) },
+        { "Nat", "a{ss}", offsetof(CreateNetworkArgs, nat) },
+        { "Policy", "as", offsetof(CreateNetworkArgs, policy) },
+        { "GatewayAddresses", "as", offsetof(CreateNetworkArgs, gateway_addresses) },
 };
 #define SEEN_MTU (1u << 2)
 #define SEEN_LEASE_TIME (1u << 7)
@@ -37,6 +40,9 @@ void create_network_args_deinit(CreateNetworkArgs *a) {
         free(a->dns_servers);
         free(a->static_leases);
         free(a->dns_routes);
+        free(a->nat);
+        free(a->policy);
+        free(a->gateway_addresses);
 }
 
 static int check_network_lists(const CreateNetworkArgs *a, sd_bus_error *error) {
@@ -69,6 +75,9 @@ int create_network_args_read(CreateNetworkArgs *a, sd_bus_message *m, sd_bus_err
         o->dns_servers = a->dns_servers;
         o->static_leases = a->static_leases;
         o->dns_routes = a->dns_routes;
+        o->nat = a->nat;
+        o->policy = a->policy;
+        o->gateway_addresses = a->gateway_addresses;
 
         if (o->subnet && (prefix_parse(o->subnet, &prefix) < 0 || !ip_is_v4(&prefix.addr)))
                 return refuse_value("Subnet", o->subnet, "an IPv4 prefix", error);

@@ -167,6 +167,32 @@ BUS_METHOD(method_list_forwards) {
         return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
+BUS_METHOD(method_connect) {
+        Bus *b = bus_current(sd_bus_message_get_bus(m));
+        const char *protocol, *host;
+        _cleanup_close_ int fd = -EBADF;
+        Network *n = userdata;
+        Error e = ERROR_INIT;
+        PolkitAsk ask;
+        uint16_t port;
+        int r;
+
+        r = sd_bus_message_read(m, "ssq", &protocol, &host, &port);
+        if (r >= 0)
+                r = bus_read_options(m, NULL, 0, NULL, NULL, error);
+        if (r >= 0)
+                r = bus_check_string("Host", host, error);
+        if (r < 0)
+                return r;
+        ask = ask_about(n, ACTION_CONNECT, "Connect");
+        ask.address = host;
+        r = polkit_check(b->polkit, m, &ask, 1, error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+        r = manager_connect(b->manager, n, protocol, host, port, &fd, &e);
+        return r < 0 ? bus_refuse(error, &e, r) : sd_bus_reply_method_return(m, "h", fd);
+}
+
 /* ---- leases ---- */
 
 static usec_t realtime_now(void) {
@@ -377,6 +403,9 @@ const sd_bus_vtable bus_network_vtable[] = {
                                 SD_BUS_RESULT("o", forward), method_expose, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Unexpose", SD_BUS_ARGS("s", protocol, "s", local), SD_BUS_NO_RESULT,
                                 method_unexpose, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Connect",
+                                SD_BUS_ARGS("s", protocol, "s", host, "q", port, "a{sv}", options),
+                                SD_BUS_RESULT("h", fd), method_connect, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("SetZone", SD_BUS_ARGS("s", name, "a(sss)", records, "a{sv}", options),
                                 SD_BUS_NO_RESULT, bus_network_set_zone, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("RemoveZone", SD_BUS_ARGS("s", name), SD_BUS_NO_RESULT,

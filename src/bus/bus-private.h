@@ -19,6 +19,7 @@
 #define ACTION_MANAGE_DEVICES "org.vnetd1.manage-devices"
 #define ACTION_MANAGE_FORWARDS "org.vnetd1.manage-forwards"
 #define ACTION_CAPTURE "org.vnetd1.capture"
+#define ACTION_CONNECT "org.vnetd1.connect"
 #define ACTION_PRIVILEGED_PORT "org.vnetd1.expose-privileged-port"
 
 struct Bus {
@@ -41,7 +42,8 @@ Bus *bus_current(sd_bus *sd);
  * changing anything. */
 typedef struct CreateNetworkArgs {
         NetworkOptions options;
-        const char **dns_servers, **static_leases, **dns_routes; /* (owned) what @options points to */
+        const char **dns_servers, **static_leases, **dns_routes, **nat, **policy,
+                **gateway_addresses; /* (owned) what @options points to */
 } CreateNetworkArgs;
 void create_network_args_deinit(CreateNetworkArgs *a);
 int create_network_args_read(CreateNetworkArgs *a, sd_bus_message *m, sd_bus_error *error);

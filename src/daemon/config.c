@@ -208,6 +208,59 @@ static int read_static_leases(const JsonDoc *doc, JsonVal v, void *field) {
         return read_pairs(doc, v, field, CONFIG_LIST_MAX, is_lease);
 }
 
+static bool is_nat(const char *virtual, const char *real) {
+        IpAddr a, b;
+
+        return ip_parse(virtual, &a) >= 0 && ip_parse(real, &b) >= 0;
+}
+
+static int read_nat(const JsonDoc *doc, JsonVal v, void *field) {
+        return read_pairs(doc, v, field, POLICY_NAT_MAX, is_nat);
+}
+
+/* A list of texts; @check: is one what the table promises? */
+static int read_texts(const JsonDoc *doc, JsonVal v, void *field, size_t max, bool (*check)(const char *text)) {
+        char ***ret = field, **list;
+        size_t n = json_size(doc, v);
+
+        if (json_type(doc, v) != JSON_ARRAY || n > max)
+                return -EINVAL;
+        list = *ret = calloc(n + 1, sizeof(*list));
+        if (!list)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
+                const char *text;
+                int r;
+
+                if (json_get_string(doc, json_item(doc, v, i), &text) < 0 || !check(text))
+                        return -EINVAL;
+                r = read_text(doc, json_item(doc, v, i), &list[i]);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static bool is_rule(const char *text) {
+        PolicyRule r;
+
+        return policy_rule_parse(text, &r) >= 0;
+}
+
+static int read_policy(const JsonDoc *doc, JsonVal v, void *field) {
+        return read_texts(doc, v, field, POLICY_RULES_MAX, is_rule);
+}
+
+static bool is_address(const char *text) {
+        IpAddr a;
+
+        return ip_parse(text, &a) >= 0;
+}
+
+static int read_addresses(const JsonDoc *doc, JsonVal v, void *field) {
+        return read_texts(doc, v, field, POLICY_ADDRESSES_MAX, is_address);
+}
+
 static bool is_dns_route(const char *domain, const char *servers) {
         return dns_name_is_valid(domain) && servers[0] != 0;
 }
@@ -257,6 +310,12 @@ static const ConfigKey keys[] = {
         NETWORK("dnsRoutes", dns_routes, read_dns_routes,
                 "an object of domains with the addresses of their servers each, such as {\"corp.example\": \"10.0.0.53\"}",
                 "domains whose names are asked of servers of their own"),
+        NETWORK("nat", nat, read_nat, "an object of addresses of the subnet with the address meant each",
+                "addresses of the network that lead to addresses of the host's world"),
+        NETWORK("gatewayAddresses", gateway_addresses, read_addresses, "a list of addresses of the subnet",
+                "further addresses of the gateway"),
+        NETWORK("policy", policy, read_policy, "a list of rules such as \"deny private\" or \"allow tcp host 8080\"",
+                "what guests may reach: the first rule that fits decides"),
         NETWORK("hostLoopback", host_loopback, read_bool, "true or false",
                 "whether the host address leads to the loopback of the host"),
         NETWORK("staticLeases", static_leases, read_static_leases,
@@ -510,6 +569,9 @@ static void network_deinit(ConfigNetwork *n) {
         free(n->zones);
         free_list(n->dns_servers);
         free_list(n->dns_routes);
+        free_list(n->nat);
+        free_list(n->policy);
+        free_list(n->gateway_addresses);
         /* A half-read list of pairs may have a hole only at its end: the value of the last pair. */
         free_list(n->static_leases);
         free(n->subnet);

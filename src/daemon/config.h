@@ -41,6 +41,8 @@ typedef struct ConfigNetwork {
         char **static_leases;            /* (owned, nullable) pairs: address, MAC; NULL-terminated */
         int host_loopback;               /* -1: unset */
         uint32_t lease_sec;              /* 0: unset */
+        char **nat;                      /* (owned, nullable) pairs: virtual address, real address; NULL-terminated */
+        char **policy, **gateway_addresses; /* (owned, nullable) NULL-terminated */
         char **dns_routes;               /* (owned, nullable) pairs: domain, servers; NULL-terminated */
         ConfigForward *forwards;         /* (owned) */
         size_t n_forwards;

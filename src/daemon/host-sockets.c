@@ -208,6 +208,13 @@ static int host_tcp_accept(void *userdata, int listen_fd, int *ret_fd, Endpoint 
         _cleanup_close_ int fd = accept4(listen_fd, (struct sockaddr *) &sa, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0)
                 return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+        if (sa.ss_family == AF_UNIX) { /* who that is has no address */
+                *ret_peer = (Endpoint){};
+                int r = host_sockets_adopt_stream(userdata, fd);
+                if (r >= 0)
+                        *ret_fd = TAKE_FD(fd);
+                return r;
+        }
         int r = endpoint_from_sockaddr((struct sockaddr *) &sa, len, ret_peer);
         if (r < 0)
                 return r;
@@ -418,6 +425,14 @@ static int host_stream_pair(void *userdata, uint64_t service_cookie, int *ret_fl
                 return r;
         }
         *ret_flow_fd = TAKE_FD(flow_fd);
+        return 0;
+}
+
+int host_sockets_adopt_stream(HostSockets *h, int fd) {
+        HostSocket *s = get(h, fd);
+        if (!s)
+                return -ENOMEM;
+        s->is_unix = true;
         return 0;
 }
 

@@ -26,4 +26,7 @@ DEFINE_CLEANUP(HostSockets *, host_sockets_free);
  * @which_local the address each datagram came to. What the kernel lacks is done without. */
 void host_sockets_prepare_dgram(int fd, int family, bool udp, bool which_local);
 
+/* Says that @fd, which the gateway is about to be given, is a Unix stream. 0 or -ENOMEM. */
+int host_sockets_adopt_stream(HostSockets *h, int fd);
+
 extern const HostOps host_sockets_ops; /* userdata: a HostSockets */

@@ -6,7 +6,9 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <strings.h>
 
 #include "basic/log.h"
 #include "basic/parse.h"
@@ -353,5 +355,58 @@ int manager_forward_stats(Manager *m, const ManagedForward *f, ForwardStats *ret
                 sum.tx_bytes += one.tx_bytes;
         }
         *ret = sum;
+        return 0;
+}
+
+/* ---- tunnels ---- */
+
+static int guest_endpoint(Network *n, const char *host, uint16_t port, Endpoint *ret, Error *e) {
+        _cleanup_free_ Lease *leases = NULL;
+        ForwardConfig target = {};
+        size_t n_leases = 0, n_dynamic = 0;
+        const Lease *found = NULL;
+        int r;
+
+        r = remote_spec_parse(n, host, port, /* must_exist= */ true, &target, e);
+        if (r < 0)
+                return r;
+        *ret = target.remote;
+        if (!ip_is_null(&ret->addr))
+                return 0;
+
+        /* It was there just now; who it is, leases say. */
+        r = network_list_leases(n, &leases, &n_leases);
+        for (size_t i = 0; i < n_leases; i++)
+                n_dynamic += !leases[i].is_static;
+        for (size_t i = 0; r >= 0 && i < n_leases; i++)
+                if (target.hostname[0] != 0 ? strcasecmp(leases[i].hostname, target.hostname) == 0 : n_dynamic == 0 || !leases[i].is_static)
+                        found = &leases[i];
+        if (!found)
+                return error_set(e, ERROR_NO_SUCH_GUEST, "'%s' has just gone", ERROR_QUOTE(host));
+        ret->addr = found->addr;
+        return 0;
+}
+
+int manager_connect(Manager *m, Network *n, const char *protocol, const char *host, uint16_t port, int *ret_fd, Error *e) {
+        Endpoint guest;
+        int fds[2], r;
+
+        if (!streq(protocol, "tcp"))
+                return error_set(e, ERROR_NOT_SUPPORTED, "Protocol '%s': only tcp can be connected to", ERROR_QUOTE(protocol));
+        if (port == 0)
+                return error_set(e, ERROR_INVALID_ARGS, "Port 0 cannot be connected to");
+        r = guest_endpoint(n, host, port, &guest, e);
+        if (r < 0)
+                return r;
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+                return error_set_errno(e, errno, "Cannot connect to %s", ENDPOINT_TO_TEXT(&guest));
+
+        _cleanup_close_ int inside = fds[0], outside = fds[1];
+        if (fcntl(inside, F_SETFL, O_NONBLOCK) < 0)
+                return error_set_errno(e, errno, "Cannot connect to %s", ENDPOINT_TO_TEXT(&guest));
+        r = network_connect(n, &guest, TAKE_FD(inside));
+        if (r < 0)
+                return error_set_errno(e, r, "Cannot connect to %s", ENDPOINT_TO_TEXT(&guest));
+        *ret_fd = TAKE_FD(outside);
         return 0;
 }

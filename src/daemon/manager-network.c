@@ -255,6 +255,8 @@ static int apply_options(Manager *m, NetworkConfig *c, uint32_t uid, const Netwo
                 r = set_dns_routes(c, o->dns_routes, e);
         if (r >= 0)
                 r = set_host_loopback(m, c, uid, o->host_loopback, e);
+        if (r >= 0)
+                r = manager_set_policy(m, c, uid, o, e);
         return r;
 }
 

@@ -280,6 +280,9 @@ static int make_network(Manager *m, const ConfigNetwork *c) {
                 .host_loopback = c->host_loopback,
                 .static_leases = (const char *const *) c->static_leases,
                 .lease_sec = c->lease_sec,
+                .nat = (const char *const *) c->nat,
+                .policy = (const char *const *) c->policy,
+                .gateway_addresses = (const char *const *) c->gateway_addresses,
                 .dns_routes = (const char *const *) c->dns_routes,
         };
         Network *n;
@@ -362,7 +365,8 @@ static bool pairs_among(char *const *a, char *const *b) {
 static bool same_settings(const ConfigNetwork *a, const ConfigNetwork *b) {
         return text_equal(a->subnet, b->subnet) && text_equal(a->subnet6, b->subnet6) && text_equal(a->domain, b->domain) &&
                a->mtu == b->mtu && a->host_loopback == b->host_loopback && a->lease_sec == b->lease_sec &&
-               list_equal(a->dns_servers, b->dns_servers) && list_equal(a->dns_routes, b->dns_routes) &&
+               list_equal(a->dns_servers, b->dns_servers) && list_equal(a->dns_routes, b->dns_routes) && list_equal(a->nat, b->nat) && list_equal(a->policy, b->policy) &&
+               list_equal(a->gateway_addresses, b->gateway_addresses) &&
                pairs_among(a->static_leases, b->static_leases);
 }
 

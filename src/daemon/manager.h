@@ -78,6 +78,9 @@ typedef struct NetworkOptions { /* what CreateNetwork() and a networks.d file ma
         int host_loopback;              /* -1: the default */
         const char *const *static_leases; /* NULL-terminated pairs: address, MAC, address, MAC ... */
         uint32_t lease_sec;
+        const char *const *nat;         /* NULL-terminated pairs: virtual address, real address */
+        const char *const *policy;      /* NULL-terminated rules: policy.h */
+        const char *const *gateway_addresses; /* NULL-terminated */
         const char *const *dns_routes;  /* NULL-terminated pairs: domain, "ADDRESS[:PORT] ..." */
 } NetworkOptions;
 #define NETWORK_OPTIONS_INIT ((NetworkOptions){ .host_loopback = -1 })
@@ -142,6 +145,9 @@ static inline uint32_t manager_forward_id_of_flow(uint32_t flow_forward_id) {
 ManagedForward *manager_forward(Manager *m, uint32_t id);
 ManagedForward *manager_next_forward(Manager *m, ManagedForward *after);
 bool manager_local_is_privileged(Manager *m, const char *local); /* would it need the expose-privileged-port right? */
+
+/* Opens a stream into the network: @host is a guest's address or host name, or "" for the only guest. @ret_fd is the caller's. */
+int manager_connect(Manager *m, Network *n, const char *protocol, const char *host, uint16_t port, int *ret_fd, Error *e);
 
 /* A JSON snapshot of everything, or of one network (@n nullable); owned by the caller. */
 int manager_describe(Manager *m, Network *n, char **ret);

@@ -513,6 +513,7 @@ typedef struct Call {
         DnsZone *zone;
         const char *name;
         const NetstackDnsRoute *routes;
+        const Endpoint *guest;
 } Call;
 
 static int do_attach(void *arg) {
@@ -553,6 +554,19 @@ static int do_forward_stats(void *arg) {
 }
 int network_forward_stats(Network *n, uint32_t id, ForwardStats *ret) {
         return loop_call(n->loop, do_forward_stats, &(Call){ .n = n, .id = id, .forward_stats = ret });
+}
+
+static int do_connect(void *arg) {
+        Call *c = arg;
+        int r = host_sockets_adopt_stream(c->n->sockets, c->fd);
+        if (r >= 0)
+                r = netstack_connect(c->n->stack, c->guest, c->fd);
+        if (r < 0)
+                host_sockets_ops.close(c->n->sockets, c->fd, /* reset= */ false);
+        return r;
+}
+int network_connect(Network *n, const Endpoint *guest, int fd) {
+        return loop_call(n->loop, do_connect, &(Call){ .n = n, .guest = guest, .fd = fd });
 }
 
 static int do_list_leases(void *arg) {

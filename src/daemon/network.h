@@ -60,6 +60,7 @@ int network_forward_add(Network *n, const ForwardConfig *f, int fd); /* fd owned
 int network_forward_remove(Network *n, uint32_t id);
 int network_forward_stats(Network *n, uint32_t id, ForwardStats *ret);
 
+int network_connect(Network *n, const Endpoint *guest, int fd); /* fd owned, whatever comes of it; as netstack_connect() */
 int network_list_leases(Network *n, Lease **ret, size_t *ret_n);
 int network_add_lease(Network *n, const Lease *l);
 int network_list_flows(Network *n, size_t max, FlowInfo **ret, size_t *ret_n);

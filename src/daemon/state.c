@@ -83,6 +83,24 @@ static void put_dns_routes(JsonWriter *w, const NetworkConfig *c) {
         json_object_close(w);
 }
 
+static void put_policy(JsonWriter *w, const Policy *p) {
+        json_key(w, "nat");
+        json_object_open(w);
+        for (size_t i = 0; i < p->n_nat; i++)
+                put_text(w, IP_TO_TEXT(&p->nat[i].virtual), IP_TO_TEXT(&p->nat[i].real));
+        json_object_close(w);
+        json_key(w, "policy");
+        json_array_open(w);
+        for (size_t i = 0; i < p->n_rules; i++)
+                json_string(w, policy_rule_to_text(&p->rules[i], (char[POLICY_RULE_TEXT_MAX]){ 0 }));
+        json_array_close(w);
+        json_key(w, "gatewayAddresses");
+        json_array_open(w);
+        for (size_t i = 0; i < p->n_addresses; i++)
+                json_string(w, IP_TO_TEXT(&p->addresses[i]));
+        json_array_close(w);
+}
+
 static void put_zone(JsonWriter *w, const NetworkEntry *entry, const DnsZoneSpec *z) {
         json_object_open(w);
         put_text(w, "network", entry->name);
@@ -124,6 +142,7 @@ static void put_network(JsonWriter *w, Network *n) {
                 json_string(w, ENDPOINT_TO_TEXT(&c->dns_servers[i]));
         json_array_close(w);
         put_dns_routes(w, c);
+        put_policy(w, &c->stack.policy);
         put_static_leases(w, n);
         json_object_close(w);
 }

@@ -46,7 +46,8 @@ bool lease_table_valid(const LeaseTable *t, const IpAddr *a) {
         IpAddr first = prefix_nth(&t->subnet, 0), last = prefix_broadcast(&t->subnet);
 
         return prefix_contains(&t->subnet, a) && !ip_equal(a, &first) && !ip_equal(a, &last) &&
-               !ip_equal(a, &t->gateway) && !ip_equal(a, &t->host);
+               !ip_equal(a, &t->gateway) && !ip_equal(a, &t->host) &&
+               (!t->policy || (!policy_real(t->policy, a) && !policy_has_address(t->policy, a)));
 }
 
 static uint16_t *chain_by_client(const LeaseTable *t, const uint8_t *id, size_t id_len, const MacAddr *mac) {

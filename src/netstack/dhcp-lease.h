@@ -6,6 +6,7 @@
  */
 
 #include "netstack/dhcp.h"
+#include "netstack/policy.h"
 
 #define LEASE_DECLINED_MAX 64 /* addresses in quarantine at once, and never more than a quarter of the pool */
 
@@ -33,6 +34,7 @@ typedef struct LeaseEntry {
 typedef struct LeaseTable {
         IpPrefix subnet;
         IpAddr gateway, host;
+        const Policy *policy; /* (borrowed, nullable) addresses that are the gateway's, too */
         uint64_t seed;
         uint32_t n_max;      /* entries, at most DHCP_LEASES_MAX; also addresses the pool gives out */
         uint32_t n_used;     /* entries ever used: what walks go over */

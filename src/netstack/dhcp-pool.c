@@ -229,6 +229,7 @@ int dhcp_new(Dhcp **ret, Netstack *s) {
                 free(d);
                 return r;
         }
+        d->table.policy = &s->config.policy;
 
         *ret = d;
         return 0;

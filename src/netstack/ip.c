@@ -55,7 +55,7 @@ static bool source_may_ask_dhcp(const Netstack *s, const Packet *p) {
 
 bool ip_route_or_refuse(Netstack *s, const Packet *p, uint16_t port, Endpoint *ret) {
         Endpoint dst = { p->dst, port };
-        int r = netstack_route_out(s, &dst, ret);
+        int r = netstack_route_out(s, p->proto == IPPROTO_ICMPV6 ? IPPROTO_ICMP : p->proto, &dst, ret);
 
         if (r == -EACCES) {
                 netstack_drop(s, DROP_IP_POLICY);

@@ -109,7 +109,7 @@ static inline bool netstack_has_ip6(const Netstack *s) {
 }
 /* Is it an address the gateway answers for itself (ARP, ND, ping, services)? */
 static inline bool netstack_is_gateway(const Netstack *s, const IpAddr *a) {
-        return ip_equal(a, &s->config.gateway) ||
+        return ip_equal(a, &s->config.gateway) || (policy_has_address(&s->config.policy, a) && !policy_real(&s->config.policy, a)) ||
                (netstack_has_ip6(s) && (ip_equal(a, &s->config.gateway6) || ip_equal(a, &s->link_local6)));
 }
 static inline bool netstack_is_host(const Netstack *s, const IpAddr *a) {
@@ -120,13 +120,14 @@ static inline bool netstack_is_inside(const Netstack *s, const IpAddr *a) {
         return prefix_contains(&s->config.subnet, a) || (netstack_has_ip6(s) && prefix_contains(&s->config.subnet6, a));
 }
 static inline bool netstack_is_ours(const Netstack *s, const IpAddr *a) {
-        return netstack_is_gateway(s, a) || netstack_is_host(s, a);
+        return netstack_is_gateway(s, a) || netstack_is_host(s, a) || policy_real(&s->config.policy, a);
 }
 
-/* Where a guest's packet for @dst goes in the host's world: 0 and @ret_dst (the host address becomes loopback where allowed), or
- * -EACCES: policy (no host loopback), -ENETUNREACH: no such destination for a socket (0/8, 127/8, 224/4, 240/4, the guest's own subnet). */
-int netstack_route_out(const Netstack *s, const Endpoint *dst, Endpoint *ret_dst);
-/* The reverse for sources: an address of the host's world as the guest sees it (loopback becomes the host address). */
+/* Where a guest's packet by @proto for @dst goes in the host's world: 0 and @ret_dst (the host address becomes loopback where allowed), or
+ * -EACCES: policy (a rule, no host loopback), -ENETUNREACH: no such destination for a socket (0/8, 127/8, 224/4, 240/4, the guest's own subnet). */
+int netstack_route_out(const Netstack *s, uint8_t proto, const Endpoint *dst, Endpoint *ret_dst);
+/* The reverse for sources: an address of the host's world as the guest sees it (loopback becomes the host address, a real one that
+ * is mapped the virtual one). */
 IpAddr netstack_source_in(const Netstack *s, const IpAddr *src);
 /* The gateway as somebody with address @a speaks to it: of the same family, and link-local to link-local. */
 IpAddr netstack_gateway_for(const Netstack *s, const IpAddr *a);

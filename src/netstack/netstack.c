@@ -280,21 +280,27 @@ void netstack_run_timers(Netstack *s) {
 
 /* ---- addresses ---- */
 
-int netstack_route_out(const Netstack *s, const Endpoint *dst, Endpoint *ret_dst) {
-        if (netstack_is_host(s, &dst->addr)) {
-                if (!s->config.host_loopback)
-                        return -EACCES;
-                *ret_dst = (Endpoint){ ip_is_v4(&dst->addr) ? ip_from_v4(htonl(INADDR_LOOPBACK)) : (IpAddr){ .b[15] = 1 }, dst->port };
+/* Where @dst is in the host's world. 0, -EACCES or -ENETUNREACH as netstack_route_out(), but for rules. */
+static int resolve_destination(const Netstack *s, const IpAddr *dst, IpAddr *ret) {
+        const IpAddr *real = policy_real(&s->config.policy, dst);
+
+        if (real) {
+                *ret = *real;
                 return 0;
         }
-        if (netstack_is_inside(s, &dst->addr))
-                return -ENETUNREACH;
-        switch (ip_classify(&dst->addr)) {
-        case IP_CLASS_UNICAST:
-                *ret_dst = *dst;
+        if (netstack_is_host(s, dst)) {
+                if (!s->config.host_loopback)
+                        return -EACCES;
+                *ret = ip_is_v4(dst) ? ip_from_v4(htonl(INADDR_LOOPBACK)) : (IpAddr){ .b[15] = 1 };
                 return 0;
-        case IP_CLASS_LINK_LOCAL: /* cloud metadata services live there: off until a policy says otherwise */
-                return -EACCES;
+        }
+        if (netstack_is_inside(s, dst))
+                return -ENETUNREACH;
+        switch (ip_classify(dst)) {
+        case IP_CLASS_UNICAST:
+        case IP_CLASS_LINK_LOCAL: /* cloud metadata services live there: refused until a rule allows them */
+                *ret = *dst;
+                return 0;
         case IP_CLASS_UNSPECIFIED:
         case IP_CLASS_LOOPBACK:
         case IP_CLASS_MULTICAST:
@@ -305,7 +311,23 @@ int netstack_route_out(const Netstack *s, const Endpoint *dst, Endpoint *ret_dst
         return -ENETUNREACH;
 }
 
+int netstack_route_out(const Netstack *s, uint8_t proto, const Endpoint *dst, Endpoint *ret_dst) {
+        Endpoint real = { .port = dst->port };
+        int r = resolve_destination(s, &dst->addr, &real.addr);
+
+        if (r < 0)
+                return r;
+        if (!policy_allows(&s->config.policy, proto, &real))
+                return -EACCES;
+        *ret_dst = real;
+        return 0;
+}
+
 IpAddr netstack_source_in(const Netstack *s, const IpAddr *src) {
+        const IpAddr *virtual = policy_virtual(&s->config.policy, src);
+
+        if (virtual)
+                return *virtual;
         if (ip_classify(src) != IP_CLASS_LOOPBACK)
                 return *src;
         return ip_is_v4(src) ? s->config.host : s->config.host6;

@@ -12,6 +12,7 @@
 #include "basic/frame.h"
 #include "netstack/dhcp.h"
 #include "netstack/host-ops.h"
+#include "netstack/policy.h"
 
 #define NETSTACK_RESOLVERS_MAX 8
 #define NETSTACK_SEARCH_MAX 8
@@ -38,6 +39,7 @@ typedef struct NetstackConfig {
         char *domain;         /* (owned) "vnet.internal" */
         char *hostname;       /* (owned, nullable) short name of the host */
         bool host_loopback;   /* the host addresses lead to the host's loopback */
+        Policy policy;        /* of what guests may reach, and where it is */
         uint32_t lease_sec;   /* DHCP lease time */
         NetstackLimits limits;
 } NetstackConfig;
@@ -123,6 +125,10 @@ typedef struct ForwardStats {
 int netstack_forward_add(Netstack *s, const ForwardConfig *config, int fd);
 int netstack_forward_remove(Netstack *s, uint32_t id); /* closes the listener at once; established connections live on; -ENOENT */
 int netstack_forward_stats(const Netstack *s, uint32_t id, ForwardStats *ret);
+
+/* Opens a TCP connection to a guest, from the gateway's address, whose bytes go through @fd, a connected stream socket: owned on success.
+ * When the guest refuses, @fd is closed. 0, -EHOSTUNREACH (no address of a guest), -ENOBUFS, -EADDRINUSE, -ENOMEM. */
+int netstack_connect(Netstack *s, const Endpoint *guest, int fd);
 
 /* ---- what is there, for lists ---- */
 typedef struct FlowInfo {

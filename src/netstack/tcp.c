@@ -222,7 +222,7 @@ static int open_host_socket(Netstack *s, Flow *f) {
                 int r = dns_stream_open(s->dns, &guest, &f->fd);
                 return r < 0 ? r : s->ops->watch(s->userdata, f->fd, flow_cookie(f));
         }
-        int r = netstack_route_out(s, &dst, &real);
+        int r = netstack_route_out(s, IPPROTO_TCP, &dst, &real);
         if (r == -EACCES && netstack_is_host(s, &dst.addr))
                 return -ECONNREFUSED; /* nobody is served there */
         if (r < 0)
@@ -312,13 +312,10 @@ static bool pick_key(Netstack *s, FlowKey *key) {
         return false;
 }
 
-static int open_inbound(Netstack *s, Forward *fw, int fd, const Endpoint *peer) {
-        Endpoint guest, source;
-        int r = forward_target(s, fw, &guest);
-        if (r < 0)
-                return r;
-        source = forward_source(s, fw, peer, &guest.addr);
-        FlowKey key = { .guest = guest.addr, .remote = source.addr, .guest_port = guest.port, .remote_port = source.port, .kind = FLOW_TCP };
+/* A connection to @guest that seems to come from @source, for the connected stream @fd: owned on success. @fw (nullable): counts it. */
+static int open_towards_guest(Netstack *s, const Endpoint *guest, const Endpoint *source, Forward *fw, int fd) {
+        FlowKey key = { .guest = guest->addr, .remote = source->addr, .guest_port = guest->port, .remote_port = source->port,
+                        .kind = FLOW_TCP };
         if (!pick_key(s, &key))
                 return -EADDRINUSE;
         Flow *f = open_flow(s, &key, TCP_SYN_SENT);
@@ -328,22 +325,41 @@ static int open_inbound(Netstack *s, Forward *fw, int fd, const Endpoint *peer) 
         TcpFlow *t = &f->tcp;
         f->inbound = true;
         t->ts_ok = t->sack_ok = t->wscale_ok = true; /* offered; the guest's SYN,ACK decides */
-        if (!arp_lookup(s->arp, &guest.addr, &f->guest_mac, &f->guest_mtu))
+        if (!arp_lookup(s->arp, &guest->addr, &f->guest_mac, &f->guest_mtu))
                 f->guest_mac = (MacAddr){};
-        r = s->ops->watch(s->userdata, fd, flow_cookie(f));
+        int r = s->ops->watch(s->userdata, fd, flow_cookie(f));
         if (r < 0) {
                 flow_close(s, f, /* reset= */ false);
                 return r;
         }
         f->fd = fd;
-        f->forward_id = fw->config.id; /* from here on the forward counts it */
-        t->forward_slot = forward_slot(s->forwards, fw);
+        if (fw) { /* from here on the forward counts it */
+                f->forward_id = fw->config.id;
+                t->forward_slot = forward_slot(s->forwards, fw);
+        }
         t->rcv_adv = t->rcv_nxt + 65535;
         tcp_send_control(s, f, TCP_SYN, t->iss);
         t->snd_nxt = t->snd_max = t->iss + 1;
         tcp_rto_restart(s, f);
         tcp_timer_update(s, f);
         return 0;
+}
+
+static int open_inbound(Netstack *s, Forward *fw, int fd, const Endpoint *peer) {
+        Endpoint guest, source;
+        int r = forward_target(s, fw, &guest);
+        if (r < 0)
+                return r;
+        source = forward_source(s, fw, peer, &guest.addr);
+        return open_towards_guest(s, &guest, &source, fw, fd);
+}
+
+int netstack_connect(Netstack *s, const Endpoint *guest, int fd) {
+        Endpoint source = { netstack_gateway_for(s, &guest->addr), 0 };
+
+        if (!netstack_is_inside(s, &guest->addr) || netstack_is_ours(s, &guest->addr) || guest->port == 0)
+                return -EHOSTUNREACH;
+        return open_towards_guest(s, guest, &source, /* fw= */ NULL, fd);
 }
 
 void tcp_forward_event(Netstack *s, Forward *fw) {

@@ -79,11 +79,64 @@ static void test_zones_config(Daemon *d, gconstpointer data) {
         g_assert_null(strstr(said, "waits for a restart"));
 }
 
+static void make(Daemon *d, const char *options) {
+        g_autofree char *args = g_strdup_printf("('lab', {'Subnet': <'10.80.0.0/24'>, %s})", options);
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GVariant) reply = daemon_call(d, "/org/vnetd1", "Manager", "CreateNetwork", g_variant_new_parsed(args), &error);
+
+        g_assert_no_error(error);
+}
+
+static void not_made(Daemon *d, const char *options, const char *pattern) {
+        g_autofree char *args = g_strdup_printf("('lab', {'Subnet': <'10.80.0.0/24'>, %s})", options);
+
+        daemon_assert_refused(d, "/org/vnetd1", "Manager", "CreateNetwork", g_variant_new_parsed(args), INVALID, pattern);
+}
+
+static void test_policy(Daemon *d, gconstpointer data) {
+        g_autofree char *path = g_build_filename(d->dir, "state", "networks.json", NULL), *text = NULL;
+
+        daemon_start(d);
+        not_made(d, "'Policy': <['deny everything']>", "*'deny everything' is no rule*");
+        not_made(d, "'Nat': <{'10.81.0.9': '127.0.0.1'}>", "*'10.81.0.9': that is no address in 10.80.0.0/24*");
+        not_made(d, "'Nat': <{'10.80.0.1': '127.0.0.1'}>", "*no address in 10.80.0.0/24 the gateway can answer for*");
+        not_made(d, "'Nat': <{'10.80.0.9': '224.0.0.1'}>", "*nothing can be reached at '224.0.0.1'*");
+        not_made(d, "'Nat': <{'10.80.0.9': '1.2.3.4', '10.80.0.10': '1.2.3.4'}>", "*each address may be there once*");
+        not_made(d, "'GatewayAddresses': <['10.80.0.255']>", "*'10.80.0.255' is no address*");
+        not_made(d, "'DnsRoutes': <{'corp.example': 'here'}>", "*'here' is no address of a server*");
+        make(d, "'Policy': <['deny private', 'allow tcp host 8080']>, 'Nat': <{'10.80.0.9': '127.0.0.1'}>, 'GatewayAddresses': <['10.80.0.8']>,"
+                " 'DnsRoutes': <{'corp.example': '10.0.0.53,10.0.0.54:54'}>");
+        for (int i = 0; i < 2; i++) {
+                g_assert_cmpint(daemon_stop(d, SIGTERM), ==, 0);
+                g_free(text);
+                g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+                g_assert_nonnull(strstr(text, "\"policy\":[\"deny private\",\"allow tcp host 8080\"]"));
+                g_assert_nonnull(strstr(text, "\"nat\":{\"10.80.0.9\":\"127.0.0.1\"}"));
+                g_assert_nonnull(strstr(text, "\"gatewayAddresses\":[\"10.80.0.8\"]"));
+                g_assert_nonnull(strstr(text, "\"dnsRoutes\":{\"corp.example\":\"10.0.0.53:53 10.0.0.54:54\"}"));
+                daemon_start(d);
+        }
+}
+
+static void test_connect(Daemon *d, gconstpointer data) {
+        daemon_start(d);
+        refused(d, "Connect", "('udp', '192.168.127.2', uint16 7" NO_OPTIONS, "org.vnetd1.NotSupported", "*only tcp*");
+        refused(d, "Connect", "('tcp', '', uint16 7" NO_OPTIONS, "org.vnetd1.NoSuchGuest", "*no guest yet*");
+        refused(d, "Connect", "('tcp', 'nobody', uint16 7" NO_OPTIONS, "org.vnetd1.NoSuchGuest", "*'nobody'*");
+        refused(d, "Connect", "('tcp', '192.168.127.1', uint16 7" NO_OPTIONS, INVALID, "*no guest's*");
+        refused(d, "Connect", "('tcp', '192.168.127.2', uint16 0" NO_OPTIONS, INVALID, "*Port 0*");
+        refused(d, "Connect", "('tcp', '192.168.127.2', uint16 7, {'Fast': <true>})", INVALID, "*Fast*");
+        g_autofree char *reply = call(d, "Connect", "('tcp', '192.168.127.2', uint16 7" NO_OPTIONS);
+        g_assert_cmpstr(reply, ==, "(0,)");
+}
+
 #define ADD(name, fn) g_test_add("/gateway/" name, Daemon, NULL, daemon_setup, fn, daemon_teardown)
 
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         ADD("zones", test_zones);
         ADD("zones-config", test_zones_config);
+        ADD("policy", test_policy);
+        ADD("connect", test_connect);
         return g_test_run();
 }
