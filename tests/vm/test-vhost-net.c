@@ -643,7 +643,7 @@ static void test_random_headers(void) {
         unsigned accepted = 0, refused = 0;
 
         vm_frame(data, sizeof(data), 1);
-        for (unsigned i = 0; i < 60000; i++) {
+        for (unsigned i = 0; i < 25000; i++) {
                 static const uint8_t types[] = { 0, 1, 3, 4, 5, 0x81, 0x84, 0x77 };
                 VnetHdr h = {
                         .flags = (uint8_t) g_test_rand_int_range(0, 4),
