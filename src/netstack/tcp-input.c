@@ -400,6 +400,8 @@ static void segment_synchronized(Netstack *s, Flow *f, Segment *g) {
         TcpFlow *t = &f->tcp;
 
         if (g->flags & TCP_RST) {
+                if (tcp_guest_is_done(t))
+                        return; /* it has forgotten us already */
                 if (g->seq == t->rcv_nxt) /* when all was said both ways it is no reset: the far end may still be owed bytes in flight */
                         flow_close(s, f, /* reset= */ !(t->fin_passed && t->host_eof));
                 else if (g->seq - t->rcv_nxt < (uint32_t) TCP_WINDOW_MAX)

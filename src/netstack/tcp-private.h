@@ -55,6 +55,11 @@ static inline uint32_t seq_min(uint32_t a, uint32_t b) {
         return seq_lt(a, b) ? a : b;
 }
 
+/* Has the guest said all, and heard all? Then it may forget the connection, whatever the host has yet to take. */
+static inline bool tcp_guest_is_done(const TcpFlow *t) {
+        return t->fin_received && t->fin_sent && t->snd_una == t->snd_max;
+}
+
 /* Where the payload sent so far ends: before our FIN, when it is out. */
 static inline uint32_t tcp_data_end(const TcpFlow *t) {
         return t->snd_max - (t->fin_sent ? 1 : 0);

@@ -110,6 +110,10 @@ static void probe_expired(Netstack *s, Flow *f, usec_t now) {
         TcpFlow *t = &f->tcp;
         if (t->state == TCP_CONNECTING)
                 return flow_close(s, f, /* reset= */ true);
+        if (tcp_guest_is_done(t)) { /* nobody to ask: the host takes the rest or fails */
+                t->probe_at = now + TCP_KEEPALIVE_IDLE;
+                return;
+        }
         usec_t idle = now - f->last_used;
         if (idle < TCP_KEEPALIVE_IDLE) {
                 t->probe_at = f->last_used + TCP_KEEPALIVE_IDLE;

@@ -448,7 +448,7 @@ void tcp_address_gone(Netstack *s, Flow *f) {
 
 void tcp_close_if_done(Netstack *s, Flow *f) {
         TcpFlow *t = &f->tcp;
-        if (t->fin_passed && t->fin_sent && t->snd_una == t->snd_max) {
+        if (t->fin_passed && tcp_guest_is_done(t)) {
                 tcp_discard_acked(s, f, /* all= */ true); /* closing with unread bytes would reset the far end */
                 flow_close(s, f, /* reset= */ false);
         }
