@@ -494,6 +494,8 @@ void tcp_input(Netstack *s, Packet *p) {
                         (void) tcp_open_outbound(s, p, &g, &key);
                         return;
                 }
+                if (tcp_answer_closed(s, p, &g, &key))
+                        return;
                 netstack_drop(s, DROP_TCP_NO_FLOW);
                 if (!(g.flags & TCP_RST))
                         tcp_answer_rst(s, p, &g);

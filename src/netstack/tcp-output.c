@@ -50,12 +50,9 @@ void tcp_send_rst(Netstack *s, Flow *f) {
                 tcp_send_control(s, f, TCP_RST | TCP_ACK, f->tcp.snd_max);
 }
 
-void tcp_answer_rst(Netstack *s, const Packet *p, const Segment *g) {
-        if (ip_classify(&p->dst) == IP_CLASS_MULTICAST || ip_classify(&p->dst) == IP_CLASS_RESERVED)
-                return;
+void tcp_answer(Netstack *s, const Packet *p, const Segment *g, uint8_t flags, uint32_t seq, uint32_t ack) {
         uint8_t *l4 = netstack_tx_reserve(s, TCP_HEADER_MAX);
-        size_t len = (g->flags & TCP_ACK) ? segment_build_bare(l4, g, TCP_RST, g->ack, 0)
-                                          : segment_build_bare(l4, g, TCP_RST | TCP_ACK, 0, g->seq + segment_span(g));
+        size_t len = segment_build_bare(l4, g, flags, seq, ack);
         IpSend how = {
                 .src = p->dst,
                 .dst = p->src,
@@ -65,6 +62,15 @@ void tcp_answer_rst(Netstack *s, const Packet *p, const Segment *g) {
                 .csum_start = CSUM_FIELD + 1,
         };
         ip_send(s, &how, l4, len);
+}
+
+void tcp_answer_rst(Netstack *s, const Packet *p, const Segment *g) {
+        if (ip_classify(&p->dst) == IP_CLASS_MULTICAST || ip_classify(&p->dst) == IP_CLASS_RESERVED)
+                return;
+        if (g->flags & TCP_ACK)
+                tcp_answer(s, p, g, TCP_RST, g->ack, 0);
+        else
+                tcp_answer(s, p, g, TCP_RST | TCP_ACK, 0, g->seq + segment_span(g));
 }
 
 /* ---- the window we promise ---- */

@@ -27,6 +27,8 @@
 #define TCP_KEEPALIVE_INTERVAL (30 * USEC_PER_SEC)
 #define TCP_KEEPALIVE_PROBES 5
 #define TCP_DELAYED_ACK (10 * USEC_PER_MSEC) /* more than a tick of the host: a nearer deadline has the timer hardware set at each wait */
+#define TCP_CLOSED_MAX 256                 /* flows remembered after their end */
+#define TCP_CLOSED_TIME (10 * USEC_PER_SEC)
 #define TCP_CWND_MAX (16 * 1024 * 1024)
 #define TCP_PARK_PIECES_MAX 2048           /* kept for one flow: each packet may have to search them */
 #define TCP_BATCH_PIECES 1024              /* iovec entries of one input batch */
@@ -123,6 +125,7 @@ void tcp_send_ack(Netstack *s, Flow *f); /* at once */
 void tcp_send_control(Netstack *s, Flow *f, uint8_t flags, uint32_t seq); /* a segment without data: SYN, SYN|ACK, FIN|ACK, ACK */
 void tcp_send_rst(Netstack *s, Flow *f); /* to the guest */
 void tcp_answer_rst(Netstack *s, const Packet *p, const Segment *g); /* for a segment that belongs to no flow (RFC 9293 3.10.7.1) */
+void tcp_answer(Netstack *s, const Packet *p, const Segment *g, uint8_t flags, uint32_t seq, uint32_t ack); /* without a flow */
 void tcp_retransmit(Netstack *s, Flow *f); /* one turn from rexmit_nxt, holes the guest has not reported */
 void tcp_discard_acked(Netstack *s, Flow *f, bool all); /* lets acknowledged bytes go from the host's queue */
 void tcp_update_window(Netstack *s, Flow *f); /* moves the right edge as far as the host's taking allows */
@@ -147,6 +150,14 @@ struct Tcp {
         uint64_t parked; /* bytes, in n_parked pieces */
         uint64_t n_parked;
         Flow *last;      /* (borrowed: until it closes) of the last segment: most segments are of the same flow */
+
+        /* the latest that ended well, the oldest overwritten: answers for those whose last ACK was lost */
+        struct {
+                FlowKey key;
+                uint32_t snd_max, rcv_nxt;
+                usec_t until;
+        } closed[TCP_CLOSED_MAX];
+        unsigned next_closed;
 
         FlowQueue ready;   /* wait for another turn of output */
         FlowQueue blocked; /* wait for room in their device */
@@ -176,3 +187,4 @@ void tcp_close_if_done(Netstack *s, Flow *f);
 Flow *tcp_open_outbound(Netstack *s, const Packet *p, const Segment *g, const FlowKey *key);
 void tcp_take_syn_options(Flow *f, const Segment *g);
 void tcp_host_connected(Netstack *s, Flow *f);
+bool tcp_answer_closed(Netstack *s, const Packet *p, const Segment *g, const FlowKey *key); /* a late segment of a flow that ended well? */

@@ -20,7 +20,8 @@
  *
  * Closing: each direction on its own. A guest's FIN becomes shutdown(SHUT_WR) once every byte before it is with the host; the
  * host's end of stream becomes a FIN once every byte before it has left. When both have happened and are acknowledged the flow is gone;
- * there is no TIME-WAIT here, since a late segment of the guest's is answered with RST and its own TIME-WAIT guards the ports.
+ * there is no TIME-WAIT here, since the guest's own guards the ports; but the ends of the latest flows are remembered, so that a FIN whose
+ * ACK was lost gets another, and not a reset.
  * A RST of either side becomes a RST on the other.
  *
  * Half-open flows stand in a queue; beyond their limit the oldest gives way, so a SYN flood or a thousand black-holed connects cannot
@@ -446,9 +447,38 @@ void tcp_address_gone(Netstack *s, Flow *f) {
         tcp_abort(s, f, -ENETUNREACH);
 }
 
+static void remember_closed(Netstack *s, const Flow *f) {
+        Tcp *t = s->tcp;
+        unsigned i = t->next_closed++ % TCP_CLOSED_MAX;
+        t->closed[i].key = f->key;
+        t->closed[i].snd_max = f->tcp.snd_max;
+        t->closed[i].rcv_nxt = f->tcp.rcv_nxt;
+        t->closed[i].until = netstack_now(s) + TCP_CLOSED_TIME;
+}
+
+bool tcp_answer_closed(Netstack *s, const Packet *p, const Segment *g, const FlowKey *key) {
+        const Tcp *t = s->tcp;
+        if (g->flags & (TCP_SYN | TCP_RST))
+                return false;
+        for (unsigned n = 1; n <= TCP_CLOSED_MAX; n++) { /* the latest first */
+                unsigned i = (t->next_closed - n) % TCP_CLOSED_MAX;
+                if (t->closed[i].until <= netstack_now(s))
+                        return false;
+                if (memcmp(&t->closed[i].key, key, sizeof(*key)) != 0)
+                        continue;
+                if (seq_lt(t->closed[i].rcv_nxt, g->seq + segment_span(g)))
+                        return false;
+                if (segment_span(g) > 0)
+                        tcp_answer(s, p, g, TCP_ACK, t->closed[i].snd_max, t->closed[i].rcv_nxt);
+                return true;
+        }
+        return false;
+}
+
 void tcp_close_if_done(Netstack *s, Flow *f) {
         TcpFlow *t = &f->tcp;
         if (t->fin_passed && tcp_guest_is_done(t)) {
+                remember_closed(s, f);
                 tcp_discard_acked(s, f, /* all= */ true); /* closing with unread bytes would reset the far end */
                 flow_close(s, f, /* reset= */ false);
         }

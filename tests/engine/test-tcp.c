@@ -874,7 +874,7 @@ static ForwardStats forward_stats(const Wire *w) {
 
 /* A forward's bytes are counted while its connections live, and once. */
 static void test_forward_stats(void) {
-        Wire w;
+        Wire w = {};
         wire_open(&w, 11, 1500);
         fake_stream_push(w.a, w.client, "a question", 10);
         fake_stream_push(w.b, w.server, "answer", 6);
@@ -899,7 +899,7 @@ static void test_forward_stats(void) {
 
 /* The forward goes, its connection lives on; what has taken the forward's place is not charged for it. */
 static void test_forward_stats_gone(void) {
-        Wire w;
+        Wire w = {};
         wire_open(&w, 12, 1500);
         Endpoint local = fake_endpoint("127.0.0.1:7443");
         ForwardConfig other = { .id = 1000, .proto = IPPROTO_TCP, .local = local, .remote = fake_endpoint("192.168.127.130:9") };
@@ -1401,6 +1401,36 @@ static void test_forgotten_by_guest(void) {
         g_assert_false(g.socket->was_reset);
 }
 
+/* The ACK of the guest's FIN was lost, and the flow is gone: its FIN comes again and gets its ACK, as from a host in TIME-WAIT. A reset
+ * would be an error to a guest that still reads what it has received. */
+static void test_last_ack_lost(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        fake_stream_eof(h, g.socket);
+        fake_run(h);
+        g.ack++;
+        guest_send(&g, FIN | ACK, 8000, "bye", 3);
+        g_assert_cmpuint(flows(h), ==, 0);
+        fake_clear_frames(h);
+
+        guest_send(&g, FIN | ACK, 8000, "bye", 3);
+        Parsed r = guest_take(&g);
+        g_assert_cmpuint(r.tcp_flags, ==, ACK);
+        g_assert_cmpuint(r.seq, ==, g.ack);
+        g_assert_cmpuint(r.ack, ==, g.seq + 4);
+        g.seq += 4;
+        guest_send(&g, ACK, 8000, NULL, 0); /* a late one says nothing new */
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+        guest_send(&g, ACK, 8000, "more", 4); /* what was never there is reset */
+        g_assert_cmpuint(guest_take(&g).tcp_flags, ==, RST);
+
+        g.seq -= 4;
+        fake_advance(h, USEC_PER_MINUTE);
+        fake_clear_frames(h);
+        guest_send(&g, FIN | ACK, 8000, "bye", 3);
+        g_assert_cmpuint(guest_take(&g).tcp_flags, ==, RST);
+}
+
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/tcp/clean", test_clean);
@@ -1444,5 +1474,6 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/ack-while-repairing", test_ack_while_repairing);
         g_test_add_func("/tcp/full-neighbour", test_full_neighbour);
         g_test_add_func("/tcp/forgotten-by-guest", test_forgotten_by_guest);
+        g_test_add_func("/tcp/last-ack-lost", test_last_ack_lost);
         return g_test_run();
 }
