@@ -257,11 +257,12 @@ static Question *question_find(Polkit *p, sd_bus_message *m) {
         return NULL;
 }
 
+/* Those still open: an answered one waits for nobody, though it is freed only when the loop has nothing else to do. */
 static size_t count_of_client(Polkit *p, const char *sender) {
         size_t n = 0;
 
         for (Question *q = p->questions; q; q = q->next)
-                n += streq(sd_bus_message_get_sender(q->message), sender);
+                n += q->slot && streq(sd_bus_message_get_sender(q->message), sender);
         return n;
 }
 
