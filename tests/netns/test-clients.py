@@ -378,6 +378,26 @@ def idle_session(w):
     w.no_flows()
 
 
+def wake_ups(pid):
+    """How often the threads of @pid have gone to sleep so far."""
+    n = 0
+    for task in os.listdir(f'/proc/{pid}/task'):
+        with open(f'/proc/{pid}/task/{task}/status') as f:
+            n += next(int(line.split()[1]) for line in f if line.startswith('voluntary_ctxt_switches'))
+    return n
+
+
+def quiet(w):
+    """Nothing to do, nothing done: a guest with a lease that says nothing wakes vnetd less than once a second."""
+    the_guest(w)
+    time.sleep(7)  # the probes of ARP and the like have ended
+    before, seconds = wake_ups(w.vnetd.pid), 5
+    time.sleep(seconds)
+    n = wake_ups(w.vnetd.pid) - before
+    comment(f'{n} wake-ups in {seconds} s')
+    check(n < seconds, n, 'wake-ups in', seconds, 's')
+
+
 if __name__ == '__main__':
     netns.main([udhcpc_gets_all, dhclient_gets_all, dns_local_names, dns_relays, dns_follows_resolv_conf, dns_of_the_network, curl_host,
-                curl_outside, curl_by_name, storm, pings, ping_of_nobody, idle_session])
+                curl_outside, curl_by_name, storm, pings, ping_of_nobody, idle_session, quiet])
