@@ -5,6 +5,7 @@
  */
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -18,6 +19,7 @@
 #include "daemon/options.h"
 
 #define EXIT_USAGE 2
+#define LARGE_ALLOCATION (96 * 1024)
 
 /* ---- where state is kept ---- */
 
@@ -119,6 +121,11 @@ static void raise_fd_limit(void) {
                 (void) log_warning_errno(errno, "Cannot raise the limit of open files, ignoring: %m");
 }
 
+/* What is as large as a chunk of flows comes from the kernel and goes back to it at once, whatever was allocated after it. */
+static void tune_memory(void) {
+        (void) mallopt(M_MMAP_THRESHOLD, LARGE_ALLOCATION);
+}
+
 static int run(const Options *o) {
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
         _cleanup_(manager_freep) Manager *manager = NULL;
@@ -128,6 +135,7 @@ static int run(const Options *o) {
         Directories dirs;
         int r;
 
+        tune_memory();
         raise_fd_limit();
         choose_directories(o, &dirs);
         r = block_signals();

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The flow table: chunks of flows that never move, a free list through them, and a hash of chained indices. What it never does: touch
- * frames, speak a protocol, or reuse a slot within the batch that freed it.
+ * frames, speak a protocol, or reuse a slot within the batch that freed it. Chunks that have emptied are given back when they are the most
+ * of all: generations are therefore the table's, not a slot's.
  *
  * An index is 32 bits, index 0 is never used so that 0 can end a chain. The hash grows by doubling while the table fills; moving all
  * flows then costs O(flows) a handful of times in a table's life, at 256, 512, ... flows.
@@ -18,12 +19,20 @@
 #include "netstack/udp.h"
 
 #define BUCKETS_MIN 256u
+#define EMPTY_CHUNKS_MIN 4u /* fewer are kept */
+
+typedef struct Chunk {
+        uint32_t n_used; /* slots, those closing among them */
+        Flow flows[FLOW_CHUNK];
+} Chunk;
 
 struct FlowTable {
         Netstack *stack; /* (borrowed) */
         uint8_t secret[XXH3_SECRET_SIZE_MIN];
-        Flow **chunks;       /* (owned) arrays of FLOW_CHUNK flows */
-        uint32_t n_chunks;
+        Chunk **chunks;      /* (owned) some NULL: given back */
+        uint32_t n_chunks;   /* those among them */
+        uint32_t n_empty, n_gone; /* chunks without a flow; given back */
+        uint32_t generation; /* of the newest flow */
         uint32_t *buckets;   /* (owned) first index of each chain; 0 ends */
         uint32_t n_buckets;  /* a power of two */
         uint32_t free;       /* first of the free list; 0: none */
@@ -33,7 +42,7 @@ struct FlowTable {
 };
 
 Flow *flow_at(const FlowTable *t, uint32_t index) {
-        return &t->chunks[index / FLOW_CHUNK][index % FLOW_CHUNK];
+        return &t->chunks[index / FLOW_CHUNK]->flows[index % FLOW_CHUNK];
 }
 
 static uint32_t limit_of(const Netstack *s, FlowKind kind) {
@@ -85,26 +94,67 @@ FlowTable *flow_table_free(FlowTable *t) {
         return NULL;
 }
 
-/* Makes a further chunk and strings its slots onto the free list, lowest index first. */
-static int add_chunk(FlowTable *t) {
-        Flow **chunks = realloc(t->chunks, (t->n_chunks + 1) * sizeof(*chunks));
+/* The place of a chunk to be made: the first that was given back, else one more. */
+static int chunk_place(FlowTable *t, uint32_t *ret) {
+        for (uint32_t i = 0; i < t->n_chunks && t->n_gone > 0; i++)
+                if (!t->chunks[i]) {
+                        *ret = i;
+                        return 0;
+                }
+        Chunk **chunks = realloc(t->chunks, (t->n_chunks + 1) * sizeof(*chunks));
         if (!chunks)
                 return -ENOMEM;
         t->chunks = chunks;
-        Flow *chunk = calloc(FLOW_CHUNK, sizeof(*chunk));
-        if (!chunk)
-                return -ENOMEM;
-        uint32_t base = t->n_chunks * FLOW_CHUNK;
-        t->chunks[t->n_chunks++] = chunk;
-        for (uint32_t i = FLOW_CHUNK; i-- > 0;) {
-                if (base + i == 0)
-                        continue; /* index 0 is "none" */
-                chunk[i].index = base + i;
-                chunk[i].fd = -EBADF;
-                chunk[i].next = t->free;
-                t->free = base + i;
-        }
+        *ret = t->n_chunks;
         return 0;
+}
+
+/* Strings the unused slots of chunk @place onto the free list, lowest index first. */
+static void string_chunk(FlowTable *t, uint32_t place) {
+        Chunk *c = t->chunks[place];
+        for (uint32_t i = FLOW_CHUNK; i-- > 0;)
+                if (c->flows[i].key.kind == FLOW_NONE && place + i > 0) { /* index 0 is "none" */
+                        c->flows[i].next = t->free;
+                        t->free = place * FLOW_CHUNK + i;
+                }
+}
+
+/* Makes a further chunk. */
+static int add_chunk(FlowTable *t) {
+        uint32_t place;
+        if (chunk_place(t, &place) < 0)
+                return -ENOMEM;
+        Chunk *c = calloc(1, sizeof(*c));
+        if (!c)
+                return -ENOMEM;
+        for (uint32_t i = 0; i < FLOW_CHUNK; i++) {
+                c->flows[i].index = place * FLOW_CHUNK + i;
+                c->flows[i].fd = -EBADF;
+        }
+        t->chunks[place] = c;
+        if (place == t->n_chunks)
+                t->n_chunks++;
+        else
+                t->n_gone--;
+        t->n_empty++;
+        string_chunk(t, place);
+        return 0;
+}
+
+/* Costs a walk over what stays; by then as much has been filled and emptied. */
+void flow_shrink(FlowTable *t) {
+        if (t->closing || t->n_empty < EMPTY_CHUNKS_MIN || t->n_empty <= (t->n_chunks - t->n_gone) / 2)
+                return;
+        t->free = 0;
+        for (uint32_t i = t->n_chunks; i-- > 0;) {
+                if (t->chunks[i] && t->chunks[i]->n_used == 0 && t->n_empty > 1) {
+                        free(t->chunks[i]);
+                        t->chunks[i] = NULL;
+                        t->n_gone++;
+                        t->n_empty--;
+                } else if (t->chunks[i])
+                        string_chunk(t, i);
+        }
 }
 
 static void grow_buckets(FlowTable *t) {
@@ -147,12 +197,14 @@ Flow *flow_new(FlowTable *t, const FlowKey *key, TimerFn timer_fn) {
 
         Flow *f = flow_at(t, t->free);
         t->free = f->next;
+        Chunk *c = t->chunks[f->index / FLOW_CHUNK];
+        t->n_empty -= c->n_used++ == 0;
 
         usec_t now = netstack_now(t->stack);
         *f = (Flow){
                 .key = *key,
                 .index = f->index,
-                .generation = f->generation,
+                .generation = ++t->generation,
                 .hash = hash_key(t, key),
                 .fd = -EBADF,
                 .created = now,
@@ -213,9 +265,9 @@ void flow_reap(FlowTable *t) {
                 t->closing = f->next;
                 f->key.kind = FLOW_NONE;
                 f->closing = false;
-                f->generation++;
                 f->next = t->free;
                 t->free = f->index;
+                t->n_empty += --t->chunks[f->index / FLOW_CHUNK]->n_used == 0;
         }
 }
 
@@ -225,7 +277,7 @@ uint64_t flow_cookie(const Flow *f) {
 
 Flow *flow_by_cookie(FlowTable *t, uint64_t cookie) {
         uint32_t index = host_cookie_index(cookie);
-        if (index == 0 || index / FLOW_CHUNK >= t->n_chunks)
+        if (index == 0 || index / FLOW_CHUNK >= t->n_chunks || !t->chunks[index / FLOW_CHUNK])
                 return NULL;
         Flow *f = flow_at(t, index);
         if (f->key.kind == FLOW_NONE || f->closing || (f->generation & 0xffffff) != host_cookie_generation(cookie))
@@ -239,6 +291,10 @@ uint32_t flow_count(const FlowTable *t, FlowKind kind) {
 
 Flow *flow_next(const FlowTable *t, const Flow *after) {
         for (uint32_t i = after ? after->index + 1 : 1; i < t->n_chunks * FLOW_CHUNK; i++) {
+                if (!t->chunks[i / FLOW_CHUNK]) {
+                        i |= FLOW_CHUNK - 1; /* the last of what is not there */
+                        continue;
+                }
                 Flow *f = flow_at(t, i);
                 if (f->key.kind != FLOW_NONE && !f->closing)
                         return f;

@@ -4,13 +4,13 @@
  * Flow: one conversation between a guest and the host's world, whatever its protocol, and the one bounded table of them. Plain
  * data: no pointer that cannot be rebuilt. Found by a keyed hash (XXH3 with a random secret) that a guest cannot aim at.
  *
- * Flows live in chunks that never move. Closing one frees its slot only when the current input or event batch is over, so a pointer to
+ * Flows live in chunks that never move, and go only when they are empty. Closing one frees its slot only when the current input or event batch is over, so a pointer to
  * a flow stays good until then.
  */
 
 #include "netstack/netstack-private.h"
 
-#define FLOW_CHUNK 256
+#define FLOW_CHUNK 256 /* a power of two */
 
 typedef enum FlowKind {
         FLOW_NONE, /* a free slot */
@@ -140,6 +140,7 @@ Flow *flow_new(FlowTable *t, const FlowKey *key, TimerFn timer_fn);
 /* Unlinks, stops the timer, closes the fd (with @reset), lets the protocol free its own; the slot is reused after flow_reap(). */
 void flow_close(Netstack *s, Flow *f, bool reset);
 void flow_reap(FlowTable *t); /* at the end of a batch */
+void flow_shrink(FlowTable *t); /* after reaping, when nothing waits to be flushed either: gives back what a storm of flows has left */
 Flow *flow_by_cookie(FlowTable *t, uint64_t cookie); /* NULL when it is gone */
 uint64_t flow_cookie(const Flow *f);
 Flow *flow_at(const FlowTable *t, uint32_t index); /* @index must be one a flow has, or had */

@@ -168,6 +168,8 @@ void netstack_flush(Netstack *s) {
 
 void netstack_reap(Netstack *s) {
         flow_reap(s->flows);
+        if (s->n_out == 0)
+                flow_shrink(s->flows);
 }
 
 void netstack_output_ready(Netstack *s, uint32_t port) {

@@ -2,6 +2,7 @@
 /* UDP: mappings and who may answer, batches both ways, runs of datagrams, errors, ages, limits, forwards. */
 
 #include <errno.h>
+#include <malloc.h>
 #include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
 
@@ -617,6 +618,40 @@ static void test_gateway_ports(void) {
         g_assert_cmpuint(h->sockets->len, ==, 0);
 }
 
+/* ---- the table's memory ---- */
+
+static size_t allocated(void) {
+        struct mallinfo2 m = mallinfo2(); /* all zero under a sanitizer */
+
+        return m.uordblks + m.hblkhd;
+}
+
+/* A storm of flows leaves no more memory behind than a few of them need, whichever of them stay; and the next one finds room again. */
+static void test_storm_memory(void) {
+        enum { STORM = 16 * FLOW_CHUNK };
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        size_t most, least;
+
+        for (unsigned round = 0; round < 3; round++) {
+                for (unsigned i = 0; i < STORM; i++)
+                        send_udp(h, "8.8.8.8", (uint16_t) (1000 + i), 9, "x");
+                netstack_reap(h->stack);
+                g_assert_cmpuint(flow_count(h->stack->flows, FLOW_UDP), ==, STORM);
+                most = allocated();
+                fake_advance(h, UDP_TIMEOUT_ONESHOT_USEC - 1);
+                send_udp(h, "8.8.8.8", 1000 + STORM / 2, 9, "this one stays");
+                fake_advance(h, 2);
+                fake_advance(h, USEC_PER_SEC);
+                netstack_reap(h->stack);
+                g_assert_cmpuint(flow_count(h->stack->flows, FLOW_UDP), ==, 1);
+                least = allocated();
+                g_assert_cmpuint(most == 0 ? 0 : most - least, >=, most == 0 ? 0 : STORM / 2 * sizeof(Flow));
+                g_assert_nonnull(flow_next(h->stack->flows, NULL));
+                g_assert_null(flow_next(h->stack->flows, flow_next(h->stack->flows, NULL)));
+                g_assert_null(flow_by_cookie(h->stack->flows, host_cookie(HOST_KIND_FLOW, 1, 1))); /* of before */
+        }
+}
+
 /* ---- forwards ---- */
 
 static FakeSocket *add_forward(FakeHost *h, uint32_t id, ForwardSource source) {
@@ -778,6 +813,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/udp/all-ports", test_all_ports);
         g_test_add_func("/udp/evict", test_evict);
         g_test_add_func("/udp/gateway-ports", test_gateway_ports);
+        g_test_add_func("/udp/storm-memory", test_storm_memory);
         g_test_add_func("/udp/forward", test_forward);
         g_test_add_func("/udp/forward-gateway", test_forward_gateway);
         g_test_add_func("/udp/forward-local", test_forward_local);
