@@ -102,6 +102,8 @@ void ping_out(Netstack *s, Packet *p, uint16_t id) {
         f->last_used = netstack_now(s);
         f->rx_bytes += len;
         int r = s->ops->dgram_send(s->userdata, f->fd, &m, 1);
+        if (r < 0 && r != -EAGAIN) /* may be an older error that was waiting to be told: the error queue tells it in full */
+                r = s->ops->dgram_send(s->userdata, f->fd, &m, 1);
         if (r >= 1)
                 return;
 
