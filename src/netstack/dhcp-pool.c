@@ -257,6 +257,15 @@ const Lease *dhcp_lease_by_hostname(const Dhcp *d, const char *label) {
         return label[0] ? live_or_null(d, lease_by_name(&d->table, label)) : NULL;
 }
 
+const Lease *dhcp_lease_by_mac(const Dhcp *d, const MacAddr *mac) {
+        usec_t now = netstack_now(d->stack);
+
+        for (const LeaseEntry *e = lease_next(&d->table, NULL); e; e = lease_next(&d->table, e))
+                if (lease_is_live(e, now) && mac_equal(&e->lease.mac, mac))
+                        return &e->lease;
+        return NULL;
+}
+
 const Lease *dhcp_only_lease(const Dhcp *d) {
         usec_t now = netstack_now(d->stack);
         const LeaseEntry *seen = NULL, *known = NULL;

@@ -33,6 +33,7 @@ void dhcp_input(Dhcp *d, const MacAddr *src_mac, const IpAddr *src, IovCur *payl
 
 const Lease *dhcp_lease_by_addr(const Dhcp *d, const IpAddr *a);        /* live leases only; NULL when none */
 const Lease *dhcp_lease_by_hostname(const Dhcp *d, const char *label);  /* case-insensitive */
+const Lease *dhcp_lease_by_mac(const Dhcp *d, const MacAddr *mac);      /* a walk over the table */
 const Lease *dhcp_only_lease(const Dhcp *d);                            /* the one guest, NULL when none or several */
 size_t dhcp_n_leases(const Dhcp *d);
 int dhcp_list(const Dhcp *d, Lease **ret, size_t *ret_n);

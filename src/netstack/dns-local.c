@@ -3,21 +3,24 @@
  * Answers about this network: the gateway, the host, guests by the names their leases have, reverse names of the subnet. ldns reads the
  * query and builds the answer. Never asks anybody, never falls back to asking: a name that would be ours and is not is NXDOMAIN.
  *
- *     name                                     A                  other types
+ *     name                                     A, AAAA            other types
  *     DOMAIN                                   none               SOA, NS
  *     gateway.DOMAIN, host.DOMAIN, the host's  address            none
  *     GUEST.DOMAIN, GUEST                      its lease's        none
  *     gateway|host.containers.internal         address            none
  *     any other under DOMAIN                   NXDOMAIN
- *     d.c.b.a.in-addr.arpa of the subnet       none               PTR; NXDOMAIN for addresses without a name
+ *     d.c.b.a.in-addr.arpa of the subnet,      none               PTR; NXDOMAIN for addresses without a name
+ *     ip6.arpa of the IPv6 prefix
  *
  * In front of these stand the zones that were put up (dns-zone.h), the longest that fits. A record there goes before a name here; what a zone
  * says of all other names comes after the names here, unless it is the longer one. A CNAME is followed as long as its target is ours.
  */
 
+#include <ctype.h>
 #include <errno.h>
 #include <ldns/ldns.h>
 
+#include "netstack/arp.h"
 #include "netstack/dhcp.h"
 #include "netstack/dns-local.h"
 #include "netstack/dns-zone.h"
@@ -33,7 +36,7 @@
 typedef struct Known {
         bool exists;
         bool apex;           /* of its zone: has SOA and NS */
-        IpAddr addr;         /* null: none */
+        IpAddr addr, addr6;  /* null: none; addr of either family, addr6 IPv6 beside it */
         uint8_t ptr[DNS_NAME_MAX]; /* wire format */
         size_t ptr_len;      /* 0: none */
         size_t zone;         /* where in the question's name its zone begins */
@@ -81,19 +84,31 @@ static bool label_text(const Labels *l, unsigned i, char ret[static DHCP_HOSTNAM
         return strlen(ret) == len;
 }
 
-/* gateway, host and what else has a fixed name here. Null when it is none of them. */
-static IpAddr fixed_address(const Netstack *s, const char *label) {
-        if (strcasecmp(label, "gateway") == 0)
-                return s->config.gateway;
-        if (strcasecmp(label, "host") == 0 || (s->config.hostname && strcasecmp(label, s->config.hostname) == 0))
-                return s->config.host;
-        return (IpAddr){};
+/* gateway, host and what else has a fixed name here. False when it is none of them. */
+static bool know_fixed(const Netstack *s, const char *label, Known *ret) {
+        if (strcasecmp(label, "gateway") == 0) {
+                ret->addr = s->config.gateway;
+                ret->addr6 = s->config.gateway6;
+        } else if (strcasecmp(label, "host") == 0 || (s->config.hostname && strcasecmp(label, s->config.hostname) == 0)) {
+                ret->addr = s->config.host;
+                ret->addr6 = s->config.host6;
+        } else
+                return false;
+        ret->exists = true;
+        return true;
 }
 
-static IpAddr guest_address(const Netstack *s, const char *label) {
+/* A guest by the name its lease has. Its IPv6 address it has made up itself: the one it was seen to use last. */
+static bool know_guest(const Netstack *s, const char *label, Known *ret) {
         const Lease *lease = dhcp_lease_by_hostname(s->dhcp, label);
 
-        return lease ? lease->addr : (IpAddr){};
+        if (!lease)
+                return false;
+        ret->addr = lease->addr;
+        if (netstack_has_ip6(s))
+                (void) arp_find_by_mac(s->arp, &lease->mac, &s->config.subnet6, &ret->addr6);
+        ret->exists = true;
+        return true;
 }
 
 /* Names under the network's domain: all of them are ours. */
@@ -107,12 +122,8 @@ static bool know_domain(const Netstack *s, const Labels *l, Known *ret) {
         ret->zone = l->at[l->n - n];
         if (l->n == n)
                 ret->exists = ret->apex = true;
-        else if (l->n == n + 1 && label_text(l, 0, label)) {
-                ret->addr = fixed_address(s, label);
-                if (ip_is_null(&ret->addr))
-                        ret->addr = guest_address(s, label);
-                ret->exists = !ip_is_null(&ret->addr);
-        }
+        else if (l->n == n + 1 && label_text(l, 0, label) && !know_fixed(s, label, ret))
+                (void) know_guest(s, label, ret);
         return true;
 }
 
@@ -125,12 +136,10 @@ static bool know_single(const Netstack *s, const Labels *l, Known *ret) {
                 return false;
 
         if (l->n == 1)
-                ret->addr = guest_address(s, label);
+                (void) know_guest(s, label, ret);
         else if (l->n == 3 && labels_end_in(l, "containers.internal", &n) && n == 2 &&
                  (strcasecmp(label, "gateway") == 0 || strcasecmp(label, "host") == 0))
-                ret->addr = fixed_address(s, label);
-
-        ret->exists = !ip_is_null(&ret->addr);
+                (void) know_fixed(s, label, ret);
         return ret->exists;
 }
 
@@ -163,12 +172,22 @@ static void known_set_ptr(const Netstack *s, Known *k, const char *label) {
         k->ptr_len = domain_len > 0 ? 1 + len + domain_len : 0;
 }
 
-static void know_address(const Netstack *s, const IpAddr *a, Known *ret) {
-        const Lease *lease = dhcp_lease_by_addr(s->dhcp, a);
+/* The lease of the station that has @a. */
+static const Lease *lease_of(const Netstack *s, const IpAddr *a) {
+        MacAddr mac;
+        uint32_t mtu;
 
-        if (ip_equal(a, &s->config.gateway))
+        if (ip_is_v4(a))
+                return dhcp_lease_by_addr(s->dhcp, a);
+        return arp_lookup(s->arp, a, &mac, &mtu) ? dhcp_lease_by_mac(s->dhcp, &mac) : NULL;
+}
+
+static void know_address(const Netstack *s, const IpAddr *a, Known *ret) {
+        const Lease *lease = lease_of(s, a);
+
+        if (netstack_is_gateway(s, a))
                 known_set_ptr(s, ret, "gateway");
-        else if (ip_equal(a, &s->config.host))
+        else if (netstack_is_host(s, a))
                 known_set_ptr(s, ret, "host");
         else if (lease)
                 known_set_ptr(s, ret, lease->hostname);
@@ -202,6 +221,32 @@ static bool know_reverse(const Netstack *s, const Labels *l, Known *ret) {
         return true;
 }
 
+/* The same for IPv6: a label a digit (RFC 3596 2.5). */
+static bool know_reverse6(const Netstack *s, const Labels *l, Known *ret) {
+        unsigned n, n_digits = 0, n_zone = s->config.subnet6.len / 4;
+        IpAddr a = {};
+
+        if (!netstack_has_ip6(s) || !labels_end_in(l, "ip6.arpa", &n))
+                return false;
+        for (char label[DHCP_HOSTNAME_MAX + 1]; n_digits < 32 && n_digits + n < l->n; n_digits++) {
+                if (!label_text(l, l->n - n - 1 - n_digits, label) || strlen(label) != 1 || !isxdigit((unsigned char) label[0]))
+                        break;
+                uint8_t digit = (uint8_t) (isdigit((unsigned char) label[0]) ? label[0] - '0' : tolower((unsigned char) label[0]) - 'a' + 10);
+                a.b[n_digits / 2] |= n_digits % 2 == 0 ? (uint8_t) (digit << 4) : digit;
+        }
+        if (n_digits < n_zone || !prefix_contains(&s->config.subnet6, &a))
+                return false;
+
+        ret->zone = l->at[l->n - n - n_zone];
+        if (l->n != n + n_digits) /* something else before the digits */
+                return true;
+        if (n_digits == 32)
+                know_address(s, &a, ret);
+        else
+                ret->exists = true; /* there are names below it */
+        return true;
+}
+
 /* ---- zones that were put up ---- */
 
 static DnsZone *longest_zone(const Netstack *s, const DnsQuestion *q, size_t *ret_at) {
@@ -224,7 +269,8 @@ static bool know_builtin(const Netstack *s, const DnsQuestion *q, Known *ret) {
 
         *ret = (Known){ .ttl = DNS_LOCAL_TTL_SEC };
         labels_make(&labels, q);
-        return know_domain(s, &labels, ret) || know_single(s, &labels, ret) || know_reverse(s, &labels, ret);
+        return know_domain(s, &labels, ret) || know_single(s, &labels, ret) || know_reverse(s, &labels, ret) ||
+               know_reverse6(s, &labels, ret);
 }
 
 /* Everything known of the name. False: it is not ours. */
@@ -355,14 +401,14 @@ static int pkt_push_record(ldns_pkt *pkt, const DnsQuestion *q, const ldns_rr *r
         return pkt_push(pkt, LDNS_SECTION_ANSWER, &rr);
 }
 
-static int pkt_push_address(ldns_pkt *pkt, const DnsQuestion *q, const Known *k) {
-        bool v4 = ip_is_v4(&k->addr);
+static int pkt_push_address(ldns_pkt *pkt, const DnsQuestion *q, const IpAddr *a) {
+        bool v4 = ip_is_v4(a);
 
-        if (ip_is_null(&k->addr) || !asks_for(q, v4 ? LDNS_RR_TYPE_A : LDNS_RR_TYPE_AAAA))
+        if (ip_is_null(a) || !asks_for(q, v4 ? LDNS_RR_TYPE_A : LDNS_RR_TYPE_AAAA))
                 return 0;
         if (v4)
-                return pkt_push_simple(pkt, LDNS_RR_TYPE_A, q, ldns_rdf_new_frm_data(LDNS_RDF_TYPE_A, 4, k->addr.b + 12));
-        return pkt_push_simple(pkt, LDNS_RR_TYPE_AAAA, q, ldns_rdf_new_frm_data(LDNS_RDF_TYPE_AAAA, 16, k->addr.b));
+                return pkt_push_simple(pkt, LDNS_RR_TYPE_A, q, ldns_rdf_new_frm_data(LDNS_RDF_TYPE_A, 4, a->b + 12));
+        return pkt_push_simple(pkt, LDNS_RR_TYPE_AAAA, q, ldns_rdf_new_frm_data(LDNS_RDF_TYPE_AAAA, 16, a->b));
 }
 
 /* The records of a zone that answer @q. @ret_target: a CNAME's, to be followed; NULL: none. */
@@ -397,7 +443,9 @@ static int pkt_fill(const Netstack *s, ldns_pkt *pkt, const DnsQuestion *q, cons
                 return chain < CNAME_CHAIN_MAX && know(s, &next, &known) ? pkt_fill(s, pkt, &next, &known, chain + 1) : 0;
         }
         if (r == 0)
-                r = pkt_push_address(pkt, q, k);
+                r = pkt_push_address(pkt, q, &k->addr);
+        if (r == 0 && k->match.n == 0)
+                r = pkt_push_address(pkt, q, &k->addr6);
         if (r == 0 && asks_for(q, LDNS_RR_TYPE_PTR) && k->ptr_len > 0)
                 r = pkt_push_simple(pkt, LDNS_RR_TYPE_PTR, q, rdf_name(k->ptr, k->ptr_len));
         if (r == 0 && asks_for(q, LDNS_RR_TYPE_SOA) && k->apex)

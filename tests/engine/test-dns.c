@@ -4,6 +4,7 @@
 #include <ldns/ldns.h>
 
 #include "netstack/arp.h"
+#include "netstack/arp.h"
 #include "netstack/dns-local.h"
 #include "packet.h"
 
@@ -241,6 +242,38 @@ static void configure_long(NetstackConfig *c) {
         long_domain[240] = 0;
         free(c->domain);
         c->domain = strdup(long_domain);
+}
+
+#define NIBBLES6 "0.0.0.0.0.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa" /* fd00:1::/64 */
+#define SOA_REVERSE6 NIBBLES6 ". 10 IN SOA gateway." NIBBLES6 ". hostmaster." NIBBLES6 ". 1 3600 600 86400 10"
+
+/* A network with IPv6: AAAA of the fixed names, and of a guest by the address its station was seen to use. */
+static void test_local_ip6(void) {
+        g_autoptr(FakeHost) h = host_new(1, fake_ip6);
+        IpAddr web4 = fake_ip("192.168.127.9"), web6 = fake_ip("fd00:1::1234");
+        Lease lease = { .addr = web4, .mac = FAKE_GUEST_MAC, .hostname = "web", .expires = USEC_INFINITY };
+
+        check_local(h, "gateway.vnet.internal", TYPE_AAAA, "gateway.vnet.internal. 10 IN AAAA fd00:1::1");
+        check_local(h, "host.vnet.internal", TYPE_AAAA, "host.vnet.internal. 10 IN AAAA fd00:1::fe");
+        check_local(h, "host.containers.internal", TYPE_AAAA, "host.containers.internal. 10 IN AAAA fd00:1::fe");
+        check_local(h, "gateway.vnet.internal", TYPE_A, "gateway.vnet.internal. 10 IN A 192.168.127.1");
+        check_local(h, "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0." NIBBLES6, TYPE_PTR,
+                    "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0." NIBBLES6 ". 10 IN PTR gateway.vnet.internal.");
+        check_local(h, "E.F.0.0.0.0.0.0.0.0.0.0.0.0.0.0." NIBBLES6, TYPE_PTR,
+                    "E.F.0.0.0.0.0.0.0.0.0.0.0.0.0.0." NIBBLES6 ". 10 IN PTR host.vnet.internal.");
+        check_negative(h, "2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0." NIBBLES6, TYPE_PTR, LDNS_RCODE_NXDOMAIN, SOA_REVERSE6);
+        check_negative(h, "0.0." NIBBLES6, TYPE_PTR, LDNS_RCODE_NOERROR, SOA_REVERSE6);
+        check_negative(h, "10.0." NIBBLES6, TYPE_PTR, LDNS_RCODE_NXDOMAIN, SOA_REVERSE6);
+        check_relayed(h, "0.0.0.0.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa", TYPE_PTR);
+
+        g_assert_cmpint(netstack_add_lease(h->stack, &lease), ==, 0);
+        check_negative(h, "web.vnet.internal", TYPE_AAAA, LDNS_RCODE_NOERROR, SOA); /* not seen yet */
+        arp_learn(h->stack->arp, &web4, &FAKE_GUEST_MAC);
+        arp_learn(h->stack->arp, &web6, &FAKE_GUEST_MAC);
+        check_local(h, "web.vnet.internal", TYPE_AAAA, "web.vnet.internal. 10 IN AAAA fd00:1::1234");
+        check_local(h, "web", TYPE_A, "web. 10 IN A 192.168.127.9");
+        check_local(h, "4.3.2.1.0.0.0.0.0.0.0.0.0.0.0.0." NIBBLES6, TYPE_PTR,
+                    "4.3.2.1.0.0.0.0.0.0.0.0.0.0.0.0." NIBBLES6 ". 10 IN PTR web.vnet.internal.");
 }
 
 static void test_local_edns(void) {
@@ -655,6 +688,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/dns/local/names", test_local_names);
         g_test_add_func("/dns/local/guests", test_local_guests);
         g_test_add_func("/dns/local/reverse", test_local_reverse);
+        g_test_add_func("/dns/local/ip6", test_local_ip6);
         g_test_add_func("/dns/local/edns", test_local_edns);
         g_test_add_func("/dns/local/longest", test_local_longest);
         g_test_add_func("/dns/local/truncated", test_local_truncated);

@@ -201,7 +201,9 @@ def dns(w):
     g = guest(w)
     server = prefix(w) + '1'
     for extra in [], ['+tcp']:
-        equal(g.run('dig', '-6', '+short', *extra, f'@{server}', 'gateway.vnet.internal', 'A').stdout.strip(), netns.GATEWAY)
+        for args, expected in ((['gateway.vnet.internal', 'A'], netns.GATEWAY), (['gateway.vnet.internal', 'AAAA'], server),
+                               (['host.vnet.internal', 'AAAA'], prefix(w) + 'fe'), (['-x', server], 'gateway.vnet.internal.')):
+            equal(g.run('dig', '-6', '+short', *extra, f'@{server}', *args).stdout.strip(), expected)
 
 
 # ---- in ----
