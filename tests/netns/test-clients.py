@@ -333,6 +333,59 @@ def storm(w):
     w.no_flows()
 
 
+# ---- UDP ----
+
+def udp_sizes(w):
+    """Datagrams of every kind of size, there and back, to outside and to the host; each arrives whole, or not at all."""
+    g = the_guest(w)
+    for ns, bind, addr in (w.outside, OUTSIDE, OUTSIDE), (w.host, '127.0.0.1', HOST_ADDRESS):
+        server, c = ns.socket(socket.SOCK_DGRAM, timeout=5), g.socket(socket.SOCK_DGRAM, timeout=5)
+        server.bind((bind, 0))
+        c.connect((addr, server.getsockname()[1]))
+        for size in 0, 1, 511, 1400, 1471, 1472, 1473, 2944, 9000, 32000, 65000, 65507:
+            data = random.Random(size).randbytes(size)
+            c.send(data)
+            got, peer = server.recvfrom(65535)
+            check(got == data, f'{size} bytes to {addr} came as {len(got)}')
+            server.sendto(data[::-1], peer)
+            check(c.recv(65535) == data[::-1], f'{size} bytes from {addr}')
+        server.close()
+        c.close()
+
+
+def udp_mapping(w):
+    """One guest socket is one socket outside, whomever it speaks to (RFC 4787), and hears nobody it has not spoken to."""
+    g = the_guest(w)
+    servers = [w.outside.socket(socket.SOCK_DGRAM, timeout=5) for _ in range(3)]
+    for s, addr in zip(servers, (OUTSIDE, OUTSIDE, OUTSIDE2)):
+        s.bind((addr, 0))
+    c = g.socket(socket.SOCK_DGRAM, timeout=1)
+    seen = set()
+    for s in servers[:2]:
+        c.sendto(b'hello', s.getsockname())
+        seen.add(s.recvfrom(100)[1])
+    equal(len(seen), 1, 'sources outside')
+    servers[2].sendto(b'let me in', next(iter(seen)))
+    try:
+        raise Failed(f'a stranger was heard: {c.recvfrom(100)}')
+    except TimeoutError:
+        pass
+    c.sendto(b'hello', servers[2].getsockname())
+    equal(servers[2].recvfrom(100)[1], next(iter(seen)), 'the source for another address')
+    servers[2].sendto(b'let me in', next(iter(seen)))
+    equal(c.recvfrom(100), (b'let me in', servers[2].getsockname()), 'now it may')
+    port = servers[0].getsockname()[1]
+    for s in servers:
+        s.close()
+    c.connect((OUTSIDE, port))
+    c.send(b'gone?')
+    try:
+        raise Failed(f'an answer of nobody: {c.recv(100)}')
+    except ConnectionRefusedError:  # the far end's ICMP error, relayed
+        pass
+    c.close()
+
+
 # ---- ping, idling ----
 
 def ping(g, addr, size, count=3):
@@ -400,4 +453,4 @@ def quiet(w):
 
 if __name__ == '__main__':
     netns.main([udhcpc_gets_all, dhclient_gets_all, dns_local_names, dns_relays, dns_follows_resolv_conf, dns_of_the_network, curl_host,
-                curl_outside, curl_by_name, storm, pings, ping_of_nobody, idle_session, quiet])
+                curl_outside, curl_by_name, storm, udp_sizes, udp_mapping, pings, ping_of_nobody, idle_session, quiet])
