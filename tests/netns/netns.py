@@ -491,6 +491,8 @@ def run_case(world, n, name, fn):
             comment('vnetd says: ' + world.log_text()[-3000:])
             comment('flows: ' + world.ctl('flows'))
             comment('stats: ' + world.ctl('stats'))
+            for ns in world.host, world.outside, *world.guests:
+                comment(f"sockets of {ns.name or 'the host'}:", ns.run('ss', '-tnoiH', ok=False).stdout[:3000])
         return False
 
 

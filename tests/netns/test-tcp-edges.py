@@ -7,6 +7,7 @@ other.
 """
 
 import errno
+import os
 import random
 import socket
 import struct
@@ -150,6 +151,7 @@ def zero_window(w, way):
     for direction in 0, 1:
         near, far = connect(w, way, near=tuned(rcvbuf=16384), far=tuned(rcvbuf=16384))
         sender, receiver, what = both_directions(near, far)[direction]
+        sender.settimeout(STALL_SEC + 60)
         data = content(12 * MIB, 7 + direction)
         job = Job(send, sender, data)
         time.sleep(STALL_SEC)
@@ -242,6 +244,69 @@ def many_at_once(w, way):
     jobs = [Job(exchange, near, far, up[i:], down[i:]) for i, (near, far) in enumerate(ends)]
     for j in jobs:
         j.wait()
+
+
+def mixture(w):
+    """Eight at a time for a while: sizes, buffers, pauses and who ends first by chance. A seed says which; a failure names it."""
+    g = the_guest(w)
+    end = time.monotonic() + float(os.environ.get('SECONDS_OF_MIXTURE', 8))
+
+    def one(seed, way, listener, port):
+        r = random.Random(seed)
+        buffers = [tuned(r.choice((None, None, 1, 5000, 60000)), r.choice((None, None, 1, 5000, 60000))) for _ in range(2)]
+        client = g.connect(OUTSIDE, port, prepare=buffers[0]) if way == 'out' else w.outside.connect(HOST, port, prepare=buffers[0])
+        server, _ = listener.accept()
+        buffers[1](server)
+
+        def write(s, data, rnd):
+            at = 0
+            while at < len(data):
+                n = rnd.choice((1, 100, 1448, 20000, 300000, len(data)))
+                s.sendall(data[at:at + n])
+                at += n
+                if rnd.random() < 0.02:
+                    time.sleep(rnd.random() / 20)
+            s.shutdown(socket.SHUT_WR)
+
+        def read(s, rnd):
+            parts = []
+            while b := s.recv(rnd.choice((1, 1000, 70000, 1 << 20))):
+                parts.append(b)
+                if rnd.random() < 0.02:
+                    time.sleep(rnd.random() / 20)
+            return b''.join(parts)
+
+        for e in client, server:
+            e.settimeout(80)
+        data = [content(r.choice((0, 1, 1000, 30000, 200000, 1000000)), seed + i) for i in range(2)]
+        jobs = [Job(write, client, data[0], random.Random(seed)), Job(write, server, data[1], random.Random(seed + 1)),
+                Job(read, server, random.Random(seed + 2)), Job(read, client, random.Random(seed + 3))]
+        results = [j.wait(90) for j in jobs]
+        same(results[2], data[0], f'seed {seed}, {way}: client to server')
+        same(results[3], data[1], f'seed {seed}, {way}: server to client')
+        client.close()
+        server.close()
+
+    def series(n):
+        way = ('out', 'in')[n % 2]
+        listener, done = (w.outside if way == 'out' else g).listen(), 0
+        port = listener.getsockname()[1]
+        if way == 'in':
+            w.ctl('expose', f':{PORT + n}', f'{g.addr}:{port}')
+            port = PORT + n
+        while time.monotonic() < end:
+            one(first + n * 100000 + done * 10, way, listener, port)
+            done += 1
+        if way == 'in':
+            w.ctl('unexpose', f':{port}')
+        listener.close()
+        return done
+
+    first = int(os.environ.get('SEED', time.time()))
+    comment('seed', first)
+    jobs = [Job(series, n) for n in range(8)]
+    comment(sum(j.wait(120) for j in jobs), 'connections')
+    w.no_flows()
 
 
 # ---- the end of it ----
@@ -515,6 +580,6 @@ def guest_vanishes(w, way):
 
 
 if __name__ == '__main__':
-    netns.main([full_duplex, slow_then_fast, tiny_buffers, zero_window, stall, small_writes, without_options, small_mss, many_at_once,
+    netns.main([full_duplex, slow_then_fast, tiny_buffers, zero_window, stall, small_writes, without_options, small_mss, many_at_once, *([mixture] if SLOW else []),
                 half_close, close_at_once, close_without_a_word, both_close, reset, refused, unreachable, forbidden, bad_link,
                 guest_vanishes, black_hole])
