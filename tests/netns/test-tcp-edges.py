@@ -580,6 +580,7 @@ def guest_vanishes(w, way):
 
 
 if __name__ == '__main__':
-    netns.main([full_duplex, slow_then_fast, tiny_buffers, zero_window, stall, small_writes, without_options, small_mss, many_at_once, *([mixture] if SLOW else []),
+    netns.main([full_duplex, slow_then_fast, tiny_buffers, zero_window, stall, small_writes, without_options, small_mss, many_at_once,
+                *([mixture] if SLOW else []),
                 half_close, close_at_once, close_without_a_word, both_close, reset, refused, unreachable, forbidden, bad_link,
                 guest_vanishes, black_hole])
