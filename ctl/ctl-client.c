@@ -83,7 +83,8 @@ int client_connect(Ctl *c) {
                 r = open_default(c);
         if (r < 0)
                 return fail_errno(r, "Failed to connect to %s", c->bus_label);
-        (void) sd_bus_set_allow_interactive_authorization(c->bus, true); /* an agent may ask the user */
+        /* The agent of the user's session may ask. */
+        (void) sd_bus_set_allow_interactive_authorization(c->bus, !opt_set(c, OPT_NO_ASK_PASSWORD));
         return 0;
 }
 

@@ -25,6 +25,8 @@ const OptInfo opt_table[_OPT_MAX] = {
         [OPT_JSON] = { "json", 0, "MODE", false, "Print JSON: pretty, short or off" },
         [OPT_NO_LEGEND] = { "no-legend", 0, NULL, false, "Print no headers and no footers" },
         [OPT_NO_PAGER] = { "no-pager", 0, NULL, false, "Do not pipe long output into a pager" },
+        [OPT_NO_ASK_PASSWORD] = { "no-ask-password", 0, NULL, false,
+                                  "Do not ask for a password: refused is refused" },
         [OPT_NETWORK] = { "network", 'n', "NAME", false, "The network meant (default: 'default')" },
         [OPT_SUBNET] = { "subnet", 0, "ADDR/LEN", false, "IPv4 subnet of the network" },
         [OPT_SUBNET6] = { "subnet6", 0, "ADDR/LEN", false, "IPv6 subnet of the network" },

@@ -28,6 +28,7 @@ typedef enum Opt {
         OPT_JSON,
         OPT_NO_LEGEND,
         OPT_NO_PAGER,
+        OPT_NO_ASK_PASSWORD,
         _OPT_GLOBAL_END,
         /* for some */
         OPT_NETWORK = _OPT_GLOBAL_END,

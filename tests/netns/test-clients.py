@@ -3,6 +3,7 @@
 """Real clients inside a guest: DHCP, DNS, HTTP, ping, a session that idles, a storm of short connections."""
 
 import hashlib
+import json
 import os
 import random
 import signal
@@ -451,6 +452,33 @@ def quiet(w):
     check(n < seconds, n, 'wake-ups in', seconds, 's')
 
 
+def asks_for_passwords(w):
+    """vnetctl lets polkit's agent ask the user, and with --no-ask-password it does not."""
+    need('busctl')
+    out = os.path.join(w.dir, 'calls')
+    with open(out, 'w') as f:
+        monitor = w.spawn('busctl', '--address=' + w.address, '--json=short', 'monitor', stdout=f, stderr=subprocess.DEVNULL)
+
+    def flags(name):
+        calls = [json.loads(line) for line in netns.read(out).splitlines() if line.startswith('{') and line.endswith('}')]
+        return [c['flags'] for c in calls if c.get('member') == 'GetNetwork' and c['payload']['data'] == [name]]
+
+    def seen():
+        w.ctl('network', 'show', 'watched', ok=False)
+        return flags('watched')
+
+    interactive = 4  # the D-Bus specification: ALLOW_INTERACTIVE_AUTHORIZATION
+    wait_until(seen, 10, 'the monitor', every=0.2)
+    w.ctl('network', 'show', 'asking', ok=False)
+    w.ctl('--no-ask-password', 'network', 'show', 'silent', ok=False)
+    wait_until(lambda: flags('asking') and flags('silent'), 10, 'the calls')
+    equal((flags('asking')[0] & interactive, flags('silent')[0] & interactive), (interactive, 0), 'may be asked')
+    monitor.kill()
+    monitor.wait()
+    w.procs.remove(monitor)
+
+
 if __name__ == '__main__':
     netns.main([udhcpc_gets_all, dhclient_gets_all, dns_local_names, dns_relays, dns_follows_resolv_conf, dns_of_the_network, curl_host,
-                curl_outside, curl_by_name, storm, udp_sizes, udp_mapping, pings, ping_of_nobody, idle_session, quiet])
+                curl_outside, curl_by_name, storm, udp_sizes, udp_mapping, pings, ping_of_nobody, idle_session, quiet,
+                asks_for_passwords])
