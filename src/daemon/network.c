@@ -22,9 +22,13 @@
 #include "basic/iovcur.h"
 #include "basic/parse.h"
 #include "daemon/host-sockets.h"
+#include "daemon/switch-guard.h"
 #include "daemon/switch.h"
+#include "netstack/rate.h"
 
-#define PORTS_MAX 256
+#define PORTS_MAX SWITCH_PORTS_MAX
+#define STORM_PER_SEC 4096 /* frames one port may have copied to all: ARP and the like need a few */
+#define STORM_BURST 1024
 
 typedef struct Port {
         Network *network; /* (borrowed) */
@@ -32,6 +36,8 @@ typedef struct Port {
         uint16_t number;  /* index in ports[] plus one */
         bool gone;        /* the device said so; detaching is under way */
         PortOptions options;
+        MacAddr own_mac; /* of a guarded port: the only one it may use; zero: the next it uses */
+        usec_t storm;    /* rate.h */
         NetstackPort stack_port;
 } Port;
 
@@ -162,17 +168,21 @@ static unsigned port_send(Port *p, Frame *frames, unsigned n) {
         return p->gone ? n : device_send(p->device, frames, n);
 }
 
-static void port_send_or_drop(Port *p, Frame *frame) {
-        if (port_send(p, frame, 1) == 0) {
-                counters_drop(&p->device->counters, DROP_DEVICE_FULL);
-                counter_add(&p->device->counters.tx_dropped, 1);
+static void port_send_or_drop(Port *p, Frame *frames, unsigned n) {
+        unsigned left = n - port_send(p, frames, n);
+        if (left > 0) {
+                counter_add(&p->device->counters.drops[DROP_DEVICE_FULL], left);
+                counter_add(&p->device->counters.tx_dropped, left);
         }
 }
 
-static void flood(Network *n, const Port *except, Frame *frame) {
-        for (unsigned i = 0; i < PORTS_MAX; i++)
-                if (n->ports[i] && n->ports[i] != except)
-                        port_send_or_drop(n->ports[i], frame);
+/* To every port but the one they came from (nullable: the gateway's own). */
+static void flood(Network *n, const Port *from, Frame *frames, unsigned n_frames) {
+        for (unsigned i = 0; i < PORTS_MAX; i++) {
+                Port *p = n->ports[i];
+                if (p && p != from && !(from && from->options.isolated && p->options.isolated))
+                        port_send_or_drop(p, frames, n_frames);
+        }
 }
 
 static Port *port_for(Network *n, const MacAddr *mac) {
@@ -192,7 +202,7 @@ static unsigned on_stack_output(void *userdata, Frame *frames, unsigned n) {
                 }
                 Port *p = mac_is_multicast(&dst) ? NULL : port_for(net, &dst);
                 if (!p) {
-                        flood(net, NULL, &frames[i++]);
+                        flood(net, NULL, &frames[i++], 1);
                         continue;
                 }
                 unsigned run = 1;
@@ -205,42 +215,97 @@ static unsigned on_stack_output(void *userdata, Frame *frames, unsigned n) {
         return n - refused;
 }
 
-/* Sorts one frame that came in on @from. True: (also) for the gateway. */
-static bool switch_frame(Network *n, Port *from, Frame *f) {
-        MacAddr dst, src;
-        if (!frame_macs(f, &dst, &src))
-                return true; /* the netstack counts what is wrong with it */
-        if (!mac_is_multicast(&src) && !mac_equal(&src, &n->config.stack.mac) &&
-            !switch_learn(&n->table, &src, from->number, loop_now(n->loop)))
-                counters_drop(&from->device->counters, DROP_SWITCH_TABLE_FULL);
-        if (mac_equal(&dst, &n->config.stack.mac))
-                return true;
-        if (n->n_ports == 1)
-                return mac_is_multicast(&dst);
-        if (mac_is_multicast(&dst)) {
-                flood(n, from, f);
-                return true;
+/* May what came in on @from go on? Learns its source. */
+static bool admit(Network *n, Port *from, const Frame *f, const MacAddr *src) {
+        usec_t now = loop_now(n->loop);
+        uint16_t known;
+        IpAddr claim;
+
+        if (mac_is_multicast(src) || mac_equal(src, &n->config.stack.mac))
+                return true; /* the netstack counts it, and it is never learnt */
+        if (from->options.guarded) {
+                GuardRules rules = { from->own_mac, n->config.stack.subnet6, n->config.stack.gateway6, n->config.stack.host6 };
+                if (mac_is_zero(&from->own_mac))
+                        rules.mac = from->own_mac = *src;
+                if (!guard_frame(f, &rules, &claim) || (!ip_is_null(&claim) && !netstack_has_lease(n->stack, &claim, src)))
+                        return false;
         }
-        Port *p = port_for(n, &dst);
-        if (!p)
-                flood(n, from, f);
-        else if (p != from)
-                port_send_or_drop(p, f);
-        return false;
+        known = switch_lookup(&n->table, src, now);
+        if (known != 0 && known != from->number && n->ports[known - 1]->options.guarded)
+                return false; /* nobody takes a guarded port's address away */
+        if (!switch_learn(&n->table, src, from->number, now))
+                counters_drop(&from->device->counters, DROP_SWITCH_TABLE_FULL);
+        return true;
+}
+
+static void drop_rx(Port *from, Drop reason) {
+        counter_add(&from->device->counters.rx_dropped, 1);
+        counters_drop(&from->device->counters, reason);
+}
+
+/* Where a frame goes: a port's number, or one of these. */
+enum {
+        GO_NOWHERE = 0,
+        GO_GATEWAY = PORTS_MAX + 1,
+        GO_ALL,    /* every port, and the gateway */
+        GO_OTHERS, /* every port: an address nobody has been seen with */
+};
+
+static unsigned destination(Network *n, Port *from, const Frame *f) {
+        MacAddr dst, src;
+        Port *p;
+
+        if (!frame_macs(f, &dst, &src))
+                return GO_GATEWAY; /* the netstack counts what is wrong with it */
+        if (!admit(n, from, f, &src)) {
+                drop_rx(from, DROP_SWITCH_SPOOF);
+                return GO_NOWHERE;
+        }
+        if (mac_equal(&dst, &n->config.stack.mac))
+                return GO_GATEWAY;
+        p = mac_is_multicast(&dst) ? NULL : port_for(n, &dst);
+        if (p == from)
+                return GO_NOWHERE;
+        if (p && p->options.isolated && from->options.isolated) {
+                drop_rx(from, DROP_SWITCH_ISOLATED);
+                return GO_NOWHERE;
+        }
+        if (p)
+                return p->number;
+        if (n->n_ports > 1 && !rate_take(&from->storm, loop_now(n->loop), STORM_PER_SEC, STORM_BURST)) {
+                drop_rx(from, DROP_SWITCH_STORM);
+                return GO_NOWHERE;
+        }
+        return mac_is_multicast(&dst) ? GO_ALL : GO_OTHERS;
+}
+
+/* A run of frames with the same way to go, in as few calls as that takes. */
+static void forward(Network *n, Port *from, unsigned to, Frame *frames, unsigned n_frames) {
+        if (to == GO_ALL || to == GO_OTHERS)
+                flood(n, from, frames, n_frames);
+        else if (to != GO_NOWHERE && to != GO_GATEWAY)
+                port_send_or_drop(n->ports[to - 1], frames, n_frames);
 }
 
 static void on_receive(Device *d, Frame *frames, unsigned n, void *userdata) {
         Port *from = userdata;
         Network *net = from->network;
-        unsigned begin = 0;
-        for (unsigned i = 0; i < n; i++) /* runs for the gateway go up together */
-                if (!switch_frame(net, from, &frames[i])) {
-                        if (begin < i)
-                                netstack_input(net->stack, &from->stack_port, frames + begin, i - begin);
-                        begin = i + 1;
-                }
-        if (begin < n)
-                netstack_input(net->stack, &from->stack_port, frames + begin, n - begin);
+        unsigned to[FRAME_BATCH_MAX], end;
+
+        for (unsigned i = 0; i < n; i++)
+                to[i] = destination(net, from, &frames[i]);
+        for (unsigned i = 0; i < n; i = end) {
+                for (end = i + 1; end < n && to[end] == to[i];)
+                        end++;
+                forward(net, from, to[i], frames + i, end - i);
+        }
+        for (unsigned i = 0; i < n; i = end) { /* runs for the gateway go up together */
+                bool up = to[i] == GO_GATEWAY || to[i] == GO_ALL;
+                for (end = i + 1; end < n && (to[end] == GO_GATEWAY || to[end] == GO_ALL) == up;)
+                        end++;
+                if (up)
+                        netstack_input(net->stack, &from->stack_port, frames + i, end - i);
+        }
 }
 
 static void on_writable(Device *d, void *userdata) {
@@ -324,6 +389,8 @@ static void tell_event(void *arg) { /* on the control thread */
 /* A VM that comes and goes in a loop makes one fact of many: the control thread has other things to do. */
 static void on_event(Device *d, DeviceEvent event, int error, void *userdata) {
         Port *p = userdata;
+        if (event == DEVICE_DOWN) /* the next guest is another one */
+                p->own_mac = d->mac;
         if (__atomic_exchange_n(&d->event_told, true, __ATOMIC_ACQ_REL))
                 return;
         EventFact *f = malloc(sizeof(*f));
@@ -358,6 +425,7 @@ static int attach_here(Network *n, Device *d, const PortOptions *options) {
                 .device = d,
                 .number = (uint16_t) (i + 1),
                 .options = *options,
+                .own_mac = d->mac,
                 .stack_port = { .id = i + 1, .mtu = d->mtu },
         };
         d->handler = &device_handler;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The switch's learning table: open addressing within a few places, keyed so that a guest cannot aim at one. Never allocates. */
+/*
+ * The switch's learning table: open addressing within a few places, keyed so that a guest cannot aim at one. Never allocates. A port with
+ * as many entries as it may have gets new ones in place of those of its own that have aged.
+ */
 
 #include "daemon/switch.h"
 
@@ -17,11 +20,40 @@ static bool is_live(const SwitchEntry *e, usec_t now) {
         return e->port != 0 && now - e->seen < SWITCH_AGE_USEC;
 }
 
+static void clear(SwitchTable *t, SwitchEntry *e) {
+        t->n_entries[e->port]--;
+        e->port = 0;
+}
+
+/* Looks for aged entries of @port, once a second at most: a flood of new addresses must not make each of them dear. */
+static void sweep(SwitchTable *t, uint16_t port, usec_t now) {
+        if (t->swept[port] != 0 && now - t->swept[port] < USEC_PER_SEC)
+                return;
+        t->swept[port] = MAX(now, (usec_t) 1);
+        for (unsigned i = 0; i < SWITCH_ENTRIES_MAX; i++)
+                if (t->entries[i].port == port && !is_live(&t->entries[i], now))
+                        clear(t, &t->entries[i]);
+}
+
+static bool has_room(SwitchTable *t, uint16_t port, usec_t now) {
+        if (t->n_entries[port] >= SWITCH_PORT_ENTRIES_MAX)
+                sweep(t, port, now);
+        return t->n_entries[port] < SWITCH_PORT_ENTRIES_MAX;
+}
+
 bool switch_learn(SwitchTable *t, const MacAddr *mac, uint16_t port, usec_t now) {
         SwitchEntry *vacant = NULL;
         for (unsigned i = 0; i < SWITCH_PROBES; i++) {
                 SwitchEntry *e = &t->entries[place(t, mac, i)];
-                if (e->port != 0 && mac_equal(&e->mac, mac)) {
+                if (e->port == port && mac_equal(&e->mac, mac)) {
+                        e->seen = now;
+                        return true;
+                }
+                if (e->port != 0 && mac_equal(&e->mac, mac)) { /* it has moved */
+                        if (!has_room(t, port, now))
+                                return false;
+                        t->n_entries[e->port]--;
+                        t->n_entries[port]++;
                         e->port = port;
                         e->seen = now;
                         return true;
@@ -29,9 +61,12 @@ bool switch_learn(SwitchTable *t, const MacAddr *mac, uint16_t port, usec_t now)
                 if (!vacant && !is_live(e, now))
                         vacant = e;
         }
-        if (!vacant)
+        if (!vacant || !has_room(t, port, now))
                 return false;
+        if (vacant->port != 0)
+                clear(t, vacant);
         *vacant = (SwitchEntry){ *mac, port, now };
+        t->n_entries[port]++;
         return true;
 }
 
@@ -49,7 +84,7 @@ void switch_forget_port(SwitchTable *t, uint16_t port, void (*fn)(const MacAddr 
                 SwitchEntry *e = &t->entries[i];
                 if (e->port != port)
                         continue;
-                e->port = 0;
+                clear(t, e);
                 if (fn)
                         fn(&e->mac, userdata);
         }

@@ -28,7 +28,8 @@ typedef struct SockAddress {
 /* -EINVAL with @ret_what (static text: what it is not) when it is no address; -ERANGE when too long. @ret untouched then. */
 int sock_address_parse(const char *text, SockAddress *ret, const char **ret_what);
 
-/* A socket file we made: what it takes to remove it, and nothing else that may stand there by then. */
+/* A socket file we made: what it takes to remove it, and nothing else that may stand there by then. Removed before its socket is closed,
+ * which keeps its inode's number from being given to another. */
 typedef struct SockFile {
         int dir_fd;    /* (owned) -EBADF: none */
         char name[108];

@@ -394,6 +394,11 @@ void netstack_get_stats(const Netstack *s, NetstackStats *ret) {
         ret->fragments_held = fragments_held(s->fragments);
 }
 
+bool netstack_has_lease(const Netstack *s, const IpAddr *a, const MacAddr *mac) {
+        const Lease *l = dhcp_lease_by_addr(s->dhcp, a);
+        return l && mac_equal(&l->mac, mac);
+}
+
 int netstack_list_leases(const Netstack *s, Lease **ret, size_t *ret_n) {
         return dhcp_list(s->dhcp, ret, ret_n);
 }

@@ -153,5 +153,6 @@ typedef struct NetstackStats {
 void netstack_get_stats(const Netstack *s, NetstackStats *ret);
 
 /* Leases: see netstack/dhcp.h. */
+bool netstack_has_lease(const Netstack *s, const IpAddr *a, const MacAddr *mac); /* is @a leased to @mac, now? */
 int netstack_list_leases(const Netstack *s, Lease **ret, size_t *ret_n); /* array owned by the caller */
 int netstack_add_lease(Netstack *s, const Lease *lease);                 /* static lease, or one restored from before a restart */

@@ -416,6 +416,124 @@ def restart(w):
     drop(w, g)
 
 
+def raw(g):
+    """A packet socket on the guest's interface."""
+    with g.inside():
+        s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88b5))
+        s.bind(('eth0', 0x88b5))
+    s.settimeout(2)
+    return s
+
+
+def mac_bytes(text):
+    return bytes.fromhex(text.replace(':', ''))
+
+
+def reaches(a, b, dst=None, src=None):
+    """Does a frame of a's guest come to b's?"""
+    sa, sb = raw(a), raw(b)
+    mark = os.urandom(32)
+    sa.send((dst or mac_bytes(b.mac_text)) + (src or mac_bytes(a.mac_text)) + b'\x88\xb5' + mark + bytes(20))
+    with contextlib.suppress(TimeoutError):
+        while True:
+            got = sb.recv(2000)
+            if mark in got:
+                return True
+    return False
+
+
+def isolated_and_guarded(w):
+    free = SocketGuest(w, 'free')
+    one = SocketGuest(w, 'one', options=['--isolated'])
+    two = SocketGuest(w, 'two', 'bess', options=['--isolated'])
+    kept = SocketGuest(w, 'kept', options=['--guarded'])
+    for g in free, one, two, kept:
+        g.run('ping', '-c', 1, '-W', 2, GATEWAY)
+    everybody = b'\xff' * 6
+    check(reaches(free, one) and reaches(one, free) and reaches(two, free), 'isolated ports and others')
+    check(not reaches(one, two) and not reaches(one, two, dst=everybody), 'isolated ports and each other')
+    check(reaches(one, free, dst=everybody), 'broadcast')
+    check(reaches(free, one, dst=b'\2\0\0\0\0\x99'), 'an address nobody has been seen with')
+    check(not reaches(kept, free), 'a guarded port sends ARP and IP alone')
+    kept.run('ping', '-c', 1, '-W', 2, free.addr)
+    free.run('ping', '-c', 1, '-W', 2, kept.addr)
+
+    # another's IP address, another's MAC address, a server's port
+    before = shown(w, kept.device)['Drops'].get('switch-spoof', 0)
+    kept.run('ip', 'addr', 'add', f'{free.addr}/24', 'dev', 'eth0')
+    r = kept.run('ping', '-c', 1, '-W', 1, '-I', free.addr, GATEWAY, ok=False)
+    check(r.returncode != 0 and shown(w, kept.device)['Drops'].get('switch-spoof', 0) > before, 'spoofed address')
+    kept.run('ip', 'addr', 'del', f'{free.addr}/24', 'dev', 'eth0')
+    check(not reaches(free, one, src=mac_bytes(kept.mac_text)), 'the address of a guarded port is nobody else\'s')
+    kept.run('ip', 'link', 'set', 'eth0', 'address', free.mac_text)
+    r = kept.run('ping', '-c', 1, '-W', 1, GATEWAY, ok=False)
+    check(r.returncode != 0, 'spoofed MAC address')
+    free.run('ping', '-c', 1, '-W', 2, GATEWAY)
+    drop(w, free, one, two, kept)
+
+
+def four_guests(w):
+    """One reads nothing, one floods broadcasts, one uses others' addresses: the fourth keeps most of its speed."""
+    good = SocketGuest(w, 'good')
+
+    def speed(seconds=3.0):
+        c, s = pair(w, good)
+        job, end, n = Job(endless, s), time.monotonic() + seconds, 0
+        while time.monotonic() < end:
+            n += len(c.recv(1 << 20))
+        c.close()
+        with contextlib.suppress(OSError):
+            job.wait()
+        s.close()
+        return n / seconds / 1e6
+
+    def endless(s):
+        while True:
+            s.sendall(DATA)
+
+    speed(1)
+    deaf = SocketGuest(w, 'deaf')
+    server = deaf.listen(port=80)
+    w.ctl('expose', '7005', f'{deaf.addr}:80')
+    c = w.host.connect('127.0.0.1', 7005)
+    server.accept()
+    deaf.bridge.send_signal(signal.SIGSTOP)  # it reads nothing from now on, and is sent a lot
+    c.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            c.send(DATA)
+    loud, liar = SocketGuest(w, 'loud'), SocketGuest(w, 'liar', options=['--guarded'])
+    work = []
+    for g, dst, src in (loud, b'\xff' * 6, loud.mac_text), (liar, mac_bytes(deaf.mac_text), good.mac_text):
+        frame = dst + mac_bytes(src) + b'\x88\xb5' + bytes(200)
+        code = f'import socket,time\ns=socket.socket(17,3)\ns.bind(("eth0",0x88b5))\nf=bytes.fromhex("{frame.hex()}")\n' \
+               'while True:\n for i in range(200):\n  s.send(f)\n time.sleep(0.005)\n'
+        work.append(w.spawn('python3', '-c', code, ns=g))
+    solo, crowd = [], []
+    for n in range(6):  # side by side: the machine has other things to do, now more and now less
+        for p in work:
+            p.send_signal(signal.SIGSTOP)
+        solo.append(speed(2))
+        for p in work:
+            p.send_signal(signal.SIGCONT)
+        crowd.append(speed(2))
+        if n >= 2 and max(crowd) > 0.8 * max(solo):
+            break
+    equal([p.poll() for p in work], [None, None], 'those who disturb')
+    for p in work:
+        p.kill()
+        p.wait()
+        w.procs.remove(p)
+    comment(f'solo {max(solo):.0f} MB/s, with three others {max(crowd):.0f} MB/s: {100 * max(crowd) / max(solo):.0f} %')
+    drops = [shown(w, g.device)['Drops'] for g in (loud, liar)]
+    check(drops[0].get('switch-storm', 0) > 0 and drops[1].get('switch-spoof', 0) > 0, drops)
+    check(max(crowd) > 0.7 * max(solo), f'{crowd} of {solo} MB/s')
+    c.close()
+    w.ctl('unexpose', '7005')
+    deaf.bridge.send_signal(signal.SIGCONT)
+    drop(w, good, deaf, loud, liar)
+
+
 if __name__ == '__main__':
     netns.main([qemu_unix, qemu_unix_large, qemu_tcp, qemu_dgram, vfkit, bess, bess_large, hyperkit, gvforwarder, second_guest, descriptor,
-                socket_files, connector, bad_input, churn, restart])
+                socket_files, connector, bad_input, churn, restart, isolated_and_guarded, four_guests])
