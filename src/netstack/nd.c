@@ -186,6 +186,7 @@ static void nd_advertise_router(Nd *n, const IpAddr *dst, const MacAddr *mac, ui
         struct nd_router_advert h = { .nd_ra_type = ND_ROUTER_ADVERT };
 
         h.nd_ra_curhoplimit = 64;
+        h.nd_ra_flags_reserved = ND_RA_FLAG_MANAGED | ND_RA_FLAG_OTHER; /* dhcp6.c, for who prefers it */
         h.nd_ra_router_lifetime = htons(n->uplink ? ND_ROUTER_SEC : 0);
         memcpy(l4, &h, sizeof(h));
         p = put_link_address(p, ND_OPT_SOURCE_LINKADDR, &s->config.mac);

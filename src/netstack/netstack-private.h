@@ -58,6 +58,7 @@ struct Netstack {
         uint32_t out_flow[FRAME_BATCH_MAX]; /* index of the TCP flow whose data the frame carries; 0: none */
         uint32_t tx_flow; /* the same for the frame about to be committed; netstack_tx_commit() clears it */
         unsigned n_out;
+        usec_t dhcp6_rate; /* of answers */
         uint16_t ip_id; /* of datagrams that may be fragmented (RFC 6864) */
 };
 

@@ -24,6 +24,7 @@
 #include "basic/checksum.h"
 #include "netstack/arp.h"
 #include "netstack/dhcp.h"
+#include "netstack/dhcp6.h"
 #include "netstack/dns.h"
 #include "netstack/flow.h"
 #include "netstack/forward.h"
@@ -524,6 +525,9 @@ void udp_input(Netstack *s, Packet *p) {
         IovCur payload = p->l4;
         (void) iovcur_skip(&payload, sizeof(struct udphdr));
 
+        static const IpAddr dhcp6_servers = { .b = { 0xff, 0x02, [13] = 1, 0, 2 } };
+        if (dport == DHCP6_SERVER_PORT && ip_equal(&p->dst, &dhcp6_servers))
+                return dhcp6_input(s, &p->src_mac, &p->src, &payload);
         if (ip_is_group(s, &p->dst)) { /* a broadcast: only DHCP has use for one */
                 if (dport != UDP_PORT_DHCP || !ip_is_v4(&p->dst) || ip_classify(&p->dst) == IP_CLASS_MULTICAST)
                         return netstack_drop(s, DROP_IP_DESTINATION);

@@ -218,6 +218,7 @@ static Advert read_advert(const Parsed *p) {
         g_assert_true(ip_equal(&p->src, &from));
         g_assert_cmpuint(p->ip_len, <=, 1280);
         g_assert_cmpuint(p->icmp_arg >> 24, ==, 64);
+        g_assert_cmphex(p->icmp_arg >> 16 & 0xff, ==, 0xc0); /* addresses and the rest by DHCPv6 too */
         g_assert_cmpmem(p->payload, 8, "\0\0\0\0\0\0\0\0", 8);
         for (; o < end; o += 8 * o[1]) {
                 g_assert_cmpuint(o[1], >, 0);

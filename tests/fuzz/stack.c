@@ -78,6 +78,13 @@ static GByteArray *build_frame(Run *r, uint8_t op, const uint8_t *bytes, size_t 
                         p.src = (IpAddr){};
                 b = packet_ip(&p, IPPROTO_ICMPV6, len > 0 ? bytes + 1 : bytes, len > 0 ? len - 1 : 0);
                 break;
+        case FUZZ_DHCP6:
+                p.src = fake_ip("fe80::5054:ff:fe00:2");
+                p.dst = fake_ip("ff02::1:2");
+                p.sport = 546;
+                p.dport = 547;
+                b = packet_udp(&p, bytes, len);
+                break;
         case FUZZ_ICMP:
                 b = packet_ip(&p, IPPROTO_ICMP, bytes, len);
                 break;
@@ -312,7 +319,7 @@ int fuzz_stack(FuzzLayer layer, const uint8_t *data, size_t size) {
         const uint8_t *p = take(&r, 1);
         uint8_t how = p ? *p : 0;
 
-        with_ip6 = layer == FUZZ_IP6 || layer == FUZZ_ND;
+        with_ip6 = layer == FUZZ_IP6 || layer == FUZZ_ND || layer == FUZZ_DHCP6;
         r.h = fake_host_new(how & 2 ? tiny : how & 1 ? no_loopback : plain);
         r.h->port.mtu = how & 8 ? 576 : how & 16 ? 65520 : 1500;
         if (how & 4)

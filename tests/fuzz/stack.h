@@ -4,7 +4,7 @@
  * The ground of the fuzzers that feed a whole gateway: an input is a script of guest frames and host events, played against the host
  * in memory. Each fuzzer fixes everything below its layer, so that inputs get past it.
  *
- * The two layers of IPv6 have a gateway that speaks it; with the others it knows IPv4 alone.
+ * The layers of IPv6 have a gateway that speaks it; with the others it knows IPv4 alone.
  *
  *   byte 0     what the gateway is like: bit 0 no HostLoopback, 1 tiny limits, 2 forwards in, 3 link of 576, 4 of 65520
  *   then       records:
@@ -21,6 +21,7 @@ typedef enum FuzzLayer {
         FUZZ_IP,   /* ... IPv4 packets; header and protocol checksums are made right */
         FUZZ_IP6,  /* ... IPv6 packets; the protocol's checksum is made right where no extension header is in front of it */
         FUZZ_ND,   /* ... ICMPv6 messages that come from the link itself (hop limit 255) */
+        FUZZ_DHCP6, /* ... messages to the DHCPv6 server, in datagrams without fault */
         FUZZ_ICMP, /* ... messages, in packets without fault; here and below checksums are made right */
         FUZZ_UDP,
         FUZZ_TCP,  /* the acknowledgment is relative to what the gateway sent last */

@@ -99,6 +99,61 @@ def ndisc6_finds_gateway_and_host(w):
     check(g.run('ndisc6', '-1', '-r', '1', '-w', '200', prefix(w) + '77', 'eth0', ok=False).returncode != 0, 'nobody else is answered for')
 
 
+# ---- DHCPv6 ----
+
+def dhclient(w, g, what, conf, *args):
+    """One exchange of dhclient -6: what it hands its script."""
+    out = os.path.join(w.dir, f'dhclient6.{what}')
+    netns.write(out + '.conf', conf)
+    script = netns.world_script(w, f'dhclient6-script.{what}', f"""#!/bin/sh
+case $reason in BOUND6) env >{out}.new && mv {out}.new {out};; esac
+exit 0
+""")
+    p = w.spawn('dhclient', '-6', '-d', '-1', *args, '-cf', out + '.conf', '-sf', script, '-lf', out + '.leases', '-pf', out + '.pid',
+                'eth0', ns=g, stderr=open(out + '.err', 'w'))
+    wait_until(lambda: os.path.exists(out), 30, lambda: 'dhclient: ' + netns.read(out + '.err'))
+    p.terminate()
+    p.wait(10)
+    return dict(line.split('=', 1) for line in netns.read(out).splitlines() if '=' in line)
+
+
+def dhclient_gets_all(w):
+    need('dhclient')
+    g = guest(w)
+    conf = 'also request dhcp6.name-servers, dhcp6.domain-search;\n'
+    got = dhclient(w, g, 'stateful', conf)
+    check(got['new_ip6_address'].startswith(prefix(w).rstrip(':')), got)
+    equal(got['new_dhcp6_name_servers'], prefix(w) + '1')
+    equal(got['new_dhcp6_domain_search'], 'vnet.internal. example.test.')
+    equal((got['new_preferred_life'], got['new_max_life']), ('3600', '5400'))
+    again = dhclient(w, g, 'again', conf, '-D', 'LL')
+    rapid = dhclient(w, g, 'rapid', conf + 'send dhcp6.rapid-commit;\n', '-D', 'LL')
+    equal(rapid['new_ip6_address'], again['new_ip6_address'], 'the same client has the same address')
+
+
+def dhcpcd_gets_all(w):
+    """By router advertisement and DHCPv6 both, as a distribution's default does."""
+    need('dhcpcd')
+    furnish(w)
+    run('mount', '-t', 'tmpfs', 'tmpfs', '/var/lib/dhcpcd', ok=False)  # what it keeps is not for the machine
+    g = Guest6(w, 'dhcpcd6', offloads=w.offloads, configure=False)
+    w.guests.append(g)
+    out, conf = os.path.join(w.dir, 'dhcpcd.out'), os.path.join(w.dir, 'dhcpcd.conf')
+    netns.write(conf, 'duid\npersistent\noption domain_name_servers, domain_search, interface_mtu\nipv6only\n')
+    script = netns.world_script(w, 'dhcpcd-script', f'#!/bin/sh\nenv >>{out}\nexit 0\n')
+    p = w.spawn('dhcpcd', '-B', '-6', '--nohook', 'resolv.conf', '-f', conf, '-c', script, 'eth0', ns=g, stderr=open(out + '.err', 'w'))
+    try:
+        wait_until(lambda: 'reason=BOUND6' in netns.read(out) and 'reason=ROUTERADVERT' in netns.read(out), 30,
+                   lambda: netns.read(out + '.err')[-2000:])
+        wait_until(lambda: g.run('ip', '-o', '-6', 'addr', 'show', 'dev', 'eth0', 'scope', 'global').stdout.count(prefix(w).rstrip(':')) >= 2,
+                   10, 'an address by SLAAC and one by DHCPv6')
+        wait_until(lambda: default_route(g), 10, 'a default route')
+        check(prefix(w) + '1' in netns.read(out), 'the name server')
+    finally:
+        p.terminate()
+        p.wait(10)
+
+
 # ---- traffic ----
 
 def serve(ns, addr, fn):
@@ -279,5 +334,5 @@ def address_lost(w):
 
 
 if __name__ == '__main__':
-    netns.main([slaac, rdisc6_field_by_field, ndisc6_finds_gateway_and_host, ping, bulk_both_ways, curl_to_the_hosts_loopback, udp,
+    netns.main([slaac, rdisc6_field_by_field, ndisc6_finds_gateway_and_host, dhclient_gets_all, dhcpcd_gets_all, ping, bulk_both_ways, curl_to_the_hosts_loopback, udp,
                 refused_and_unreachable, dns, forwards, way_out_lost_and_found, address_lost])
