@@ -4,7 +4,8 @@
 
 # What the build needs.
 packages_build=(gcc libc6-dev meson ninja-build pkg-config
-        libsystemd-dev libnl-route-3-dev libldns-dev libxxhash-dev libpcap-dev libsmartcols-dev libjsmn-dev uthash-dev)
+        libsystemd-dev libnl-route-3-dev libldns-dev libxxhash-dev libpcap-dev libsmartcols-dev libjsmn-dev uthash-dev
+        libmicrohttpd-dev libyaml-dev)
 
 # What tools/try needs to show it: a bus, something that serves a page and something that fetches one.
 packages_try=(dbus-daemon python3 curl)

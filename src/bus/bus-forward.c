@@ -74,7 +74,7 @@ BUS_GETTER(get_text) {
         const ManagedForward *f = userdata;
 
         if (streq(property, "Protocol"))
-                return sd_bus_message_append(reply, "s", f->config.proto == IPPROTO_UDP ? "udp" : "tcp");
+                return sd_bus_message_append(reply, "s", manager_forward_protocol(f));
         if (streq(property, "Local"))
                 return sd_bus_message_append(reply, "s", f->local);
         if (streq(property, "Remote"))

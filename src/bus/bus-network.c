@@ -55,9 +55,9 @@ static int check_expose_args(Bus *b, const char *protocol, const char *local, co
                              const char *source, sd_bus_error *error) {
         int r;
 
-        if (!streq(protocol, "tcp") && !streq(protocol, "udp"))
+        if (!streq(protocol, "tcp") && !streq(protocol, "udp") && !streq(protocol, "unix"))
                 return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
-                                         "Protocol '%s' is neither tcp nor udp", ERROR_QUOTE(protocol));
+                                         "Protocol '%s' is none of tcp, udp and unix", ERROR_QUOTE(protocol));
         r = bus_check_string("Local address", local, error);
         if (r >= 0)
                 r = bus_check_string("Remote address", remote, error);
@@ -118,10 +118,8 @@ BUS_METHOD(method_expose) {
 /* Who made the forward may close it, like the network's owner. Matching is by the text it was made with:
  * another spelling of the same address only means that the question is asked. */
 static const ManagedForward *forward_by_text(Bus *b, Network *n, const char *protocol, const char *local) {
-        int proto = streq(protocol, "udp") ? IPPROTO_UDP : IPPROTO_TCP;
-
         for (ManagedForward *f = NULL; (f = manager_next_forward(b->manager, f));)
-                if (f->network == n && f->config.proto == proto && streq(f->local, local))
+                if (f->network == n && streq(manager_forward_protocol(f), protocol) && streq(f->local, local))
                         return f;
         return NULL;
 }

@@ -131,7 +131,7 @@ static int read_lease_time(const JsonDoc *doc, JsonVal v, void *field) {
 static int read_protocol(const JsonDoc *doc, JsonVal v, void *field) {
         const char *text;
 
-        if (json_get_string(doc, v, &text) < 0 || (!streq(text, "tcp") && !streq(text, "udp")))
+        if (json_get_string(doc, v, &text) < 0 || (!streq(text, "tcp") && !streq(text, "udp") && !streq(text, "unix")))
                 return -EINVAL;
         return read_text(doc, v, field);
 }
@@ -325,7 +325,7 @@ static const ConfigKey keys[] = {
         { "networks.d", "forwards", "a list of objects", "ports of the host that lead to guests", NULL, 0, false },
         { "networks.d", "zones", "a list of objects", "domains that the gateway itself answers for", NULL, 0, false },
 
-        FORWARD("protocol", protocol, read_protocol, false, "\"tcp\" or \"udp\"", "of the forward; tcp when it does not say"),
+        FORWARD("protocol", protocol, read_protocol, false, "\"tcp\", \"udp\" or \"unix\"", "of the forward; tcp when it does not say"),
         FORWARD("local", local, read_text, true, "a text such as \"6443\" or \"127.0.0.1:6443\"",
                 "where the host listens: PORT (loopback), ADDRESS:PORT, or :PORT (all addresses)"),
         FORWARD("remote", remote, read_text, false, "a text such as \"192.168.127.2:6443\"",

@@ -9,6 +9,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <strings.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 
 #include "basic/log.h"
 #include "basic/parse.h"
@@ -26,15 +28,17 @@ static const char *proto_name(uint8_t proto) {
         return proto == IPPROTO_UDP ? "udp" : "tcp";
 }
 
+const char *manager_forward_protocol(const ManagedForward *f) {
+        return f->is_unix ? "unix" : proto_name(f->config.proto);
+}
+
 static int parse_protocol(const char *text, uint8_t *ret, Error *e) {
-        if (streq(text, "tcp"))
+        if (streq(text, "tcp") || streq(text, "unix")) /* guests know no Unix sockets: it is TCP there */
                 *ret = IPPROTO_TCP;
         else if (streq(text, "udp"))
                 *ret = IPPROTO_UDP;
-        else if (streq(text, "unix"))
-                return error_set(e, ERROR_NOT_SUPPORTED, "Protocol 'unix' is not supported yet: tcp and udp are");
         else
-                return error_set(e, ERROR_INVALID_ARGS, "There is no protocol '%s'; there are: tcp, udp", ERROR_QUOTE(text));
+                return error_set(e, ERROR_INVALID_ARGS, "There is no protocol '%s'; there are: tcp, udp, unix", ERROR_QUOTE(text));
         return 0;
 }
 
@@ -106,6 +110,12 @@ static int open_listener(uint8_t proto, const Endpoint *at) {
 static void close_listeners(Manager *m, ForwardEntry *entry) {
         char name[FDSTORE_NAME_MAX];
 
+        if (entry->pub.is_unix && entry->n_locals > 0) {
+                (void) network_forward_remove(entry->pub.network, listener_id(&entry->pub, 0));
+                (void) unlink(entry->pub.local);
+                entry->n_locals = 0;
+        }
+
         while (entry->n_locals > 0) {
                 (void) network_forward_remove(entry->pub.network, listener_id(&entry->pub, --entry->n_locals));
                 if (!m->ending)
@@ -170,6 +180,86 @@ static int open_listeners(Manager *m, ForwardEntry *entry, const LocalSpec *spec
         if (r < 0)
                 close_listeners(m, entry);
         return r;
+}
+
+/* ---- Unix sockets ---- */
+
+/* A path of the host is made and unlinked with our rights: that is for those whose rights they are. */
+static int check_path(Manager *m, uint32_t uid, const char *path, LocalSpec *ret, Error *e) {
+        struct sockaddr_un sa;
+
+        *ret = (LocalSpec){};
+        if (manager_uid_is_limited(uid))
+                return error_set(e, ERROR_ACCESS_DENIED, "'%s': only the administrator may have Unix sockets made", ERROR_QUOTE(path));
+        if (path[0] != '/' || strlen(path) >= sizeof(sa.sun_path))
+                return error_set(e, ERROR_INVALID_ARGS, "'%s' is no place for a Unix socket: an absolute path of at most %zu bytes",
+                                 ERROR_QUOTE(path), sizeof(sa.sun_path) - 1);
+        for (ForwardEntry *entry = m->forwards; entry; entry = entry->hh.next)
+                if (entry->pub.is_unix && streq(entry->pub.local, path))
+                        return error_set(e, ERROR_FORWARD_EXISTS, "unix '%s' is forwarded already, to '%s' of network '%s'", ERROR_QUOTE(path),
+                                         entry->pub.remote, network_config(entry->pub.network)->name);
+        return 0;
+}
+
+int remove_dead_socket(const char *path) {
+        struct sockaddr_un sa = { .sun_family = AF_UNIX };
+        _cleanup_close_ int fd = -EBADF;
+        struct stat st;
+
+        if (strlen(path) >= sizeof(sa.sun_path))
+                return -ENAMETOOLONG;
+        if (lstat(path, &st) < 0)
+                return errno == ENOENT ? 0 : -errno;
+        if (!S_ISSOCK(st.st_mode))
+                return -EADDRINUSE;
+        memcpy(sa.sun_path, path, strlen(path) + 1);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        if (connect(fd, (struct sockaddr *) &sa, sizeof(sa)) >= 0 || errno != ECONNREFUSED)
+                return -EADDRINUSE;
+        return unlink(path) < 0 ? -errno : 0;
+}
+
+static int open_unix_socket(const char *path) {
+        struct sockaddr_un sa = { .sun_family = AF_UNIX };
+        _cleanup_close_ int fd = -EBADF;
+        mode_t before;
+        int r;
+
+        r = remove_dead_socket(path);
+        if (r < 0)
+                return r;
+        memcpy(sa.sun_path, path, strlen(path) + 1);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        before = umask(0177);
+        r = bind(fd, (struct sockaddr *) &sa, sizeof(sa)) < 0 ? -errno : 0;
+        (void) umask(before);
+        if (r >= 0 && listen(fd, LISTEN_BACKLOG) < 0)
+                r = -errno;
+        return r < 0 ? r : TAKE_FD(fd);
+}
+
+static int open_unix_listener(ForwardEntry *entry, Error *e) {
+        ForwardConfig c = entry->pub.config;
+        _cleanup_close_ int fd = open_unix_socket(entry->pub.local);
+        int r;
+
+        if (fd == -EADDRINUSE)
+                return error_set(e, ERROR_ADDRESS_IN_USE, "'%s' is there already, and no socket left behind", ERROR_QUOTE(entry->pub.local));
+        if (fd < 0)
+                return error_set_errno(e, fd, "Cannot listen on '%s'", ERROR_QUOTE(entry->pub.local));
+        c.id = listener_id(&entry->pub, 0);
+        r = network_forward_add(entry->pub.network, &c, fd);
+        if (r < 0) {
+                (void) unlink(entry->pub.local);
+                return error_set_errno(e, r, "Cannot forward '%s'", ERROR_QUOTE(entry->pub.local));
+        }
+        (void) TAKE_FD(fd);
+        entry->n_locals = 1;
+        return 0;
 }
 
 /* ---- finding ---- */
@@ -252,12 +342,15 @@ int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, con
                 return error_set(e, ERROR_NO_MEMORY, "Out of memory");
         f = &entry->pub;
         r = parse_protocol(protocol, &f->config.proto, e);
+        f->is_unix = streq(protocol, "unix");
         if (r >= 0)
-                r = local_spec_parse(local, &spec, e);
+                r = f->is_unix ? check_path(m, uid, local, &spec, e) : local_spec_parse(local, &spec, e);
         if (r >= 0)
                 r = parse_source(source, &f->config.source, e);
         if (r >= 0)
                 r = remote_spec_parse(n, remote, spec.endpoints[0].port, origin == ORIGIN_CALL, &f->config, e);
+        if (r >= 0 && f->config.remote.port == 0)
+                r = error_set(e, ERROR_INVALID_ARGS, "'%s' names no port: a path has none to take over", ERROR_QUOTE(remote));
         if (r >= 0)
                 r = check_new(m, uid, f->config.proto, local, &spec, e);
         if (r < 0)
@@ -271,7 +364,7 @@ int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, con
         if (!f->local || !f->remote)
                 return error_set(e, ERROR_NO_MEMORY, "Out of memory");
         entry->origin = origin;
-        r = open_listeners(m, entry, &spec, e);
+        r = f->is_unix ? open_unix_listener(entry, e) : open_listeners(m, entry, &spec, e);
         if (r < 0)
                 return r;
 
@@ -279,7 +372,7 @@ int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, con
         f->config.local = entry->locals[0];
         HASH_ADD(hh, m->forwards, pub.id, sizeof(f->id), entry);
         entry = NULL; /* the hash's now */
-        log_info("Forward %u: %s %s to %s of network '%s'", f->id, proto_name(f->config.proto), f->local,
+        log_info("Forward %u: %s %s to %s of network '%s'", f->id, manager_forward_protocol(f), f->local,
                  f->remote[0] != 0 ? f->remote : "the only guest", network_config(n)->name);
         manager_tell_forward(m, f, MANAGER_ADDED);
         manager_tell_network(m, n, MANAGER_CHANGED);
@@ -299,7 +392,7 @@ void manager_drop_forward(Manager *m, ManagedForward *f) {
         Network *n = f->network;
 
         manager_tell_forward(m, f, MANAGER_REMOVED);
-        log_info("Forward %u: %s %s is removed", f->id, proto_name(f->config.proto), f->local);
+        log_info("Forward %u: %s %s is removed", f->id, manager_forward_protocol(f), f->local);
         HASH_DEL(m->forwards, entry);
         state_changed(m, STATE_FORWARDS); /* first: a crash before the store has let go of the listeners brings nothing back */
         close_listeners(m, entry);
@@ -326,6 +419,15 @@ int manager_unexpose(Manager *m, Network *n, const char *protocol, const char *l
         int r;
 
         r = parse_protocol(protocol, &proto, e);
+        if (r >= 0 && streq(protocol, "unix")) {
+                for (ForwardEntry *entry = m->forwards; entry; entry = entry->hh.next)
+                        if (entry->pub.network == n && entry->pub.is_unix && streq(entry->pub.local, local)) {
+                                manager_drop_forward(m, &entry->pub);
+                                return 0;
+                        }
+                return error_set(e, ERROR_NO_SUCH_FORWARD, "Network '%s' has no forward of unix '%s'", network_config(n)->name,
+                                 ERROR_QUOTE(local));
+        }
         if (r >= 0)
                 r = local_spec_parse(local, &spec, e);
         if (r < 0)
@@ -409,4 +511,22 @@ int manager_connect(Manager *m, Network *n, const char *protocol, const char *ho
                 return error_set_errno(e, r, "Cannot connect to %s", ENDPOINT_TO_TEXT(&guest));
         *ret_fd = TAKE_FD(outside);
         return 0;
+}
+
+int manager_check_tunnel(Manager *m, Network *n, const char *host, uint16_t port, Error *e) {
+        Endpoint guest;
+
+        return guest_endpoint(n, host, port, &guest, e);
+}
+
+int manager_tunnel(Manager *m, Network *n, const char *host, uint16_t port, int fd, Error *e) {
+        _cleanup_close_ int own = fd;
+        Endpoint guest;
+        int r;
+
+        r = guest_endpoint(n, host, port, &guest, e);
+        if (r < 0)
+                return r;
+        r = network_connect(n, &guest, TAKE_FD(own));
+        return r < 0 ? error_set_errno(e, r, "Cannot connect to %s", ENDPOINT_TO_TEXT(&guest)) : 0;
 }

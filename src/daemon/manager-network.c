@@ -230,6 +230,20 @@ static int set_host_loopback(Manager *m, NetworkConfig *c, uint32_t uid, int val
         return 0;
 }
 
+/* The addresses that the subnet's own are not to be taken for. */
+static int set_gateway(NetworkConfig *c, const NetworkOptions *o, Error *e) {
+        NetstackConfig *s = &c->stack;
+
+        if (o->gateway && (ip_parse(o->gateway, &s->gateway) < 0 || !prefix_contains(&s->subnet, &s->gateway)))
+                return error_set(e, ERROR_INVALID_ARGS, "Gateway '%s' is no address in %s", ERROR_QUOTE(o->gateway), PREFIX_TO_TEXT(&s->subnet));
+        if (o->host && (ip_parse(o->host, &s->host) < 0 || !prefix_contains(&s->subnet, &s->host)))
+                return error_set(e, ERROR_INVALID_ARGS, "Host address '%s' is no address in %s", ERROR_QUOTE(o->host),
+                                 PREFIX_TO_TEXT(&s->subnet));
+        if (o->gateway_mac && (mac_parse(o->gateway_mac, &s->mac) < 0 || mac_is_multicast(&s->mac) || mac_is_zero(&s->mac)))
+                return error_set(e, ERROR_INVALID_ARGS, "'%s' is no MAC address a gateway can have", ERROR_QUOTE(o->gateway_mac));
+        return 0;
+}
+
 /* What of @o can be told wrong without the network. */
 static int apply_options(Manager *m, NetworkConfig *c, uint32_t uid, const NetworkOptions *o, Error *e) {
         int r;
@@ -245,6 +259,8 @@ static int apply_options(Manager *m, NetworkConfig *c, uint32_t uid, const Netwo
                 c->stack.lease_sec = o->lease_sec;
 
         r = set_subnet(m, c, o->subnet, e);
+        if (r >= 0)
+                r = set_gateway(c, o, e);
         if (r >= 0)
                 r = set_subnet6(m, c, o->subnet6, e);
         if (r >= 0)

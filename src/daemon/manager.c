@@ -213,7 +213,7 @@ static bool text_equal(const char *a, const char *b) {
 static bool same_forward(const ManagedForward *f, const ConfigForward *cf) {
         ForwardSource source = text_equal(cf->source, "gateway") ? FORWARD_SOURCE_GATEWAY : FORWARD_SOURCE_CLIENT;
 
-        return f->config.proto == (streq(cf->protocol, "udp") ? IPPROTO_UDP : IPPROTO_TCP) && streq(f->local, cf->local) &&
+        return streq(manager_forward_protocol(f), cf->protocol) && streq(f->local, cf->local) &&
                streq(f->remote, cf->remote) && f->config.source == source;
 }
 
@@ -299,6 +299,18 @@ static int make_network(Manager *m, const ConfigNetwork *c) {
         return 0;
 }
 
+void manager_follow_host(Manager *m) {
+        int r;
+
+        r = resolv_watch_new(&m->resolv, m->event, RESOLV_CONF, on_resolv, m);
+        if (r < 0)
+                (void) log_warning_errno(r, "Cannot follow " RESOLV_CONF ", DNS will answer for networks and guests alone: %m");
+
+        r = host_links_watch_new(&m->links, m->event, on_links, m);
+        if (r < 0)
+                (void) log_warning_errno(r, "Cannot follow the links of the host, guests will not hear of changes: %m");
+}
+
 int manager_load(Manager *m, Error *e) {
         int r;
 
@@ -316,13 +328,7 @@ int manager_load(Manager *m, Error *e) {
         r = fdstore_collect(&m->stored);
         if (r < 0)
                 (void) log_warning_errno(r, "Cannot take over the descriptors of before the restart, ignoring: %m");
-        r = resolv_watch_new(&m->resolv, m->event, RESOLV_CONF, on_resolv, m);
-        if (r < 0)
-                (void) log_warning_errno(r, "Cannot follow " RESOLV_CONF ", DNS will answer for networks and guests alone: %m");
-
-        r = host_links_watch_new(&m->links, m->event, on_links, m);
-        if (r < 0)
-                (void) log_warning_errno(r, "Cannot follow the links of the host, guests will not hear of changes: %m");
+        manager_follow_host(m);
 
         for (size_t i = 0; i < m->loaded->n_networks; i++)
                 if (!m->loaded->networks[i].broken)

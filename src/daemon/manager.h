@@ -39,6 +39,7 @@ struct ManagedForward {
         char *local;        /* (owned) as asked: "127.0.0.1:6443" */
         char *remote;       /* (owned) as asked: "192.168.127.2:6443", or ":6443" for the only guest */
         uint32_t owner;
+        bool is_unix;         /* local is a path, and remote a TCP port of a guest */
 };
 
 typedef struct ManagerConfig {
@@ -68,6 +69,7 @@ void manager_set_handler(Manager *m, const ManagerHandler *handler, void *userda
 
 /* Reads the configuration (or makes the network `default` when there is none) and follows /etc/resolv.conf. */
 int manager_load(Manager *m, Error *e);
+void manager_follow_host(Manager *m); /* its resolvers and links; manager_load() does so itself */
 int manager_reload(Manager *m, Error *e); /* adds what is new in the files, removes what is gone, keeps the rest running */
 
 /* ---- networks ---- */
@@ -78,6 +80,7 @@ typedef struct NetworkOptions { /* what CreateNetwork() and a networks.d file ma
         int host_loopback;              /* -1: the default */
         const char *const *static_leases; /* NULL-terminated pairs: address, MAC, address, MAC ... */
         uint32_t lease_sec;
+        const char *gateway, *host, *gateway_mac; /* addresses in the subnet; NULL: the first, the last, gvproxy's */
         const char *const *nat;         /* NULL-terminated pairs: virtual address, real address */
         const char *const *policy;      /* NULL-terminated rules: policy.h */
         const char *const *gateway_addresses; /* NULL-terminated */
@@ -135,6 +138,8 @@ const PortOptions *manager_device_port(const ManagedDevice *d);
  * @source: NULL, "client" or "gateway". One forward, even where it listens on two addresses. */
 int manager_expose(Manager *m, Network *n, uint32_t uid, const char *protocol, const char *local, const char *remote, const char *source,
                    ManagedForward **ret, Error *e);
+/* Takes a Unix socket away that nobody listens on. -EADDRINUSE: somebody does, or it is no socket. 0: nothing is there (now). */
+int remove_dead_socket(const char *path);
 int manager_unexpose(Manager *m, Network *n, const char *protocol, const char *local, Error *e);
 int manager_remove_forward(Manager *m, ManagedForward *f, Error *e);
 int manager_forward_stats(Manager *m, const ManagedForward *f, ForwardStats *ret);
@@ -142,12 +147,17 @@ int manager_forward_stats(Manager *m, const ManagedForward *f, ForwardStats *ret
 static inline uint32_t manager_forward_id_of_flow(uint32_t flow_forward_id) {
         return flow_forward_id / MANAGER_FORWARD_LISTENERS;
 }
+const char *manager_forward_protocol(const ManagedForward *f); /* "tcp", "udp", "unix" */
 ManagedForward *manager_forward(Manager *m, uint32_t id);
 ManagedForward *manager_next_forward(Manager *m, ManagedForward *after);
 bool manager_local_is_privileged(Manager *m, const char *local); /* would it need the expose-privileged-port right? */
 
 /* Opens a stream into the network: @host is a guest's address or host name, or "" for the only guest. @ret_fd is the caller's. */
 int manager_connect(Manager *m, Network *n, const char *protocol, const char *host, uint16_t port, int *ret_fd, Error *e);
+
+/* The same with a stream of the caller's as the other end; @fd is owned, whatever comes of it. check: could it be, as far as is known now? */
+int manager_tunnel(Manager *m, Network *n, const char *host, uint16_t port, int fd, Error *e);
+int manager_check_tunnel(Manager *m, Network *n, const char *host, uint16_t port, Error *e);
 
 /* A JSON snapshot of everything, or of one network (@n nullable); owned by the caller. */
 int manager_describe(Manager *m, Network *n, char **ret);

@@ -582,6 +582,7 @@ typedef struct Call {
         const char *name;
         const NetstackDnsRoute *routes;
         const Endpoint *guest;
+        NetworkMac **macs;
 } Call;
 
 static int do_attach(void *arg) {
@@ -635,6 +636,25 @@ static int do_connect(void *arg) {
 }
 int network_connect(Network *n, const Endpoint *guest, int fd) {
         return loop_call(n->loop, do_connect, &(Call){ .n = n, .guest = guest, .fd = fd });
+}
+
+static int do_list_macs(void *arg) {
+        Call *c = arg;
+        NetworkMac *list = calloc(SWITCH_ENTRIES_MAX, sizeof(*list));
+        size_t n = 0;
+        if (!list)
+                return -ENOMEM;
+        for (size_t i = 0; i < SWITCH_ENTRIES_MAX; i++) {
+                const SwitchEntry *e = &c->n->table.entries[i];
+                if (e->port != 0 && switch_lookup(&c->n->table, &e->mac, loop_now(c->n->loop)) == e->port)
+                        list[n++] = (NetworkMac){ e->mac, e->port };
+        }
+        *c->macs = list;
+        *c->n_ret = n;
+        return 0;
+}
+int network_list_macs(Network *n, NetworkMac **ret, size_t *ret_n) {
+        return loop_call(n->loop, do_list_macs, &(Call){ .n = n, .macs = ret, .n_ret = ret_n });
 }
 
 static int do_list_leases(void *arg) {

@@ -61,6 +61,11 @@ int network_forward_remove(Network *n, uint32_t id);
 int network_forward_stats(Network *n, uint32_t id, ForwardStats *ret);
 
 int network_connect(Network *n, const Endpoint *guest, int fd); /* fd owned, whatever comes of it; as netstack_connect() */
+typedef struct NetworkMac {
+        MacAddr mac;
+        uint16_t port; /* of the switch, from 1 on */
+} NetworkMac;
+int network_list_macs(Network *n, NetworkMac **ret, size_t *ret_n); /* where guests were seen; owned by the caller */
 int network_list_leases(Network *n, Lease **ret, size_t *ret_n);
 int network_add_lease(Network *n, const Lease *l);
 int network_list_flows(Network *n, size_t max, FlowInfo **ret, size_t *ret_n);

@@ -151,7 +151,7 @@ static void put_forward(JsonWriter *w, const ManagedForward *f) {
         json_object_open(w);
         put_text(w, "network", network_config(f->network)->name);
         put_u64(w, "owner", f->owner);
-        put_text(w, "protocol", f->config.proto == IPPROTO_UDP ? "udp" : "tcp");
+        put_text(w, "protocol", manager_forward_protocol(f));
         put_text(w, "local", f->local);
         put_text(w, "remote", f->remote);
         put_text(w, "source", f->config.source == FORWARD_SOURCE_GATEWAY ? "gateway" : "client");

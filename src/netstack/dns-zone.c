@@ -13,7 +13,9 @@
 #include "netstack/dns-zone.h"
 
 #include <errno.h>
+#include <ldns/ldns.h>
 #include <regex.h>
+#undef _Bool /* which ldns has as a char */
 
 
 #define PATTERN_BUDGET 16384

@@ -5,8 +5,6 @@
  * by dns-local.c; here is only which records a name has. Not changed once made: a zone is set anew as a whole.
  */
 
-#include <ldns/ldns.h>
-
 #include "basic/addr.h"
 #include "basic/cleanup.h"
 #include "netstack/dns-message.h"
@@ -41,6 +39,7 @@ int dns_zone_spec_copy(DnsZoneSpec *dst, const DnsZoneSpec *src); /* 0 or -ENOME
 int dns_zone_spec_add(DnsZoneSpec *spec, const char *name, const char *type, const char *value); /* at the end; 0, -ENOMEM, -E2BIG */
 
 typedef struct DnsZone DnsZone;
+struct ldns_struct_rr; /* of ldns, whose header redefines bool for whoever includes it */
 
 /**
  * dns_zone_new() - make a zone of what is written
@@ -61,7 +60,7 @@ uint32_t dns_zone_ttl(const DnsZone *z);
 int dns_zone_covers(const DnsZone *z, const uint8_t *name, size_t len);
 
 typedef struct DnsZoneMatch {
-        const ldns_rr *records[DNS_ZONE_MATCHES_MAX]; /* (borrowed) type and data are right, owner and TTL not */
+        const struct ldns_struct_rr *records[DNS_ZONE_MATCHES_MAX]; /* (borrowed) type and data are right, owner and TTL not */
         size_t n;
         bool exists;   /* has records, or names below it have */
         IpAddr fallback; /* the default address; null: none */

@@ -25,6 +25,7 @@ BELOW = {
     "device": {"basic", "core-vq", "vhostnet"},
     "daemon": {"basic", "core-vq", "netstack", "vhostnet", "device"},
     "bus": {"basic", "core-vq", "netstack", "vhostnet", "device", "daemon"},
+    "gvproxy": {"basic", "core-vq", "netstack", "vhostnet", "device", "daemon", "http"},
     "http": {"basic", "core-vq", "netstack", "vhostnet", "device", "daemon"},
 }
 CTL_MAY = {"basic"}

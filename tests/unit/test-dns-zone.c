@@ -2,6 +2,7 @@
 /* Zones: what may be written, what is refused and why, and which records a name has. */
 
 #include <glib.h>
+#include <ldns/ldns.h>
 
 #include "netstack/dns-zone.h"
 
