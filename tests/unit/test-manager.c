@@ -344,7 +344,7 @@ static void test_forward_refused(Fixture *f, gconstpointer data) {
         refuse_forward(f, "tcp", "6443", ":80", ERROR_NO_SUCH_GUEST, "*as in 192.168.127.2:80,*");
         refuse_forward(f, "tcp", "6443", "web", ERROR_NO_SUCH_GUEST, "Network 'default' has no guest called 'web'; name an address in*");
         refuse_forward(f, "sctp", "6443", "192.168.127.2", ERROR_INVALID_ARGS, "There is no protocol 'sctp'*");
-        refuse_forward(f, "unix", "/x", "192.168.127.2:80", ERROR_NOT_SUPPORTED, "Protocol 'unix'*");
+        refuse_forward(f, "unix", "x", "192.168.127.2:80", ERROR_INVALID_ARGS, "'x' is no place for a Unix socket*");
         refuse_forward(f, "tcp", "192.0.2.99:6443", "192.168.127.2", ERROR_ADDRESS_NOT_AVAILABLE, "*192.0.2.99*");
         refuse_forward(f, "tcp", "[fe80::1]:6443", "192.168.127.2", ERROR_NOT_SUPPORTED, "*link-local*");
 }
