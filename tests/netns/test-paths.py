@@ -109,7 +109,8 @@ def tracepath(w, family):
     text = g.run('tracepath', family, '-n', '-m', 8, far).stdout
     for n, hop in enumerate(expected, 1):
         check(re.search(rf'^ *{n}: +{re.escape(hop)} ', text, re.M), hop, 'is not hop', n, 'of', text)
-    check(f'pmtu {NARROW}' in text and f'Resume: pmtu {NARROW} ' in text, text)
+    # the host's own kernel cuts what its link cannot carry, so a guest whose link is wider does not learn of narrow places
+    check(w.mtu > 1500 or f'pmtu {NARROW}' in text and f'Resume: pmtu {NARROW} ' in text, text)
 
 
 def tracepath4(w):
@@ -124,8 +125,8 @@ def ping_with_hop_limit(w):
     need('ping')
     g = guest(w)
     for family, far, at, ttl in ('-4', FAR4, HOPS4[2], 3), ('-6', FAR6, HOPS6[2], 3):
-        out = g.run('ping', family, '-n', '-c', 1, '-W', 2, '-t', ttl, far, ok=False).stdout
-        check(re.search(rf'From {re.escape(at)} icmp_seq=1 Time (to live )?exceeded', out), out)
+        out = g.run('ping', family, '-n', '-c', 3, '-W', 2, '-t', ttl, far, ok=False).stdout  # routers limit their rate
+        check(re.search(rf'From {re.escape(at)} icmp_seq=[123] Time (to live )?exceeded', out), out)
         check(' 0% packet loss' in g.run('ping', family, '-n', '-c', 2, '-i', 0.2, '-W', 2, far).stdout)
 
 
@@ -187,8 +188,16 @@ def bulk_through_the_narrow(w):
                 except (OSError, TimeoutError):
                     pass
             check(got and len(got[0]) == 8000, 'a datagram of 8000 bytes does not arrive')
-            s.sendto(got[0], got[1])
-            equal(len(c.recv(9000)), 8000, 'and back')
+            c.settimeout(2)
+            back = None
+            for _ in range(3):
+                try:
+                    s.sendto(got[0], got[1])
+                    back = c.recv(9000)
+                    break
+                except (OSError, TimeoutError):
+                    pass
+            check(back and len(back) == 8000, 'the same back does not arrive', dst)
 
 
 if __name__ == '__main__':
