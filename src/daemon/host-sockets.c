@@ -443,6 +443,7 @@ void host_sockets_prepare_dgram(int fd, int family, bool udp, bool which_local) 
         int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
         (void) set_int(fd, level, v4 ? IP_RECVERR : IPV6_RECVERR, 1);
         (void) set_int(fd, level, v4 ? IP_RECVTOS : IPV6_RECVTCLASS, 1);
+        (void) set_int(fd, level, v4 ? IP_RECVTTL : IPV6_RECVHOPLIMIT, 1);
         if (udp)
                 (void) set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
         if (which_local)
@@ -538,6 +539,9 @@ static void read_controls(struct msghdr *m, HostMsg *msg) {
                 else if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) ||
                          (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS))
                         msg->tos = (uint8_t) value;
+                else if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TTL) ||
+                         (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_HOPLIMIT))
+                        msg->ttl = (uint8_t) value;
         }
 }
 

@@ -158,6 +158,26 @@ def errors_of_routers(w):
         far.run('ip', family, 'route', 'del', kind, dst)
 
 
+def hop_limit_and_tos_of_datagrams(w):
+    """Both ways as they would be with the gateway as one hop more."""
+    g = guest(w)
+    far = w.routers[3]
+    for af, dst, level, ttl, recv_ttl, tos, recv_tos in (
+            (socket.AF_INET, FAR4, socket.SOL_IP, socket.IP_TTL, 12, socket.IP_TOS, 13),
+            (socket.AF_INET6, FAR6, socket.IPPROTO_IPV6, 16, 51, 67, 66)):
+        with far.socket(socket.SOCK_DGRAM, family=af) as s, g.socket(socket.SOCK_DGRAM, family=af) as c:
+            for x in s, c:
+                for option, value in (ttl, 50), (recv_ttl, 1), (tos, 0xb8), (recv_tos, 1):
+                    x.setsockopt(level, option, value)
+            s.bind((dst, 0))
+            c.sendto(b'x', (dst, s.getsockname()[1]))
+            for x in s, c:
+                data, controls, _, peer = x.recvmsg(10, 256)
+                got = sorted(value[0] for _, _, value in controls)
+                equal(got, [50 - 4, 0xb8], 'hop limit and TOS')
+                x.sendto(data, peer)
+
+
 def bulk_through_the_narrow(w):
     """TCP through a path MTU the host has to discover, both ways, and datagrams beyond it."""
     g = guest(w)
@@ -202,4 +222,4 @@ def bulk_through_the_narrow(w):
 
 if __name__ == '__main__':
     netns.main([traceroute_udp, traceroute_udp6, traceroute_icmp, traceroute_icmp6, tracepath4, tracepath6, ping_with_hop_limit,
-                errors_of_routers, bulk_through_the_narrow])
+                errors_of_routers, hop_limit_and_tos_of_datagrams, bulk_through_the_narrow])
