@@ -253,10 +253,11 @@ def mixture(w):
 
     def one(seed, way, listener, port):
         r = random.Random(seed)
-        buffers = [tuned(r.choice((None, None, 1, 5000, 60000)), r.choice((None, None, 1, 5000, 60000))) for _ in range(2)]
-        client = g.connect(OUTSIDE, port, prepare=buffers[0]) if way == 'out' else w.outside.connect(HOST, port, prepare=buffers[0])
+        buffers = [(r.choice((None, None, 1, 5000, 60000)), r.choice((None, None, 1, 5000, 60000))) for _ in range(2)]
+        prepare = tuned(*buffers[0])
+        client = g.connect(OUTSIDE, port, prepare=prepare) if way == 'out' else w.outside.connect(HOST, port, prepare=prepare)
         server, _ = listener.accept()
-        buffers[1](server)
+        tuned(*buffers[1])(server)
 
         def write(s, data, rnd):
             at = 0
@@ -278,7 +279,10 @@ def mixture(w):
 
         for e in client, server:
             e.settimeout(80)
-        data = [content(r.choice((0, 1, 1000, 30000, 200000, 1000000)), seed + i) for i in range(2)]
+        # A kernel whose peer's window stays just below a segment sends that much five times a second, with or without vnetd
+        # between: by chance it comes to this where buffers are tiny.
+        most = [{1: 30000, 5000: 200000}.get(rcvbuf, 1000000) for _, rcvbuf in reversed(buffers)]
+        data = [content(min(r.choice((0, 1, 1000, 30000, 200000, 1000000)), most[i]), seed + i) for i in range(2)]
         jobs = [Job(write, client, data[0], random.Random(seed)), Job(write, server, data[1], random.Random(seed + 1)),
                 Job(read, server, random.Random(seed + 2)), Job(read, client, random.Random(seed + 3))]
         results = [j.wait(90) for j in jobs]
