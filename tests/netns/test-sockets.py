@@ -16,6 +16,7 @@ import stat
 import struct
 import subprocess
 import time
+from statistics import median
 
 import netns
 from netns import GATEWAY, HOST, OUTSIDE, SLOW, Guest, Job, Namespace, check, comment, equal, read_exactly, run, wait_until
@@ -509,7 +510,9 @@ def four_guests(w):
         frame = dst + mac_bytes(src) + b'\x88\xb5' + bytes(200)
         code = f'import socket,time\ns=socket.socket(17,3)\ns.bind(("eth0",0x88b5))\nf=bytes.fromhex("{frame.hex()}")\n' \
                'while True:\n for i in range(200):\n  s.send(f)\n time.sleep(0.005)\n'
-        work.append(w.spawn('python3', '-c', code, ns=g))
+        # What they take of the processors by themselves is not what is measured.
+        work.append(w.spawn('nice', '-n', 19, 'python3', '-c', code, ns=g))
+        run('renice', '-n', 19, '-p', g.bridge.pid)
     solo, crowd = [], []
     for n in range(6):  # side by side: the machine has other things to do, now more and now less
         for p in work:
@@ -518,17 +521,18 @@ def four_guests(w):
         for p in work:
             p.send_signal(signal.SIGCONT)
         crowd.append(speed(2))
-        if n >= 2 and max(crowd) > 0.8 * max(solo):
+        if n >= 2 and median(crowd) > 0.8 * median(solo):
             break
+    solo, crowd = median(solo), median(crowd)
     equal([p.poll() for p in work], [None, None], 'those who disturb')
     for p in work:
         p.kill()
         p.wait()
         w.procs.remove(p)
-    comment(f'solo {max(solo):.0f} MB/s, with three others {max(crowd):.0f} MB/s: {100 * max(crowd) / max(solo):.0f} %')
+    comment(f'solo {solo:.0f} MB/s, with three others {crowd:.0f} MB/s: {100 * crowd / solo:.0f} %')
     drops = [shown(w, g.device)['Drops'] for g in (loud, liar)]
     check(drops[0].get('switch-storm', 0) > 0 and drops[1].get('switch-spoof', 0) > 0, drops)
-    check(max(crowd) > 0.7 * max(solo), f'{crowd} of {solo} MB/s')
+    check(crowd > 0.7 * solo, f'{crowd:.0f} of {solo:.0f} MB/s')
     c.close()
     w.ctl('unexpose', '7005')
     deaf.bridge.send_signal(signal.SIGCONT)
