@@ -158,6 +158,7 @@ without() {
         [ "$(id -u)" = 0 ] || skip "needs root"
         [ -c /dev/net/tun ] || skip "there is no /dev/net/tun"
         [ -x /lib/systemd/systemd ] || skip "systemd is not installed"
+        unshare --user true 2>/dev/null || skip "no user namespace can be made here (a chroot, or the kernel forbids it)"
         mountpoint -q / || skip "the root is no mount point (a chroot): no system can be put in its place"
         for program in dbus-daemon busctl ip setpriv unshare pkaction; do
                 command -v "$program" >/dev/null || skip "$program is not installed"
