@@ -2,12 +2,11 @@
 /*
  * One network: a thread's loop with a netstack, the host's sockets, devices as numbered ports and a learning switch between them.
  *
- * The upper half runs on the control thread and borrows the network's thread by loop_call(); the lower half, from "on the network's
- * thread" on, runs there and never waits for anyone. A batch of frames that is all for the gateway (the usual case by far) goes to the
- * netstack as it came; others are sorted frame by frame.
+ * What is headed "on the network's thread" runs there and never waits for anyone; the control thread's calls are in network-calls.c. A
+ * batch of frames that is all for the gateway (the usual case by far) goes to the netstack as it came; others are sorted frame by frame.
  */
 
-#include "daemon/network.h"
+#include "daemon/network-private.h"
 
 #include <errno.h>
 #include <linux/capability.h>
@@ -21,16 +20,14 @@
 
 #include "basic/iovcur.h"
 #include "basic/parse.h"
-#include "daemon/host-sockets.h"
 #include "daemon/switch-guard.h"
-#include "daemon/switch.h"
 #include "netstack/rate.h"
 
 #define PORTS_MAX SWITCH_PORTS_MAX
 #define STORM_PER_SEC 4096 /* frames one port may have copied to all: ARP and the like need a few */
 #define STORM_BURST 1024
 
-typedef struct Port {
+struct Port {
         Network *network; /* (borrowed) */
         Device *device;   /* (borrowed: until detach) */
         uint16_t number;  /* index in ports[] plus one */
@@ -39,22 +36,6 @@ typedef struct Port {
         MacAddr own_mac; /* of a guarded port: the only one it may use; zero: the next it uses */
         usec_t storm;    /* rate.h */
         NetstackPort stack_port;
-} Port;
-
-struct Network {
-        NetworkConfig config;
-        Loop *loop;    /* (owned) */
-        Loop *control; /* (borrowed) */
-        const NetworkHandler *handler; /* NULL once network_free() has begun: facts still under way go nowhere */
-        void *userdata;
-
-        /* on the network's thread */
-        Netstack *stack;       /* (owned) */
-        HostSockets *sockets;  /* (owned) */
-        Timer stack_timer;     /* stands where the netstack's earliest does */
-        Port *ports[PORTS_MAX]; /* (owned) */
-        unsigned n_ports;      /* in use */
-        SwitchTable table;
 };
 
 /* ---- configuration ---- */
@@ -326,7 +307,7 @@ static Port *find_port(Network *n, const Device *d) {
         return NULL;
 }
 
-static int detach_here(Network *n, Device *d) {
+int network_detach_here(Network *n, Device *d) {
         Port *p = find_port(n, d);
         if (!p)
                 return -ENOENT;
@@ -355,7 +336,7 @@ static void tell_gone(void *arg) { /* on the control thread */
 
 static void detach_gone(void *arg) {
         GoneFact *g = arg;
-        if (detach_here(g->network, g->device) < 0 || loop_post(g->network->control, tell_gone, g) < 0)
+        if (network_detach_here(g->network, g->device) < 0 || loop_post(g->network->control, tell_gone, g) < 0)
                 free(g); /* somebody else detached it meanwhile */
 }
 
@@ -411,7 +392,7 @@ static const DeviceHandler device_handler = {
         .event = on_event,
 };
 
-static int attach_here(Network *n, Device *d, const PortOptions *options) {
+int network_attach_here(Network *n, Device *d, const PortOptions *options) {
         unsigned i = 0;
         while (i < PORTS_MAX && n->ports[i])
                 i++;
@@ -499,7 +480,7 @@ static int end_here(void *arg) {
         Network *n = arg;
         for (unsigned i = 0; i < PORTS_MAX; i++)
                 if (n->ports[i])
-                        (void) detach_here(n, n->ports[i]->device);
+                        (void) network_detach_here(n, n->ports[i]->device);
         n->stack = netstack_free(n->stack);
         n->sockets = host_sockets_free(n->sockets);
         timer_stop(loop_timers(n->loop), &n->stack_timer);
@@ -556,185 +537,4 @@ usec_t network_now(const Network *n) {
         struct timespec ts;
         (void) clock_gettime(CLOCK_BOOTTIME, &ts); /* loop_now()'s, which stands still while the network sleeps */
         return (usec_t) ts.tv_sec * USEC_PER_SEC + (usec_t) ts.tv_nsec / 1000;
-}
-
-/* ---- calls from the control thread: each borrows the network's thread ---- */
-
-typedef struct Call {
-        Network *n;
-        Device *device;
-        const PortOptions *port_options;
-        const ForwardConfig *forward;
-        const Lease *lease;
-        int fd;
-        uint32_t id;
-        size_t max;
-        ForwardStats *forward_stats;
-        NetstackStats *stats;
-        Lease **leases;
-        FlowInfo **flows;
-        size_t *n_ret;
-        const HostLinks *links;
-        const Endpoint *resolvers;
-        const char *const *search;
-        size_t n_resolvers, n_search;
-        DnsZone *zone;
-        const char *name;
-        const NetstackDnsRoute *routes;
-        const Endpoint *guest;
-        NetworkMac **macs;
-} Call;
-
-static int do_attach(void *arg) {
-        Call *c = arg;
-        return attach_here(c->n, c->device, c->port_options);
-}
-int network_attach(Network *n, Device *d, const PortOptions *options) {
-        return loop_call(n->loop, do_attach, &(Call){ .n = n, .device = d, .port_options = options });
-}
-
-static int do_detach(void *arg) {
-        Call *c = arg;
-        return detach_here(c->n, c->device);
-}
-int network_detach(Network *n, Device *d) {
-        return loop_call(n->loop, do_detach, &(Call){ .n = n, .device = d });
-}
-
-static int do_forward_add(void *arg) {
-        Call *c = arg;
-        return netstack_forward_add(c->n->stack, c->forward, c->fd);
-}
-int network_forward_add(Network *n, const ForwardConfig *f, int fd) {
-        return loop_call(n->loop, do_forward_add, &(Call){ .n = n, .forward = f, .fd = fd });
-}
-
-static int do_forward_remove(void *arg) {
-        Call *c = arg;
-        return netstack_forward_remove(c->n->stack, c->id);
-}
-int network_forward_remove(Network *n, uint32_t id) {
-        return loop_call(n->loop, do_forward_remove, &(Call){ .n = n, .id = id });
-}
-
-static int do_forward_stats(void *arg) {
-        Call *c = arg;
-        return netstack_forward_stats(c->n->stack, c->id, c->forward_stats);
-}
-int network_forward_stats(Network *n, uint32_t id, ForwardStats *ret) {
-        return loop_call(n->loop, do_forward_stats, &(Call){ .n = n, .id = id, .forward_stats = ret });
-}
-
-static int do_connect(void *arg) {
-        Call *c = arg;
-        int r = host_sockets_adopt_stream(c->n->sockets, c->fd);
-        if (r >= 0)
-                r = netstack_connect(c->n->stack, c->guest, c->fd);
-        if (r < 0)
-                host_sockets_ops.close(c->n->sockets, c->fd, /* reset= */ false);
-        return r;
-}
-int network_connect(Network *n, const Endpoint *guest, int fd) {
-        return loop_call(n->loop, do_connect, &(Call){ .n = n, .guest = guest, .fd = fd });
-}
-
-static int do_list_macs(void *arg) {
-        Call *c = arg;
-        NetworkMac *list = calloc(SWITCH_ENTRIES_MAX, sizeof(*list));
-        size_t n = 0;
-        if (!list)
-                return -ENOMEM;
-        for (size_t i = 0; i < SWITCH_ENTRIES_MAX; i++) {
-                const SwitchEntry *e = &c->n->table.entries[i];
-                if (e->port != 0 && switch_lookup(&c->n->table, &e->mac, loop_now(c->n->loop)) == e->port)
-                        list[n++] = (NetworkMac){ e->mac, e->port };
-        }
-        *c->macs = list;
-        *c->n_ret = n;
-        return 0;
-}
-int network_list_macs(Network *n, NetworkMac **ret, size_t *ret_n) {
-        return loop_call(n->loop, do_list_macs, &(Call){ .n = n, .macs = ret, .n_ret = ret_n });
-}
-
-static int do_list_leases(void *arg) {
-        Call *c = arg;
-        return netstack_list_leases(c->n->stack, c->leases, c->n_ret);
-}
-int network_list_leases(Network *n, Lease **ret, size_t *ret_n) {
-        return loop_call(n->loop, do_list_leases, &(Call){ .n = n, .leases = ret, .n_ret = ret_n });
-}
-
-static int do_add_lease(void *arg) {
-        Call *c = arg;
-        return netstack_add_lease(c->n->stack, c->lease);
-}
-int network_add_lease(Network *n, const Lease *l) {
-        return loop_call(n->loop, do_add_lease, &(Call){ .n = n, .lease = l });
-}
-
-static int do_list_flows(void *arg) {
-        Call *c = arg;
-        return netstack_list_flows(c->n->stack, c->max, c->flows, c->n_ret);
-}
-int network_list_flows(Network *n, size_t max, FlowInfo **ret, size_t *ret_n) {
-        return loop_call(n->loop, do_list_flows, &(Call){ .n = n, .max = max, .flows = ret, .n_ret = ret_n });
-}
-
-static int do_get_stats(void *arg) {
-        Call *c = arg;
-        netstack_get_stats(c->n->stack, c->stats);
-        return 0;
-}
-int network_get_stats(Network *n, NetstackStats *ret) {
-        return loop_call(n->loop, do_get_stats, &(Call){ .n = n, .stats = ret });
-}
-
-static int do_set_zone(void *arg) {
-        Call *c = arg;
-        return netstack_set_zone(c->n->stack, c->zone);
-}
-int network_set_zone(Network *n, DnsZone *zone) {
-        return loop_call(n->loop, do_set_zone, &(Call){ .n = n, .zone = zone });
-}
-
-static int do_remove_zone(void *arg) {
-        Call *c = arg;
-        return netstack_remove_zone(c->n->stack, c->name);
-}
-int network_remove_zone(Network *n, const char *name) {
-        return loop_call(n->loop, do_remove_zone, &(Call){ .n = n, .name = name });
-}
-
-static int do_set_dns_routes(void *arg) {
-        Call *c = arg;
-        return netstack_set_dns_routes(c->n->stack, c->routes, c->max);
-}
-int network_set_dns_routes(Network *n, const NetstackDnsRoute *routes, size_t n_routes) {
-        return loop_call(n->loop, do_set_dns_routes, &(Call){ .n = n, .routes = routes, .max = n_routes });
-}
-
-static int do_set_links(void *arg) {
-        Call *c = arg;
-        netstack_set_uplink(c->n->stack, c->links->ip4, c->links->ip6);
-        if (c->links->addresses_lost)
-                netstack_check_addresses(c->n->stack);
-        return 0;
-}
-int network_set_links(Network *n, const HostLinks *links) {
-        return loop_call(n->loop, do_set_links, &(Call){ .n = n, .links = links });
-}
-
-static int do_set_resolvers(void *arg) {
-        Call *c = arg;
-        netstack_set_resolvers(c->n->stack, c->resolvers, c->n_resolvers, c->search, c->n_search);
-        return 0;
-}
-int network_set_resolvers(Network *n, const Endpoint *resolvers, size_t n_resolvers, const char *const *search, size_t n_search) {
-        Call c = { .n = n, .resolvers = resolvers, .n_resolvers = n_resolvers, .search = search, .n_search = n_search };
-        if (n->config.n_dns_servers > 0) {
-                c.resolvers = n->config.dns_servers;
-                c.n_resolvers = n->config.n_dns_servers;
-        }
-        return loop_call(n->loop, do_set_resolvers, &c);
 }
