@@ -34,6 +34,7 @@ typedef struct HostSocket {
         uint32_t peek_at;   /* the kernel's peek position, when has_peek_off */
         bool has_peek_off;
         bool is_unix;
+        bool is_urgent;     /* the far end has sent urgent data */
         bool sent;          /* something was, so Nagle could begin to wait */
         bool no_delay;
 } HostSocket;
@@ -77,8 +78,23 @@ static void forget(HostSockets *h, int fd) {
         h->pages[fd / PAGE_FDS][fd % PAGE_FDS] = NULL;
 }
 
+static int set_int(int fd, int level, int option, int value) {
+        return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+#define WATCHED (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
+
+/* Urgent data stays in its place in the stream (RFC 6093 5). Asked for when there is some: hardly any connection ever has. */
+static void on_urgent(HostSocket *s) {
+        if (!s->is_urgent)
+                (void) set_int(s->io.fd, SOL_SOCKET, SO_OOBINLINE, 1);
+        s->is_urgent = true;
+}
+
 static void on_event(LoopIo *io, uint32_t events) {
         HostSocket *s = CONTAINER_OF(io, HostSocket, io);
+        if (unlikely(events & EPOLLPRI))
+                on_urgent(s);
         uint32_t e = ((events & EPOLLIN) ? HOST_EVENT_IN : 0) | ((events & EPOLLOUT) ? HOST_EVENT_OUT : 0) |
                      ((events & EPOLLHUP) ? HOST_EVENT_HUP : 0) | ((events & EPOLLERR) ? HOST_EVENT_ERROR : 0) |
                      ((events & EPOLLRDHUP) ? HOST_EVENT_RDHUP : 0);
@@ -91,7 +107,7 @@ static int host_watch(void *userdata, int fd, uint64_t cookie) {
         if (!s)
                 return -ENOMEM;
         s->cookie = cookie;
-        int r = loop_add(h->loop, &s->io, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, on_event);
+        int r = loop_add(h->loop, &s->io, fd, WATCHED, on_event);
         if (r < 0)
                 forget(h, fd); /* it stays the caller's */
         return r;
@@ -139,10 +155,6 @@ HostSockets *host_sockets_free(HostSockets *h) {
         return NULL;
 }
 
-static int set_int(int fd, int level, int option, int value) {
-        return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
-}
-
 /* Watches a new socket; on failure it is closed. */
 static int adopt(HostSockets *h, int fd, uint64_t cookie, int *ret_fd) {
         int r = host_watch(h, fd, cookie);
@@ -183,12 +195,28 @@ static void host_lease_changed(void *userdata, const Lease *lease, bool added) {
 
 /* ---- TCP ---- */
 
-static int host_tcp_connect(void *userdata, const Endpoint *dst, uint64_t cookie, int *ret_fd) {
+static void limit_hops(int fd, int family, uint8_t ttl) {
+        bool v4 = family == AF_INET;
+        int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
+        (void) set_int(fd, level, v4 ? IP_TTL : IPV6_UNICAST_HOPS, ttl);
+        (void) set_int(fd, level, v4 ? IP_RECVERR : IPV6_RECVERR, 1);
+}
+
+static void host_tcp_set_tos(void *userdata, int fd, uint8_t tos) {
+        if (set_int(fd, IPPROTO_IPV6, IPV6_TCLASS, tos) < 0)
+                (void) set_int(fd, IPPROTO_IP, IP_TOS, tos); /* fails too for a service's stream, which has no packets */
+}
+
+static int host_tcp_connect(void *userdata, const Endpoint *dst, const HostConnect *how, uint64_t cookie, int *ret_fd) {
         struct sockaddr_storage sa;
         socklen_t len = endpoint_to_sockaddr(dst, &sa);
         _cleanup_close_ int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
                 return -errno;
+        if (how->ttl)
+                limit_hops(fd, sa.ss_family, how->ttl);
+        if (how->tos)
+                host_tcp_set_tos(userdata, fd, how->tos);
         if (connect(fd, (struct sockaddr *) &sa, len) < 0 && errno != EINPROGRESS)
                 return -errno;
         return adopt(userdata, TAKE_FD(fd), cookie, ret_fd);
@@ -353,6 +381,8 @@ static ssize_t host_discard(void *userdata, int fd, size_t n) {
                 return -errno;
         if (s->has_peek_off)
                 s->peek_at -= MIN(s->peek_at, (uint32_t) done);
+        if (unlikely(s->is_urgent)) /* no peek sees past the mark until what is before it has gone: an event tells that there is more */
+                (void) loop_modify(h->loop, &s->io, WATCHED);
         return done;
 }
 
@@ -625,6 +655,7 @@ const HostOps host_sockets_ops = {
         .random = host_random,
         .output = host_output,
         .tcp_connect = host_tcp_connect,
+        .tcp_set_tos = host_tcp_set_tos,
         .tcp_result = host_tcp_result,
         .tcp_accept = host_tcp_accept,
         .watch = host_watch,

@@ -92,7 +92,7 @@ static void upstream_open(DnsStream *st) {
                         break;
                 st->tries++;
                 st->resolver = *resolver;
-                if (s->ops->tcp_connect(s->userdata, resolver, cookie, &st->up_fd) >= 0) {
+                if (s->ops->tcp_connect(s->userdata, resolver, &(HostConnect){}, cookie, &st->up_fd) >= 0) {
                         st->up_active_at = netstack_now(s);
                         return;
                 }

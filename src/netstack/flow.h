@@ -67,6 +67,8 @@ typedef struct TcpFlow {
         bool in_ready : 1;      /* queued for another turn of output */
         bool interactive : 1;   /* the host answers quickly: ACKs wait for its answer */
         bool delayed_ack : 1;   /* an ACK waits for that answer until ack_at */
+        bool hop_limited : 1;   /* the host's packets have the hop limit of the guest's SYN */
+        uint8_t dscp;           /* of the guest's packets, and the host's; in the place it has in the header */
         uint16_t mss;           /* payload bytes of a full segment to the guest, options deducted */
         uint32_t iss, irs;
         uint32_t snd_una, snd_nxt, snd_max, snd_wnd, snd_wl1, snd_wl2, max_snd_wnd;

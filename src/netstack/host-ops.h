@@ -74,6 +74,12 @@ typedef struct HostError {
         size_t payload_len;
 } HostError;
 
+/* How a connection leaves. 0: as the host has it by default, which costs no system call. */
+typedef struct HostConnect {
+        uint8_t ttl; /* hop limit; with one, dgram_error() tells which router a packet died at */
+        uint8_t tos; /* DSCP; the bits of ECN are 0 */
+} HostConnect;
+
 typedef struct HostTcpInfo {
         uint32_t send_space;  /* bytes the send buffer can still take, an estimate; 0 when full */
         uint32_t rtt_usec;
@@ -92,7 +98,8 @@ typedef struct HostOps {
 
         /* TCP. connect: @ret_fd at once, an OUT or ERROR/HUP event follows, then tcp_result() says 0 or the error.
          * accept: -EAGAIN when the queue is empty; @ret_local (nullable: it costs a system call) is what the client connected to. */
-        int (*tcp_connect)(void *userdata, const Endpoint *dst, uint64_t cookie, int *ret_fd);
+        int (*tcp_connect)(void *userdata, const Endpoint *dst, const HostConnect *how, uint64_t cookie, int *ret_fd);
+        void (*tcp_set_tos)(void *userdata, int fd, uint8_t tos); /* as in HostConnect, from now on */
         int (*tcp_result)(void *userdata, int fd);
         int (*tcp_accept)(void *userdata, int listen_fd, int *ret_fd, Endpoint *ret_peer, Endpoint *ret_local);
         int (*watch)(void *userdata, int fd, uint64_t cookie); /* for fds that came by accept or from outside; EPOLLIN|OUT|RDHUP|ET */
@@ -114,7 +121,8 @@ typedef struct HostOps {
         int (*stream_pair)(void *userdata, uint64_t service_cookie, int *ret_flow_fd, int *ret_service_fd);
 
         /* UDP and ping. @local: NULL for any; port 0 for any. send: how many messages were taken, or the error of the first.
-         * recv: how many came, or -EAGAIN. error: 0 and @ret, or -EAGAIN when the error queue is empty. */
+         * recv: how many came, or -EAGAIN. error (also of a connection
+         * with a hop limit): 0 and @ret, or -EAGAIN when the error queue is empty. */
         int (*dgram_open)(void *userdata, HostSocketType type, int family, const Endpoint *local, uint64_t cookie, int *ret_fd);
         int (*dgram_send)(void *userdata, int fd, const HostMsg *msgs, unsigned n);
         int (*dgram_recv)(void *userdata, int fd, HostMsg *msgs, unsigned n);

@@ -463,6 +463,14 @@ static void segment_syn_sent(Netstack *s, Flow *f, const Packet *p, const Segmen
         t->ack_now = true;
 }
 
+/* The guest marks what it sends otherwise than before: so does the host from now on. */
+static void take_mark(Netstack *s, Flow *f, const Packet *p, const Segment *g) {
+        if (g->len == 0 && !(g->flags & TCP_SYN))
+                return;
+        f->tcp.dscp = p->tos & TCP_DSCP_MASK;
+        s->ops->tcp_set_tos(s->userdata, f->fd, f->tcp.dscp);
+}
+
 static bool checksum_is_good(const Packet *p) {
         uint32_t sum = checksum_pseudo(&p->src, &p->dst, IPPROTO_TCP, (uint32_t) iovcur_left(&p->l4));
         sum = checksum_add_iov(p->l4.iov, p->l4.n_iov, p->l4.off, iovcur_left(&p->l4), sum);
@@ -527,6 +535,8 @@ void tcp_input(Netstack *s, Packet *p) {
         case _TCP_STATE_MAX:
                 return;
         }
+        if (unlikely((p->tos & TCP_DSCP_MASK) != f->tcp.dscp) && !f->closing)
+                take_mark(s, f, p, &g);
         s->tcp->batch[slot].output_due = true;
 }
 

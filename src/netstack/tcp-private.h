@@ -33,6 +33,8 @@
 #define TCP_PARK_PIECES_MAX 2048           /* kept for one flow: each packet may have to search them */
 #define TCP_BATCH_PIECES 1024              /* iovec entries of one input batch */
 #define TCP_HEADER_MAX 60
+#define TCP_HOPS_MAX 48                    /* a SYN with more to go began with 64, 128 or 255: the host's default does */
+#define TCP_DSCP_MASK 0xfc                 /* of a header's TOS: the rest is ECN's */
 #define TCP_MSS_DEFAULT 536                /* RFC 9293 3.7.1 */
 #define TCP_MSS_MIN 64                     /* a guest that offers less gets this */
 

@@ -214,8 +214,17 @@ static void refuse(Netstack *s, const Endpoint *guest, const Endpoint *remote, u
         icmp_send_error_for(s, guest, remote, IPPROTO_TCP, &seq, sizeof(seq), ICMP_DEST_UNREACH, code, 0, NULL);
 }
 
+/* What of the guest's SYN the host's packets keep: its mark, and a hop limit so short that somebody wants to know where it ends. */
+static HostConnect how_to_connect(Netstack *s, Flow *f, const Packet *p) {
+        uint8_t ttl = ip_ttl_out(s, p);
+
+        f->tcp.hop_limited = ttl > 0 && ttl < TCP_HOPS_MAX;
+        f->tcp.dscp = p->tos & TCP_DSCP_MASK;
+        return (HostConnect){ .ttl = f->tcp.hop_limited ? ttl : 0, .tos = f->tcp.dscp };
+}
+
 /* The host socket for a new outbound flow: one of the gateway's own services, or a connection. 0 or negative errno; the fd is the flow's. */
-static int open_host_socket(Netstack *s, Flow *f) {
+static int open_host_socket(Netstack *s, Flow *f, const Packet *p) {
         Endpoint guest = { f->key.guest, f->key.guest_port }, dst = { f->key.remote, f->key.remote_port }, real;
         if (netstack_is_gateway(s, &dst.addr)) {
                 if (dst.port != DNS_PORT)
@@ -228,7 +237,8 @@ static int open_host_socket(Netstack *s, Flow *f) {
                 return -ECONNREFUSED; /* nobody is served there */
         if (r < 0)
                 return r;
-        return s->ops->tcp_connect(s->userdata, &real, flow_cookie(f), &f->fd);
+        HostConnect how = how_to_connect(s, f, p);
+        return s->ops->tcp_connect(s->userdata, &real, &how, flow_cookie(f), &f->fd);
 }
 
 Flow *tcp_open_outbound(Netstack *s, const Packet *p, const Segment *g, const FlowKey *key) {
@@ -260,7 +270,7 @@ Flow *tcp_open_outbound(Netstack *s, const Packet *p, const Segment *g, const Fl
         t->snd_wnd = t->max_snd_wnd = g->wnd;
         t->snd_wl1 = g->seq;
 
-        int r = open_host_socket(s, f);
+        int r = open_host_socket(s, f, p);
         if (r < 0) {
                 if (r == -ENETUNREACH)
                         netstack_drop(s, DROP_IP_DESTINATION);
@@ -434,10 +444,23 @@ void tcp_host_event(Netstack *s, Flow *f, uint32_t events) {
 
 /* ---- closing ---- */
 
+/* A router that a SYN with a short hop limit did not get past: the guest hears from it. False: it was none. */
+static bool relay_router(Netstack *s, Flow *f, const Endpoint *guest, const Endpoint *remote) {
+        uint32_t seq = htonl(f->tcp.irs);
+        HostError e;
+
+        if (!f->tcp.hop_limited || s->ops->dgram_error(s->userdata, f->fd, &e) < 0 || ip_is_null(&e.offender))
+                return false;
+        memcpy(e.payload, &seq, sizeof(seq)); /* in place of the host's own header, which the guest has not seen */
+        e.payload_len = sizeof(seq);
+        return icmp_relay_error(s, guest, remote, IPPROTO_TCP, &e);
+}
+
 void tcp_abort(Netstack *s, Flow *f, int error) {
         if (f->tcp.state == TCP_CONNECTING) {
                 Endpoint guest = { f->key.guest, f->key.guest_port }, remote = { f->key.remote, f->key.remote_port };
-                refuse(s, &guest, &remote, f->tcp.irs, NULL, NULL, f, error);
+                if (!relay_router(s, f, &guest, &remote))
+                        refuse(s, &guest, &remote, f->tcp.irs, NULL, NULL, f, error);
         } else
                 tcp_send_rst(s, f);
         flow_close(s, f, /* reset= */ true);

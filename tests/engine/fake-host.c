@@ -189,7 +189,7 @@ static void connect_finish(FakeHost *h, FakeSocket *k, int result) {
         fake_raise(h, k, result == 0 ? HOST_EVENT_OUT : HOST_EVENT_OUT | HOST_EVENT_ERROR | HOST_EVENT_HUP);
 }
 
-static int op_tcp_connect(void *userdata, const Endpoint *dst, uint64_t cookie, int *ret_fd) {
+static int op_tcp_connect(void *userdata, const Endpoint *dst, const HostConnect *how, uint64_t cookie, int *ret_fd) {
         FakeHost *h = userdata;
 
         if (h->open_error < 0)
@@ -197,6 +197,7 @@ static int op_tcp_connect(void *userdata, const Endpoint *dst, uint64_t cookie, 
 
         FakeSocket *k = socket_new(h, FAKE_TCP);
         k->peer = *dst;
+        k->how = *how;
         k->cookie = cookie;
         k->watched = true;
         k->result = -EINPROGRESS;
@@ -209,6 +210,10 @@ static int op_tcp_connect(void *userdata, const Endpoint *dst, uint64_t cookie, 
 void fake_connect_done(FakeHost *h, FakeSocket *k, int result) {
         g_assert_cmpint(k->result, ==, -EINPROGRESS);
         connect_finish(h, k, result);
+}
+
+static void op_tcp_set_tos(void *userdata, int fd, uint8_t tos) {
+        open_socket(userdata, fd)->how.tos = tos;
 }
 
 static int op_tcp_result(void *userdata, int fd) {
@@ -593,6 +598,7 @@ const HostOps fake_host_ops = {
         .random = op_random,
         .output = op_output,
         .tcp_connect = op_tcp_connect,
+        .tcp_set_tos = op_tcp_set_tos,
         .tcp_result = op_tcp_result,
         .tcp_accept = op_tcp_accept,
         .watch = op_watch,

@@ -65,6 +65,7 @@ typedef struct FakeSocket {
         bool send_blocked;    /* a send was short: OUT follows when there is room */
         bool address_is_gone; /* what the op says */
         bool connected, eof, shut, keepalive;
+        HostConnect how;      /* as it was asked for */
         int result;           /* of the connect; 0 or negative errno. After a reset: -ECONNRESET */
         int other;            /* FAKE_PAIR: fd of the other end */
         GQueue backlog;       /* (owned) FAKE_LISTENER: FakeSocket (borrowed) to be accepted */

@@ -542,6 +542,76 @@ static void test_unreachable(void) {
         }
 }
 
+/* A SYN with a short hop limit: the host's has one hop less, and the router it dies at speaks to the guest. */
+static void test_hop_limit(void) {
+        static const struct {
+                const char *dst, *router;
+                uint8_t type, code, to_type;
+        } cases[] = { { "10.1.2.3", "10.9.9.1", 11, 0, 11 }, { "2001:db8::3", "2001:db8::1", 3, 0, 3 },
+                      { "10.1.2.3", "10.9.9.1", 3, 1, 3 } };
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                g_autoptr(FakeHost) h = fake_host_new(fake_ip6);
+                g_autoptr(FakeFrame) frame = NULL;
+                h->connect_result = FAKE_CONNECT_NEVER;
+                Guest g = { .h = h, .p = packet4(cases[i].dst, 80), .seq = 77 };
+                g.p.ttl = 4;
+                guest_send(&g, SYN, 8000, NULL, 0);
+                FakeSocket *k = fake_last_socket(h, FAKE_TCP);
+                g_assert_cmpuint(k->how.ttl, ==, 3);
+
+                HostError e = { .error = EHOSTUNREACH, .icmp_type = cases[i].type, .icmp_code = cases[i].code, .payload_len = 20 };
+                g_assert_cmpint(ip_parse(cases[i].router, &e.offender), ==, 0);
+                memset(e.payload, 0xee, sizeof(e.payload)); /* the host's own header */
+                fake_dgram_push_error(h, k, &e);
+                fake_connect_done(h, k, -EHOSTUNREACH);
+                fake_run(h);
+                Parsed r = packet_take(h, &frame);
+                g_assert_true(ip_equal(&r.src, &e.offender));
+                g_assert_cmpuint(r.icmp_type, ==, cases[i].to_type);
+                bool v4 = ip_is_v4(&r.src);
+                static const uint8_t head[] = { 40000 >> 8, 40000 & 0xff, 0, 80, 0, 0, 0, 77 };
+                g_assert_cmpuint(r.payload_len, ==, (v4 ? 20 : 40) + sizeof(head));
+                g_assert_cmpmem(r.payload + (v4 ? 20 : 40), sizeof(head), head, sizeof(head));
+                g_assert_cmpuint(flows(h), ==, 0);
+        }
+
+        /* a usual one is the host's affair, and so is one to the host itself */
+        static const struct {
+                const char *dst;
+                uint8_t ttl, expected;
+        } usual[] = { { "10.1.2.3", 64, 0 }, { "10.1.2.3", 255, 0 }, { "10.1.2.3", TCP_HOPS_MAX + 1, 0 },
+                      { "10.1.2.3", TCP_HOPS_MAX, TCP_HOPS_MAX - 1 }, { "192.168.127.254", 3, 0 } };
+        for (size_t i = 0; i < G_N_ELEMENTS(usual); i++) {
+                g_autoptr(FakeHost) h = fake_host_new(fake_ip6);
+                Guest g = { .h = h, .p = packet4(usual[i].dst, 80), .seq = 77 };
+                g.p.ttl = usual[i].ttl;
+                guest_send(&g, SYN, 8000, NULL, 0);
+                g_assert_cmpuint(fake_last_socket(h, FAKE_TCP)->how.ttl, ==, usual[i].expected);
+        }
+}
+
+/* DSCP of the guest's packets is that of the host's, from the SYN on; what ECN has in the same byte is not its business. */
+static void test_mark(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = { .h = h, .p = packet4("10.1.2.3", 80), .seq = 1000 };
+        g.p.tos = 0x2d;
+        guest_send(&g, SYN, 8000, NULL, 0);
+        fake_run(h);
+        FakeSocket *k = fake_last_socket(h, FAKE_TCP);
+        g_assert_cmpuint(k->how.tos, ==, 0x2c);
+        Parsed r = guest_take(&g);
+        g.seq++;
+        g.ack = r.seq + 1;
+        guest_send(&g, ACK, 8000, "x", 1);
+        g.seq++;
+        g_assert_cmpuint(k->how.tos, ==, 0x2c);
+        g.p.tos = 0x48;
+        guest_send(&g, ACK, 8000, NULL, 0); /* no payload: not yet */
+        g_assert_cmpuint(k->how.tos, ==, 0x2c);
+        guest_send(&g, ACK, 8000, "y", 1);
+        g_assert_cmpuint(k->how.tos, ==, 0x48);
+}
+
 static void test_black_hole(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
         h->connect_result = FAKE_CONNECT_NEVER;
@@ -1440,6 +1510,8 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/chaos", test_chaos);
         g_test_add_func("/tcp/refused", test_refused);
         g_test_add_func("/tcp/unreachable", test_unreachable);
+        g_test_add_func("/tcp/hop-limit", test_hop_limit);
+        g_test_add_func("/tcp/mark", test_mark);
         g_test_add_func("/tcp/black-hole", test_black_hole);
         g_test_add_func("/tcp/half-open-limit", test_half_open_limit);
         g_test_add_func("/tcp/flow-limit", test_flow_limit);

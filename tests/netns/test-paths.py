@@ -9,7 +9,9 @@ Link n has 10.9.n.0/24 and 2001:db8:9n::/64; the nearer end is .1, the farther o
 """
 
 import re
+import select
 import socket
+import time
 
 import netns
 from netns import GATEWAY, Guest, Namespace, check, equal, need, run, wait_until
@@ -102,6 +104,14 @@ def traceroute_icmp6(w):
     traceroute(w, '-6', '-I')
 
 
+def traceroute_tcp(w):
+    traceroute(w, '-4', '-T')
+
+
+def traceroute_tcp6(w):
+    traceroute(w, '-6', '-T', '-p', '443')
+
+
 def tracepath(w, family):
     need('tracepath')
     g = guest(w)
@@ -178,6 +188,43 @@ def hop_limit_and_tos_of_datagrams(w):
                 x.sendto(data, peer)
 
 
+def mark_of_streams(w):
+    """DSCP of a guest's connection, from its SYN on and when it changes, is that of the host's."""
+    g = guest(w)
+    far = w.routers[3]
+    for af, dst, protocol, level, option, at in (
+            (socket.AF_INET, FAR4, 0x0800, socket.SOL_IP, socket.IP_TOS, lambda p: p[15]),
+            (socket.AF_INET6, FAR6, 0x86dd, socket.IPPROTO_IPV6, 67, lambda p: p[14] << 4 & 0xf0 | p[15] >> 4)):
+        with far.inside():
+            sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(protocol))
+        with sniffer, far.socket(family=af) as s, g.socket(family=af) as c:
+            sniffer.bind(('up4', protocol))
+            sniffer.settimeout(5)
+            s.bind((dst, 0))
+            s.listen(1)
+            for tos in 0x28, 0x48, 0:
+                c.setsockopt(level, option, tos)
+                if tos == 0x28:
+                    c.connect((dst, s.getsockname()[1]))
+                    conn, _ = s.accept()
+                    conn.settimeout(5)
+                else:
+                    c.send(b'x')
+                    equal(conn.recv(1), b'x')
+                packet = sniffer.recv(200)
+                while packet[20 if af == socket.AF_INET6 else 23] != 6 or len(packet) < 60 or packet[:6] != far_mac(far):
+                    packet = sniffer.recv(200)
+                equal(at(packet) & 0xfc, tos, 'DSCP')
+                time.sleep(0.2)
+                while select.select([sniffer], [], [], 0)[0]:
+                    sniffer.recv(200)
+            conn.close()
+
+
+def far_mac(far):
+    return bytes.fromhex(far.run('ip', '-o', 'link', 'show', 'up4').stdout.split('link/ether ')[1].split()[0].replace(':', ''))
+
+
 def bulk_through_the_narrow(w):
     """TCP through a path MTU the host has to discover, both ways, and datagrams beyond it."""
     g = guest(w)
@@ -221,5 +268,5 @@ def bulk_through_the_narrow(w):
 
 
 if __name__ == '__main__':
-    netns.main([traceroute_udp, traceroute_udp6, traceroute_icmp, traceroute_icmp6, tracepath4, tracepath6, ping_with_hop_limit,
-                errors_of_routers, hop_limit_and_tos_of_datagrams, bulk_through_the_narrow])
+    netns.main([traceroute_udp, traceroute_udp6, traceroute_icmp, traceroute_icmp6, traceroute_tcp, traceroute_tcp6,
+                tracepath4, tracepath6, ping_with_hop_limit, errors_of_routers, hop_limit_and_tos_of_datagrams, mark_of_streams, bulk_through_the_narrow])

@@ -107,6 +107,8 @@ typedef struct OnLoop {
         int fd, fd2;
         uint64_t cookie;
         const Endpoint *to;
+        HostConnect how;
+        size_t n;
         bool reset;
 } OnLoop;
 
@@ -120,7 +122,7 @@ static int watch(Fixture *f, int fd, uint64_t cookie) {
 
 static int do_connect(void *arg) {
         OnLoop *o = arg;
-        return OPS->tcp_connect(o->f->sockets, o->to, o->cookie, &o->fd);
+        return OPS->tcp_connect(o->f->sockets, o->to, &o->how, o->cookie, &o->fd);
 }
 static int do_pair(void *arg) {
         OnLoop *o = arg;
@@ -284,6 +286,42 @@ static void test_pair(const void *no_peek_offset) {
                 close_it(&f, o.fd2, /* reset= */ false);
                 end(&f);
         }
+}
+
+static int do_discard(void *arg) {
+        OnLoop *o = arg;
+        return (int) OPS->discard(o->f->sockets, o->fd, o->n);
+}
+
+/* Urgent data stands in the stream where it was sent, whoever reads up to which byte at once; and reading on is never forgotten. */
+static void test_urgent(const void *no_peek_offset) {
+        static const char expected[] = "one!two!three";
+        Fixture f;
+        int far;
+        char got[64];
+        size_t n = 0, position = 0;
+
+        begin(&f, no_peek_offset != NULL);
+        int fd = connect_pair(&f, &far);
+        g_assert_cmpint(send(far, "one!", 4, MSG_OOB), ==, 4); /* the last byte of each is the urgent one */
+        g_assert_cmpint(send(far, "two!", 4, MSG_OOB), ==, 4);
+        g_assert_cmpint(send(far, "three", 5, 0), ==, 5);
+        while (n < strlen(expected)) {
+                (void) wait_events(&f, COOKIE, HOST_EVENT_IN);
+                ssize_t is = peek(&f, fd, position, (uint8_t *) got + n, sizeof(got) - n);
+                if (is == -EAGAIN)
+                        continue;
+                g_assert_cmpint(is, >, 0);
+                n += (size_t) is;
+                position += (size_t) is;
+                /* what was got is acknowledged and discarded before any more is asked for, as for a guest */
+                g_assert_cmpint(loop_call(f.loop, do_discard, &(OnLoop){ .f = &f, .fd = fd, .n = position }), ==, position);
+                position = 0;
+        }
+        g_assert_cmpmem(got, n, expected, strlen(expected));
+        close_it(&f, fd, /* reset= */ false);
+        close(far);
+        end(&f);
 }
 
 /* The end of stream comes behind the last byte, also when both come while we look. */
@@ -590,12 +628,14 @@ int main(int argc, char *argv[]) {
         for (unsigned i = 0; i < 2; i++) { /* with a peek position of the kernel's where it has one, and without */
                 const char *how = i == 0 ? "" : "-no-offset";
                 g_autofree char *peek_name = g_strdup_printf("/host-sockets/peek%s", how), *end_name = g_strdup_printf("/host-sockets/end%s", how),
+                                 *urgent_name = g_strdup_printf("/host-sockets/urgent%s", how),
                                 *reset_name = g_strdup_printf("/host-sockets/reset%s", how),
                                 *pair_name = g_strdup_printf("/host-sockets/pair%s", how);
                 const void *no_peek_offset = i == 0 ? NULL : "yes";
 
                 g_test_add_data_func(peek_name, no_peek_offset, test_peek);
                 g_test_add_data_func(end_name, no_peek_offset, test_end);
+                g_test_add_data_func(urgent_name, no_peek_offset, test_urgent);
                 g_test_add_data_func(reset_name, no_peek_offset, test_reset);
                 g_test_add_data_func(pair_name, no_peek_offset, test_pair);
         }
