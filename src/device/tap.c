@@ -36,6 +36,7 @@
 #define TURN_BATCHES 4
 #define SMALL_FRAME_LEN 512 /* what belongs to a conversation, not to a transfer */
 #define QUIET_TURNS 4       /* until the next turn is expected to be like them */
+#define LOOK_TURNS 16       /* of these, until it is looked whether that is still so */
 
 typedef struct Tap {
         Device device;
@@ -161,14 +162,18 @@ static int read_batch(Tap *t, unsigned *ret_n) {
                         n++;
                 }
                 /* A question and its answer go one frame at a time. To ask whether there is another would cost a system call each
-                 * time; if there is, the loop, which is level-triggered here, says so. */
-                if (t->quiet >= QUIET_TURNS && n == 1 && len < SMALL_FRAME_LEN) {
+                 * time; if there is, the loop, which is level-triggered here, says so. Now and then it is asked all the same: a flood of
+                 * small frames is better read in batches. */
+                if (t->quiet >= QUIET_TURNS && t->quiet < QUIET_TURNS + LOOK_TURNS && n == 1 && len < SMALL_FRAME_LEN) {
                         r = 0;
                         break;
                 }
         }
 
-        t->quiet = n == 1 && used < SMALL_FRAME_LEN ? MIN(t->quiet + 1, QUIET_TURNS) : 0;
+        if (n != 1 || used >= SMALL_FRAME_LEN)
+                t->quiet = 0;
+        else if (t->quiet++ == QUIET_TURNS + LOOK_TURNS)
+                t->quiet = QUIET_TURNS;
         *ret_n = n;
         return r;
 }

@@ -101,6 +101,7 @@ typedef struct UdpFlow {
         bool answered, dns_only;
         bool readable;     /* an IN event not yet drained to -EAGAIN */
         bool big;          /* what comes in of late is long: receive into whole-datagram rooms */
+        bool no_runs;      /* the host has refused a run of its datagrams */
         uint8_t share;     /* whose share of the table it takes (udp.c) */
         uint32_t forward;  /* forward id when it came from outside, else 0 */
         Endpoint client;   /* with forward: who speaks, in the host's world ... */

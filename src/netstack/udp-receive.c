@@ -177,9 +177,43 @@ static void udp_spill(UdpReceive *r, const UdpSource *from, unsigned i, unsigned
                        MIN(r->msgs[i].len, from->room_len));
 }
 
+/* Datagrams of one length from one place to one place, side by side: they leave as one frame (USO). */
+typedef struct UdpRun {
+        UdpTarget to;
+        HostMsg msg;   /* of the first; len of all */
+        uint8_t *l4;   /* where it is built; NULL: there is none */
+        unsigned n;
+        size_t unit;
+} UdpRun;
+
+static void udp_run_send(Netstack *s, UdpRun *run) {
+        if (!run->l4)
+                return;
+        if (run->n > 1)
+                run->msg.gso_size = (uint16_t) run->unit;
+        udp_emit(s, &run->to.src, &run->to.dst, run->to.mac, run->to.mtu, run->l4, run->msg.len, &run->msg);
+        run->l4 = NULL;
+}
+
+/* Appends @m, whose room lies behind the run's, and so is wider than what it brings here. False when it can't be part of the run. */
+static bool udp_run_add(UdpRun *run, const UdpTarget *to, const HostMsg *m, const uint8_t *payload) {
+        if (!run->l4 || run->msg.gso_size > 0 || m->gso_size > 0 || m->len == 0 || m->len > run->unit ||
+            run->msg.len != run->n * run->unit || run->n == UDP_SEGMENTS_MAX || run->msg.len + m->len > UDP_RUN_MAX)
+                return false;
+        if (m->tos != run->msg.tos || m->ttl != run->msg.ttl || to->mac != run->to.mac || to->mtu != run->to.mtu ||
+            !endpoint_equal(&to->src, &run->to.src) || !endpoint_equal(&to->dst, &run->to.dst))
+                return false;
+
+        memmove(run->l4 + UDP_HEADER_LEN + run->msg.len, payload, m->len);
+        run->msg.len += m->len;
+        run->n++;
+        return true;
+}
+
 /* Hands @n received messages on. Returns whether any was longer than a small room. */
 static bool udp_deliver(Netstack *s, UdpReceive *r, const UdpSource *from, unsigned n) {
         bool spilled = false, long_seen = false;
+        UdpRun run = {};
 
         for (unsigned i = 0; i < n; i++) {
                 HostMsg *m = &r->msgs[i];
@@ -189,14 +223,22 @@ static bool udp_deliver(Netstack *s, UdpReceive *r, const UdpSource *from, unsig
                 if (!udp_target(s, from, m, &t))
                         continue;
                 if (!spilled && (m->len > from->room_len || !udp_is_one_frame(&t, m))) {
+                        udp_run_send(s, &run);
                         udp_spill(r, from, i, n);
                         spilled = true;
                 }
-                if (spilled)
+                if (spilled) {
                         udp_emit_copy(s, &t, m, r->scratch + i * UDP_SCRATCH_LEN);
-                else
-                        udp_emit(s, &t.src, &t.dst, t.mac, t.mtu, from->room + i * from->stride, m->len, m);
+                        continue;
+                }
+
+                uint8_t *l4 = from->room + i * from->stride;
+                if (!udp_run_add(&run, &t, m, l4 + UDP_HEADER_LEN)) {
+                        udp_run_send(s, &run);
+                        run = (UdpRun){ .to = t, .msg = *m, .l4 = l4, .n = 1, .unit = m->len };
+                }
         }
+        udp_run_send(s, &run);
         return long_seen;
 }
 

@@ -2,10 +2,9 @@
 /*
  * UDP from guests: to the gateway's services, to the outside through one host socket per guest address and
  * port (RFC 4787 endpoint-independent mapping), back to a forward's clients through the forward's socket.
- * Datagrams of one input batch that leave by one socket leave in one call. Keeps no payload: what a socket
- * does not take is dropped, and what the host says about it is told.
+ * Keeps no payload.
  *
- * What comes from host sockets is in udp-receive.c.
+ * How it leaves is in udp-send.c, what comes from host sockets in udp-receive.c.
  *
  *   a flow lives until it was quiet for     when
  *   UDP_TIMEOUT_DNS_USEC                    it only ever spoke to port 53
@@ -33,31 +32,17 @@
 
 #define UDP_PORT_DNS 53
 #define UDP_PORT_DHCP 67
-#define UDP_OUT_MAX FRAME_BATCH_MAX
-#define UDP_OUT_IOV_MAX (4 * FRAME_IOV_MAX)
 #define UDP_EVICT_USEC (100 * USEC_PER_MSEC) /* between two: finding the oldest is a walk over the table */
 #define UDP_INBOUND_PORTS 16 /* source ports tried when two clients would look the same to the guest */
-
-typedef struct UdpOut {
-        Flow *flow;      /* (borrowed: until the batch ends) */
-        int fd;          /* (borrowed) of the flow or of its forward */
-        Endpoint remote; /* as the guest sees it */
-        HostMsg msg;
-} UdpOut;
 
 struct Udp {
         Netstack *stack;      /* (borrowed) */
         UdpReceive *receive;  /* (owned) */
+        UdpSend *send;        /* (owned) */
         uint64_t seed;
         usec_t evicted;
         uint32_t n_inbound;   /* flows that came from outside */
         uint32_t shares[UDP_SHARES];
-
-        /* what the batch under way sends */
-        unsigned n_out, n_iov;
-        UdpOut out[UDP_OUT_MAX];
-        struct iovec iov[UDP_OUT_IOV_MAX];
-        HostMsg msgs[UDP_OUT_MAX]; /* those of one socket, side by side */
 };
 
 int udp_new(Udp **ret, Netstack *s) {
@@ -65,12 +50,14 @@ int udp_new(Udp **ret, Netstack *s) {
         if (!u)
                 return -ENOMEM;
 
+        u->stack = s;
         int r = udp_receive_new(&u->receive, s);
+        if (r >= 0)
+                r = udp_send_new(&u->send, s);
         if (r < 0) {
-                free(u);
+                (void) udp_free(u);
                 return r;
         }
-        u->stack = s;
         s->ops->random(s->userdata, &u->seed, sizeof(u->seed));
         *ret = u;
         return 0;
@@ -81,12 +68,17 @@ Udp *udp_free(Udp *u) {
                 return NULL;
 
         udp_receive_free(u->receive);
+        udp_send_free(u->send);
         free(u);
         return NULL;
 }
 
 UdpReceive *udp_receiver(Udp *u) {
         return u->receive;
+}
+
+UdpSend *udp_sender(Udp *u) {
+        return u->send;
 }
 
 /* ---- flows ---- */
@@ -278,155 +270,6 @@ Flow *udp_inbound_flow(Netstack *s, Forward *fw, const Endpoint *client, const I
         fw->stats.connections++;
         fw->stats.active++;
         return f;
-}
-
-/* ---- sending what the batch collected ---- */
-
-static bool udp_is_full(int r) {
-        return r == -EAGAIN || r == -ENOBUFS || r == -ENOMEM;
-}
-
-/* One message could not be sent: counted, and told as the host's stack would tell it. */
-static void udp_send_failed(Netstack *s, const UdpOut *o, int error) {
-        HostError e = { .peer = o->msg.peer, .error = error };
-        IovCur bytes = iovcur_make(o->msg.iov, o->msg.n_iov, sizeof(e.payload));
-
-        netstack_drop(s, DROP_UDP_SEND);
-        e.payload_len = iovcur_left(&bytes);
-        (void) iovcur_copy(&bytes, e.payload, e.payload_len);
-        (void) icmp_relay_error(s, &(Endpoint){ o->flow->key.guest, o->flow->key.guest_port }, &o->remote,
-                                IPPROTO_UDP, &e);
-}
-
-/* The first error of a socket may be an older one that was waiting to be told, and says nothing about the
- * message at hand: so each has two tries. */
-static int udp_try(Netstack *s, int fd, const HostMsg *msgs, unsigned n) {
-        int r = s->ops->dgram_send(s->userdata, fd, msgs, n);
-
-        return r < 0 && !udp_is_full(r) ? s->ops->dgram_send(s->userdata, fd, msgs, n) : r;
-}
-
-/* A run whose datagrams the host's own link would have to cut, or whose link knows no runs: the kernel
- * refuses it, and takes them one by one. 0, or the error of the first that failed. */
-static int udp_send_singly(Netstack *s, int fd, const HostMsg *run) {
-        IovCur bytes = iovcur_make(run->iov, run->n_iov, run->len);
-
-        while (iovcur_left(&bytes) > 0) {
-                struct iovec iov[FRAME_IOV_MAX];
-                HostMsg one = *run;
-
-                one.gso_size = 0;
-                one.len = MIN(iovcur_left(&bytes), (size_t) run->gso_size);
-                one.iov = iov;
-                one.n_iov = iovcur_slice(&bytes, one.len, iov, ELEMENTSOF(iov));
-                int r = udp_try(s, fd, &one, 1);
-                if (r <= 0)
-                        return r < 0 ? r : -EAGAIN;
-        }
-        return 0;
-}
-
-/* Sends @n messages (udp->msgs, of udp->out[which[]]) by one socket. */
-static void udp_send_group(Udp *u, int fd, const uint8_t *which, unsigned n) {
-        Netstack *s = u->stack;
-
-        for (unsigned sent = 0; sent < n;) {
-                int r = udp_try(s, fd, u->msgs + sent, n - sent);
-
-                if (r > 0) {
-                        sent += MIN((unsigned) r, n - sent);
-                        continue;
-                }
-                if (r == 0 || udp_is_full(r)) {
-                        counter_add(&s->counters.drops[DROP_UDP_SEND], n - sent);
-                        return;
-                }
-                if (u->msgs[sent].gso_size > 0)
-                        r = udp_send_singly(s, fd, &u->msgs[sent]);
-                if (r < 0)
-                        udp_send_failed(s, &u->out[which[sent]], -r);
-                sent++;
-        }
-}
-
-void udp_input_done(Netstack *s) {
-        Udp *u = s->udp;
-        uint8_t which[UDP_OUT_MAX];
-
-        for (unsigned i = 0; i < u->n_out; i++) {
-                int fd = u->out[i].fd;
-                unsigned n = 0;
-
-                if (fd < 0) /* has gone with an earlier one's */
-                        continue;
-                for (unsigned j = i; j < u->n_out; j++) {
-                        if (u->out[j].fd != fd)
-                                continue;
-                        u->out[j].fd = -EBADF;
-                        if (u->out[j].flow->closing) { /* made room in this very batch: closed */
-                                netstack_drop(s, DROP_UDP_FLOW_LIMIT);
-                                continue;
-                        }
-                        u->msgs[n] = u->out[j].msg;
-                        which[n++] = (uint8_t) j;
-                }
-                if (n > 0)
-                        udp_send_group(u, fd, which, n);
-        }
-        u->n_out = u->n_iov = 0;
-}
-
-/* Notes one message for the end of the batch; @bytes are its payload. */
-static void udp_collect(Netstack *s, Flow *f, int fd, const Endpoint *remote, const Endpoint *peer,
-                        const Packet *p, IovCur *bytes, size_t len) {
-        Udp *u = s->udp;
-
-        if (u->n_out == UDP_OUT_MAX || u->n_iov + FRAME_IOV_MAX > UDP_OUT_IOV_MAX)
-                udp_input_done(s);
-
-        struct iovec *iov = &u->iov[u->n_iov];
-        unsigned n = iovcur_slice(bytes, len, iov, FRAME_IOV_MAX);
-        if (n == 0 && len > 0)
-                return netstack_drop(s, DROP_UDP_MALFORMED);
-
-        bool run = p->gso_type == VIRTIO_NET_HDR_GSO_UDP_L4 && len > p->gso_size;
-        u->n_iov += n;
-        u->out[u->n_out++] = (UdpOut){
-                .flow = f,
-                .fd = fd,
-                .remote = *remote,
-                .msg = {
-                        .peer = *peer,
-                        .local = f->udp.local,
-                        .iov = iov,
-                        .n_iov = n,
-                        .len = len,
-                        .gso_size = run ? p->gso_size : 0,
-                        .tos = p->tos,
-                        .ttl = ip_ttl_out(s, p),
-                },
-        };
-}
-
-/* The payload of one packet: one message, or a run of datagrams in as many messages as the kernel's limit
- * asks for. */
-static void udp_collect_packet(Netstack *s, Flow *f, int fd, uint16_t dport, const Endpoint *peer,
-                               const Packet *p, IovCur *payload) {
-        Endpoint remote = { p->dst, dport };
-        size_t left = iovcur_left(payload), step = left;
-
-        f->last_used = netstack_now(s);
-        f->rx_bytes += left;
-        f->guest_mac = p->src_mac;
-        f->guest_mtu = s->port ? s->port->mtu : 0;
-        if (p->gso_type == VIRTIO_NET_HDR_GSO_UDP_L4 && p->gso_size > 0)
-                step = (size_t) p->gso_size * UDP_SEGMENTS_MAX;
-        do {
-                size_t len = MIN(left, step);
-
-                udp_collect(s, f, fd, &remote, peer, p, payload, len);
-                left -= len;
-        } while (left > 0);
 }
 
 /* ---- input ---- */

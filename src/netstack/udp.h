@@ -11,6 +11,7 @@
 #define UDP_PEERS_MAX 64                            /* destination addresses remembered per mapping, oldest forgotten */
 #define UDP_RECV_BATCH 32
 #define UDP_SEGMENTS_MAX 64                         /* datagrams in one HostMsg: what UDP_SEGMENT takes */
+#define UDP_RUN_MAX (65535 - 48)                    /* payload of a run: it travels as one packet, of either family */
 #define UDP_SHARES 256                              /* guests are told apart by a hash of their MAC address; one has 7/8 of the table at most */
 
 typedef struct Flow Flow;
@@ -32,6 +33,14 @@ void udp_emit(Netstack *s, const Endpoint *src, const Endpoint *dst, const MacAd
 Flow *udp_inbound_flow(Netstack *s, Forward *fw, const Endpoint *client, const IpAddr *local);
 bool udp_peer_is_known(const Flow *f, const IpAddr *addr);
 void udp_timer(Timer *timer, usec_t now, void *userdata); /* of every UDP flow */
+
+/* udp-send.c: what goes to host sockets, collected until the batch ends (udp_input_done()) */
+typedef struct UdpSend UdpSend;
+int udp_send_new(UdpSend **ret, Netstack *s);
+UdpSend *udp_send_free(UdpSend *u);
+UdpSend *udp_sender(Udp *u);
+/* The payload of one packet of flow @f, on its way by socket @fd to @peer; the guest sent it to port @dport of the packet's destination. */
+void udp_collect_packet(Netstack *s, Flow *f, int fd, uint16_t dport, const Endpoint *peer, const Packet *p, IovCur *payload);
 
 /* udp-receive.c: what comes from host sockets */
 typedef struct UdpReceive UdpReceive;

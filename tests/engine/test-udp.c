@@ -237,12 +237,12 @@ static void test_send_errors(void) {
 
         packet_send(h, packet_udp(&p, "x", 1));
         FakeSocket *k = fake_last_socket(h, FAKE_UDP);
-        k->send_room_msgs = 2; /* a full socket takes what it can */
-        for (unsigned i = 0; i < 5; i++)
-                batch_add(t, packet_udp(&p, "y", 1));
+        k->send_room_msgs = 2; /* a full socket takes what it can: the last five of seven are one run */
+        for (unsigned i = 0; i < 7; i++)
+                batch_add(t, packet_udp(&p, "yyy", i < 3 ? i + 1 : 3));
         batch_send(h, t);
         g_assert_cmpuint(k->sent->len, ==, 3);
-        g_assert_cmpuint(fake_drops(h, DROP_UDP_SEND), ==, 3);
+        g_assert_cmpuint(fake_drops(h, DROP_UDP_SEND), ==, 5);
         g_assert_cmpuint(fake_n_frames(h), ==, 0);
         k->send_room_msgs = UINT_MAX;
 
@@ -258,7 +258,7 @@ static void test_send_errors(void) {
                 if (table[i].code >= 0)
                         packet_expect_icmp(h, ICMP_DEST_UNREACH, (uint8_t) table[i].code, "192.168.127.1", "8.8.8.8", IPPROTO_UDP);
                 g_assert_cmpuint(fake_n_frames(h), ==, 0);
-                g_assert_cmpuint(fake_drops(h, DROP_UDP_SEND), ==, 4 + i);
+                g_assert_cmpuint(fake_drops(h, DROP_UDP_SEND), ==, 6 + i);
         }
 
         /* an error that was only waiting to be told costs no datagram */
@@ -331,16 +331,143 @@ static void test_runs_refused(void) {
         g_assert_cmpuint(fake_drops_total(h), ==, 0);
 }
 
+/* What a guest sends one by one leaves as a run where it can, and arrives as it was sent. */
+static void test_joined_out(void) {
+        static const struct {
+                unsigned n;
+                size_t len;
+                uint16_t dport;
+        } table[] = {
+                { 5, 100, 9 }, { 1, 60, 9 },  /* a shorter one ends a run */
+                { 2, 100, 9 },
+                { 3, 100, 10 },               /* to another place */
+                { 1, 0, 10 }, { 2, 0, 10 },   /* an empty one is no part of a run */
+                { 1, 50, 10 }, { 1, 51, 10 }, /* nor a longer one */
+                { 2, 1400, 10 },
+        };
+        static const struct {
+                size_t len;
+                uint16_t unit;
+        } expect[] = {
+                { 560, 100 }, { 200, 100 }, { 300, 100 }, { 0, 0 }, { 0, 0 }, { 0, 0 }, { 50, 0 }, { 51, 0 }, { 2800, 1400 },
+        };
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        g_autofree Batch *t = g_new0(Batch, 1);
+        g_autofree uint8_t *payload = pattern(1400, 0);
+
+        for (unsigned i = 0; i < ELEMENTSOF(table); i++)
+                for (unsigned j = 0; j < table[i].n; j++) {
+                        Packet4 p = packet4("8.8.8.8", table[i].dport);
+
+                        batch_add(t, packet_udp(&p, payload, table[i].len));
+                }
+        batch_send(h, t);
+        FakeSocket *k = fake_last_socket(h, FAKE_UDP);
+        g_assert_cmpuint(k->n_sends, ==, 1);
+        g_assert_cmpuint(k->sent->len, ==, ELEMENTSOF(expect));
+        for (unsigned i = 0; i < ELEMENTSOF(expect); i++) {
+                const FakeDgram *d = fake_sent(k, i);
+                size_t unit = expect[i].unit > 0 ? expect[i].unit : d->len;
+
+                g_assert_cmpuint(d->len, ==, expect[i].len);
+                g_assert_cmpuint(d->gso_size, ==, expect[i].unit);
+                for (size_t off = 0; off < d->len; off += unit)
+                        g_assert_cmpmem(d->data + off, MIN(unit, d->len - off), payload, MIN(unit, d->len - off));
+        }
+}
+
+/* A run is as long as the kernel takes it, and as a packet can be. */
+static void test_joined_limits(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        g_autofree Batch *t = g_new0(Batch, 1);
+        g_autofree uint8_t *payload = pattern(9000, 0);
+        Packet4 p = packet4("8.8.8.8", 9);
+        size_t sum = 0;
+
+        h->port.mtu = 65520;
+        for (unsigned i = 0; i < FRAME_BATCH_MAX; i++)
+                batch_add(t, packet_udp(&p, payload, 1));
+        batch_send(h, t);
+        FakeSocket *k = fake_last_socket(h, FAKE_UDP);
+        g_assert_cmpuint(k->sent->len, ==, 1);
+        g_assert_cmpuint(fake_sent(k, 0)->len, ==, UDP_SEGMENTS_MAX);
+
+        for (unsigned i = 0; i < 10; i++)
+                batch_add(t, packet_udp(&p, payload, 9000));
+        batch_send(h, t);
+        for (unsigned i = 1; i < k->sent->len; i++) {
+                g_assert_cmpuint(fake_sent(k, i)->len, <=, UDP_RUN_MAX);
+                sum += fake_sent(k, i)->len;
+        }
+        g_assert_cmpuint(sum, ==, 90000);
+        g_assert_cmpuint(k->sent->len, ==, 3);
+}
+
+/* A host that refuses a run has the datagrams one by one, and is not asked again for that flow. */
+static void test_joined_refused(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        g_autofree Batch *t = g_new0(Batch, 1);
+        g_autofree uint8_t *payload = pattern(1400, 0);
+        Packet4 p = packet4("8.8.8.8", 9);
+
+        packet_send(h, packet_udp(&p, "x", 1));
+        FakeSocket *k = fake_last_socket(h, FAKE_UDP);
+        k->gso_max = 1000;
+        for (unsigned round = 0; round < 2; round++) {
+                unsigned sends = k->n_sends;
+
+                for (unsigned i = 0; i < 4; i++)
+                        batch_add(t, packet_udp(&p, payload, 1400));
+                batch_send(h, t);
+                g_assert_cmpuint(k->sent->len, ==, 1 + 4 * (round + 1));
+                g_assert_cmpuint(k->n_sends - sends, ==, round == 0 ? 2 + 4 : 1);
+        }
+        g_assert_cmpuint(fake_drops_total(h), ==, 0);
+}
+
 /* ---- from host sockets ---- */
 
-/* Takes frames and puts what was cut together again; the next datagram's bytes. */
-static GByteArray *take_datagram(FakeHost *h) {
+static bool is_run(const Parsed *p) {
+        return p->hdr.gso_type == VIRTIO_NET_HDR_GSO_UDP_L4;
+}
+
+/* The datagrams of the frames that are there, however they travel. */
+static unsigned take_count(FakeHost *h) {
+        unsigned n = 0;
+
+        while (fake_n_frames(h) > 0) {
+                g_autoptr(FakeFrame) f = NULL;
+                Parsed p = packet_take(h, &f);
+
+                n += is_run(&p) ? (unsigned) DIV_ROUND_UP(p.payload_len, (size_t) le16toh(p.hdr.gso_size)) : 1;
+        }
+        return n;
+}
+
+/* Takes frames and puts what was cut together again, and apart what was joined; the next datagram's bytes. @run holds what is left of a run. */
+static GByteArray *take_datagram(FakeHost *h, GByteArray *run, size_t *unit) {
         GByteArray *all = g_byte_array_new();
         g_autoptr(FakeFrame) f = NULL;
 
         for (;;) {
+                if (run->len > 0) {
+                        guint n = MIN(run->len, (guint) *unit);
+
+                        g_byte_array_append(all, run->data, n);
+                        g_byte_array_remove_range(run, 0, n);
+                        return all;
+                }
+
                 Parsed p = packet_take(h, &f);
 
+                if (is_run(&p)) {
+                        *unit = le16toh(p.hdr.gso_size);
+                        g_assert_cmpuint(28 + *unit, <=, h->port.mtu);
+                        g_assert_cmpuint(p.payload_len, >, *unit);
+                        g_assert_cmpuint(DIV_ROUND_UP(p.payload_len, *unit), <=, UDP_SEGMENTS_MAX);
+                        g_byte_array_append(run, p.payload, (guint) p.payload_len);
+                        continue;
+                }
                 g_assert_cmpuint(p.ip_len, <=, h->port.mtu);
                 if (p.ip_frag == 0)
                         g_byte_array_append(all, p.payload, (guint) p.payload_len);
@@ -369,14 +496,48 @@ static void receive_lengths(uint32_t mtu, const size_t *lengths, unsigned n) {
                 fake_dgram_push(h, k, &from, payload, lengths[i]);
         }
         fake_advance(h, USEC_PER_MSEC);
+        g_autoptr(GByteArray) run = g_byte_array_new();
+        size_t unit = 0;
         for (unsigned i = 0; i < n; i++) {
                 g_autofree uint8_t *payload = pattern(lengths[i], i);
-                g_autoptr(GByteArray) b = take_datagram(h);
+                g_autoptr(GByteArray) b = take_datagram(h, run, &unit);
 
                 g_assert_cmpmem(b->data, b->len, payload, lengths[i]);
         }
         g_assert_cmpuint(fake_n_frames(h), ==, 0);
         g_assert_cmpuint(fake_drops_total(h), ==, 0);
+}
+
+/* Datagrams that lie side by side in a socket leave as one frame where they can. */
+static void test_joined_in(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        g_autoptr(FakeFrame) f = NULL;
+        g_autofree uint8_t *payload = pattern(1400, 0);
+        Endpoint a = fake_endpoint("8.8.8.8:9"), b = fake_endpoint("8.8.8.8:10");
+        static const struct {
+                size_t len;
+                uint16_t unit;
+        } expect[] = { { 4200 + 7, 1400 }, { 1400, 0 }, { 2800, 1400 }, { 0, 0 }, { 1, 0 } };
+
+        send_udp(h, "8.8.8.8", 40000, 9, "x");
+        FakeSocket *k = fake_last_socket(h, FAKE_UDP);
+        for (unsigned i = 0; i < 3; i++)
+                fake_dgram_push(h, k, &a, payload, 1400);
+        fake_dgram_push(h, k, &a, payload, 7);
+        fake_dgram_push(h, k, &a, payload, 1400);
+        fake_dgram_push(h, k, &b, payload, 1400); /* from another port */
+        fake_dgram_push(h, k, &b, payload, 1400);
+        fake_dgram_push(h, k, &b, payload, 0);
+        fake_dgram_push(h, k, &b, payload, 1);
+        fake_run(h);
+        for (unsigned i = 0; i < ELEMENTSOF(expect); i++) {
+                Parsed p = packet_take(h, &f);
+
+                g_assert_cmpuint(p.payload_len, ==, expect[i].len);
+                g_assert_cmpuint(is_run(&p), ==, expect[i].unit > 0);
+                g_assert_cmpuint(le16toh(p.hdr.gso_size), ==, expect[i].unit);
+        }
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
 }
 
 static void test_receive_lengths(void) {
@@ -413,7 +574,7 @@ static void test_receive_batch(void) {
         for (unsigned i = 0; i < 2 * UDP_RECV_BATCH; i++)
                 push(h, k, "8.8.8.8:9", "y");
         fake_run(h);
-        g_assert_cmpuint(fake_n_frames(h), ==, 2 * UDP_RECV_BATCH);
+        g_assert_cmpuint(take_count(h), ==, 2 * UDP_RECV_BATCH);
         g_assert_cmpuint(k->n_recvs, ==, 3);      /* two full ones, one that finds nothing */
         g_assert_cmpuint(h->n_outputs, ==, 1);    /* FRAME_BATCH_MAX frames at a time */
 }
@@ -441,9 +602,10 @@ static void test_runs_in(void) {
 
         fake_dgram_push_gso(h, k, &from, payload, 10001, 5000); /* each too long for the link: one by one, in pieces */
         fake_run(h);
-        size_t off = 0;
+        g_autoptr(GByteArray) run = g_byte_array_new();
+        size_t off = 0, unit = 0;
         while (fake_n_frames(h) > 0) {
-                g_autoptr(GByteArray) b = take_datagram(h);
+                g_autoptr(GByteArray) b = take_datagram(h, run, &unit);
 
                 g_assert_cmpmem(b->data, b->len, payload + off, MIN((size_t) 5000, 10001 - off));
                 off += b->len;
@@ -777,9 +939,10 @@ static void test_forward_flood(void) {
                 push(h, k, "7.7.7.7:777", "x");
         netstack_host_event(h->stack, k->cookie, HOST_EVENT_IN);
         netstack_flush(h->stack);
-        g_assert_cmpuint(fake_n_frames(h), <, 3000);
+        unsigned n = take_count(h);
+        g_assert_cmpuint(n, <, 3000);
         fake_advance(h, USEC_PER_SEC);
-        g_assert_cmpuint(fake_n_frames(h), ==, 3000);
+        g_assert_cmpuint(n + take_count(h), ==, 3000);
 }
 
 static void test_forward_unknown_guest(void) {
@@ -805,6 +968,10 @@ int main(int argc, char **argv) {
         g_test_add_func("/udp/send-errors", test_send_errors);
         g_test_add_func("/udp/runs-out", test_runs_out);
         g_test_add_func("/udp/runs-refused", test_runs_refused);
+        g_test_add_func("/udp/joined-out", test_joined_out);
+        g_test_add_func("/udp/joined-limits", test_joined_limits);
+        g_test_add_func("/udp/joined-refused", test_joined_refused);
+        g_test_add_func("/udp/joined-in", test_joined_in);
         g_test_add_func("/udp/receive-lengths", test_receive_lengths);
         g_test_add_func("/udp/receive-batch", test_receive_batch);
         g_test_add_func("/udp/runs-in", test_runs_in);
