@@ -12,7 +12,7 @@ packages_try=(dbus-daemon python3 curl)
 
 # What the tests need beside that: GLib and its mocks; real clients and tools for the guests they make.
 packages_test=(libglib2.0-dev libglib-testing-0-dev dbus-daemon python3 systemd
-        iproute2 iputils-ping procps curl bind9-dnsutils udhcpc busybox-static iperf3 ethtool socat tcpdump)
+        iproute2 iputils-ping procps curl openssh-client openssh-server bind9-dnsutils udhcpc busybox-static iperf3 ethtool socat tcpdump)
 
 # What some tests use where the distribution has it.
 packages_wanted=(isc-dhcp-client polkitd man-db nftables qemu-system-x86 cpio kmod xz-utils mmdebstrap squashfs-tools util-linux)

@@ -111,7 +111,9 @@ static void close_listeners(Manager *m, ForwardEntry *entry) {
         char name[FDSTORE_NAME_MAX];
 
         if (entry->pub.is_unix && entry->n_locals > 0) {
-                (void) network_forward_remove(entry->pub.network, listener_id(&entry->pub, 0));
+                if (!entry->pub.is_ssh)
+                        (void) network_forward_remove(entry->pub.network, listener_id(&entry->pub, 0));
+                entry->ssh = ssh_forward_free(entry->ssh);
                 (void) unlink(entry->pub.local);
                 entry->n_locals = 0;
         }
@@ -242,7 +244,26 @@ static int open_unix_socket(const char *path) {
         return r < 0 ? r : TAKE_FD(fd);
 }
 
-static int open_unix_listener(ForwardEntry *entry, Error *e) {
+/* A stream to the guest's sshd, for its child. */
+static int connect_ssh(void *userdata, const SshSpec *spec, int *ret_fd, Error *e) {
+        ForwardEntry *entry = userdata;
+
+        return manager_connect(entry->manager, entry->pub.network, "tcp", spec->host, spec->port, ret_fd, e);
+}
+
+static int start_ssh(Manager *m, ForwardEntry *entry, int fd, Error *e) {
+        SshForwardConfig c = { .name = entry->pub.local, .connect = connect_ssh, .userdata = entry };
+        int r;
+
+        r = ssh_spec_parse(entry->pub.remote, &c.spec, e);
+        if (r < 0)
+                return r;
+        entry->manager = m;
+        r = ssh_forward_new(&entry->ssh, m->event, &c, fd);
+        return r < 0 ? error_set_errno(e, r, "Cannot forward '%s' by ssh", ERROR_QUOTE(entry->pub.local)) : 0;
+}
+
+static int open_unix_listener(Manager *m, ForwardEntry *entry, Error *e) {
         ForwardConfig c = entry->pub.config;
         _cleanup_close_ int fd = open_unix_socket(entry->pub.local);
         int r;
@@ -252,10 +273,16 @@ static int open_unix_listener(ForwardEntry *entry, Error *e) {
         if (fd < 0)
                 return error_set_errno(e, fd, "Cannot listen on '%s'", ERROR_QUOTE(entry->pub.local));
         c.id = listener_id(&entry->pub, 0);
-        r = network_forward_add(entry->pub.network, &c, fd);
+        if (entry->pub.is_ssh)
+                r = start_ssh(m, entry, fd, e);
+        else {
+                r = network_forward_add(entry->pub.network, &c, fd);
+                if (r < 0)
+                        (void) error_set_errno(e, r, "Cannot forward '%s'", ERROR_QUOTE(entry->pub.local));
+        }
         if (r < 0) {
                 (void) unlink(entry->pub.local);
-                return error_set_errno(e, r, "Cannot forward '%s'", ERROR_QUOTE(entry->pub.local));
+                return r;
         }
         (void) TAKE_FD(fd);
         entry->n_locals = 1;
@@ -347,9 +374,10 @@ int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, con
                 r = f->is_unix ? check_path(m, uid, local, &spec, e) : local_spec_parse(local, &spec, e);
         if (r >= 0)
                 r = parse_source(source, &f->config.source, e);
-        if (r >= 0)
+        f->is_ssh = f->is_unix && ssh_spec_is_url(remote);
+        if (r >= 0 && !f->is_ssh)
                 r = remote_spec_parse(n, remote, spec.endpoints[0].port, origin == ORIGIN_CALL, &f->config, e);
-        if (r >= 0 && f->config.remote.port == 0)
+        if (r >= 0 && !f->is_ssh && f->config.remote.port == 0)
                 r = error_set(e, ERROR_INVALID_ARGS, "'%s' names no port: a path has none to take over", ERROR_QUOTE(remote));
         if (r >= 0)
                 r = check_new(m, uid, f->config.proto, local, &spec, e);
@@ -364,7 +392,7 @@ int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, con
         if (!f->local || !f->remote)
                 return error_set(e, ERROR_NO_MEMORY, "Out of memory");
         entry->origin = origin;
-        r = f->is_unix ? open_unix_listener(entry, e) : open_listeners(m, entry, &spec, e);
+        r = f->is_unix ? open_unix_listener(m, entry, e) : open_listeners(m, entry, &spec, e);
         if (r < 0)
                 return r;
 
@@ -447,7 +475,9 @@ int manager_forward_stats(Manager *m, const ManagedForward *f, ForwardStats *ret
         ForwardStats sum = {}, one;
         int r;
 
-        for (size_t i = 0; i < entry->n_locals; i++) {
+        if (f->is_ssh) /* what its bytes were only ssh knows */
+                ssh_forward_stats(entry->ssh, &sum.connections, &sum.active);
+        for (size_t i = 0; i < entry->n_locals && !f->is_ssh; i++) {
                 r = network_forward_stats(f->network, listener_id(f, i), &one);
                 if (r < 0)
                         return r;

@@ -12,6 +12,7 @@
 #include "daemon/manager.h"
 #include "daemon/host-links.h"
 #include "daemon/resolv.h"
+#include "daemon/ssh-forward.h"
 
 #define MANAGER_NAME_DEFAULT "default"
 #define STATUS_TEXT_MAX 512
@@ -65,6 +66,8 @@ typedef struct ForwardEntry {
         ManagedForward pub;
         Endpoint locals[MANAGER_FORWARD_LISTENERS]; /* what is listened on */
         size_t n_locals;
+        SshForward *ssh;  /* (owned, nullable) where pub.is_ssh */
+        Manager *manager; /* (borrowed) for it */
         Origin origin;
         UT_hash_handle hh; /* Manager.forwards, by id */
 } ForwardEntry;

@@ -39,7 +39,8 @@ struct ManagedForward {
         char *local;        /* (owned) as asked: "127.0.0.1:6443" */
         char *remote;       /* (owned) as asked: "192.168.127.2:6443", or ":6443" for the only guest */
         uint32_t owner;
-        bool is_unix;         /* local is a path, and remote a TCP port of a guest */
+        bool is_unix;         /* local is a path, and remote a TCP port of a guest, or ... */
+        bool is_ssh;          /* ... a Unix socket inside it: daemon/ssh-forward.h */
 };
 
 typedef struct ManagerConfig {
@@ -135,7 +136,8 @@ const PortOptions *manager_device_port(const ManagedDevice *d);
 /* ---- forwards ---- */
 /* @local: "ADDR:PORT", "[ADDR]:PORT", ":PORT" (all addresses) or "PORT" (127.0.0.1 and, where the host has it, ::1).
  * @remote: "ADDR:PORT", "ADDR" (the same port), ":PORT" or "" (the only guest, the same port), "HOSTNAME[:PORT]" of a lease.
- * @source: NULL, "client" or "gateway". One forward, even where it listens on two addresses. */
+ * @source: NULL, "client" or "gateway". One forward, even where it listens on two addresses.
+ * Protocol "unix": @local is a path, @remote "ADDR:PORT" or the like, or "ssh-tunnel://USER@GUEST[:PORT]/PATH?key=FILE". */
 int manager_expose(Manager *m, Network *n, uint32_t uid, const char *protocol, const char *local, const char *remote, const char *source,
                    ManagedForward **ret, Error *e);
 /* Takes a Unix socket away that nobody listens on. -EADDRINUSE: somebody does, or it is no socket. 0: nothing is there (now). */

@@ -6,6 +6,7 @@
  */
 
 #include <config.h> /* the build's */
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -15,6 +16,7 @@
 
 #include "basic/log.h"
 #include "gvproxy/gv-config.h"
+#include "gvproxy/gv-stdio.h"
 #include "http/http.h"
 
 #define NETWORK "gvproxy"
@@ -25,9 +27,11 @@ typedef struct Gv {
         Manager *manager; /* (owned) */
         Http *http;       /* (owned) */
         Network *network; /* (borrowed: of manager) */
+        bool stopping;    /* everything goes down */
 } Gv;
 
 static void gv_deinit(Gv *g) {
+        g->stopping = true;
         http_free(g->http);
         manager_free(g->manager);
         sd_event_unref(g->event);
@@ -61,7 +65,14 @@ static void notify(const Gv *g, const char *type, const MacAddr *mac) {
 
 static void on_network(Manager *m, Network *n, ManagerChange change, void *userdata) {
 }
+/* Devices that listen never go; the one behind stdin goes when that ends, and with it what we were started for. */
 static void on_device(Manager *m, ManagedDevice *d, ManagerChange change, void *userdata) {
+        Gv *g = userdata;
+
+        if (change != MANAGER_REMOVED || g->stopping)
+                return;
+        log_info("Stopping: the machine's end of stdin is closed");
+        (void) sd_event_exit(g->event, 0);
 }
 static void on_forward(Manager *m, ManagedForward *f, ManagerChange change, void *userdata) {
 }
@@ -112,6 +123,80 @@ static int put_forwards(Gv *g, Error *e) {
                                    e);
         }
         return r;
+}
+
+/* A path of ours, from where we were started. (owned by the caller) */
+static char *absolute(const char *path) {
+        _cleanup_free_ char *here = getcwd(NULL, 0);
+        char *ret;
+
+        return here && asprintf(&ret, "%s/%s", here, path) >= 0 ? ret : NULL;
+}
+
+/* Only what stands for itself in a URL stays as it is. */
+static int put_escaped(FILE *f, const char *text) {
+        for (; *text; text++)
+                if (strchr("/._-", *text) || isalnum((unsigned char) *text) ? putc(*text, f) < 0 : fprintf(f, "%%%02x", (unsigned char) *text) < 0)
+                        return -ENOMEM;
+        return 0;
+}
+
+/* ssh-tunnel://USER@MACHINE/DEST?key=FILE; the file as seen from where we were started. (owned by the caller) */
+static char *ssh_url(const GvConfig *c, size_t i) {
+        _cleanup_free_ char *key = realpath(c->identity.items[i], NULL);
+        char *url = NULL;
+        size_t len;
+        FILE *f;
+        int r;
+
+        f = key ? open_memstream(&url, &len) : NULL;
+        if (!f)
+                return NULL;
+        r = fputs("ssh-tunnel://", f) < 0 ? -ENOMEM : put_escaped(f, c->user.items[i]);
+        if (r >= 0 && fprintf(f, "@%s%s", c->device, c->dest.items[i][0] == '/' ? "" : "/") < 0)
+                r = -ENOMEM;
+        if (r >= 0)
+                r = put_escaped(f, c->dest.items[i]);
+        if (r >= 0 && fputs("?key=", f) < 0)
+                r = -ENOMEM;
+        if (r >= 0)
+                r = put_escaped(f, key);
+        if (fclose(f) != 0 || r < 0) {
+                free(url);
+                return NULL;
+        }
+        return url;
+}
+
+static int put_ssh_forwards(Gv *g, Error *e) {
+        const GvConfig *c = &g->config;
+        int r = 0;
+
+        for (size_t i = 0; i < c->sock.n && r >= 0; i++) {
+                const char *local = c->sock.items[i] + (strncmp(c->sock.items[i], "unix://", strlen("unix://")) == 0 ? strlen("unix://") : 0);
+                _cleanup_free_ char *url = ssh_url(c, i), *at = local[0] == '/' ? strdup(local) : absolute(local);
+
+                if (!url || !at)
+                        return error_set(e, ERROR_NO_MEMORY, "Cannot forward '%s'", ERROR_QUOTE(local));
+                r = manager_expose(g->manager, g->network, getuid(), "unix", at, url, NULL, NULL, e);
+        }
+        return r;
+}
+
+static int add_stdio(Gv *g, Error *e) {
+        DeviceOptions o = DEVICE_OPTIONS_INIT;
+        _cleanup_close_ int fd = -EBADF;
+        ManagedDevice *d;
+        int r;
+
+        if (!g->config.stdio)
+                return 0;
+        r = gv_stdio_open(&fd);
+        if (r < 0)
+                return error_set_errno(e, r, "Cannot make frames of stdin and stdout");
+        o.network = NETWORK;
+        o.fd = fd;
+        return manager_create_device(g->manager, "vpnkit", getuid(), &o, &d, e);
 }
 
 static int add_device(Gv *g, const char *kind, const char *at, Error *e) {
@@ -202,7 +287,11 @@ static int run(Gv *g) {
         if (r >= 0)
                 r = put_forwards(g, &e);
         if (r >= 0)
+                r = put_ssh_forwards(g, &e);
+        if (r >= 0)
                 r = open_sockets(g, &e);
+        if (r >= 0)
+                r = add_stdio(g, &e);
         if (r < 0) {
                 log_error("%s", e.message);
                 return r;
@@ -214,7 +303,7 @@ static int run(Gv *g) {
 }
 
 static int refuse_unsupported(const GvConfig *c) {
-        const char *what = c->stdio ? "-listen-stdio" : c->pcap ? "-pcap" : c->sock.n > 0 ? "-forward-sock" : NULL;
+        const char *what = c->pcap ? "-pcap" : NULL;
 
         if (!what)
                 return 0;

@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "basic/json.h"
+#include "daemon/ssh-forward.h"
 #include "http/http-metrics.h"
 
 typedef struct Request {
@@ -148,7 +149,7 @@ static void forwards_all(const Request *q, HttpReply *ret) {
                 json_key(&w, "local");
                 json_string(&w, list[i]->local);
                 json_key(&w, "remote");
-                if (list[i]->is_unix)
+                if (list[i]->is_unix && !list[i]->is_ssh)
                         json_stringf(&w, "tcp://%s", list[i]->remote);
                 else
                         json_string(&w, list[i]->remote);
@@ -196,7 +197,7 @@ static void forwards_expose(const Request *q, HttpReply *ret) {
                 return reply(ret, 500, "named pipes are not supported by this platform\n");
         if (!streq(protocol, "tcp") && !streq(protocol, "udp") && !streq(protocol, "unix"))
                 return reply(ret, 500, "unknown protocol %s\n", ERROR_QUOTE(protocol));
-        if (streq(protocol, "unix")) {
+        if (streq(protocol, "unix") && !ssh_spec_is_url(remote)) {
                 if (strncmp(remote, "tcp://", strlen("tcp://")) != 0)
                         return reply(ret, 500, "remote protocol for unix forwarder is not implemented: '%s'\n", ERROR_QUOTE(remote));
                 remote += strlen("tcp://");

@@ -4,8 +4,9 @@
  *
  *     sock-bridge KIND ADDRESS NETNS IFNAME MTU [mute]
  *
- * KIND: qemu, qemu-dgram, vfkit, bess, vpnkit, http (vpnkit's framing after a request for /connect). ADDRESS: a path, tcp:IPV4:PORT,
- * vsock:CID:PORT or fd:N. mute: never reads what comes. Prints "up" when frames can go; ends when the socket does.
+ * KIND: qemu, qemu-dgram, vfkit, bess, vpnkit, http (vpnkit's framing after a request for /connect), stdio (the same after nothing).
+ * ADDRESS: a path, tcp:IPV4:PORT, vsock:CID:PORT or fd:N. mute: never reads what comes. Prints "up" when frames can go; ends when the
+ * socket does.
  */
 
 #include <arpa/inet.h>
@@ -227,7 +228,7 @@ int main(int argc, char **argv) {
         if (argc < 6)
                 errx(2, "usage: sock-bridge KIND ADDRESS NETNS IFNAME MTU [mute]");
         kind = argv[1];
-        is_stream = is("qemu") || is("vpnkit") || is("http");
+        is_stream = is("qemu") || is("vpnkit") || is("http") || is("stdio");
         header_len = is("qemu") ? 4 : is_stream ? 2 : 0;
         connect_to(argv[2]);
         shake_hands();
