@@ -7,6 +7,7 @@
 #include "basic/parse.h"
 #include "bus/bus-private.h"
 #include "device/sock-address.h"
+#include "device/tap-queue.h"
 
 static int refuse_value(const char *option, const char *value, const char *what, sd_bus_error *error) {
         return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "Option %s: '%s' is not %s", option,
@@ -145,8 +146,8 @@ int create_device_args_read(CreateDeviceArgs *a, sd_bus_message *m, sd_bus_error
                 return refuse_value("Ifname", o->ifname, "a name for an interface", error);
         if (seen & SEEN_DEVICE_MTU && (o->mtu < DEVICE_MTU_MIN || o->mtu > DEVICE_MTU_MAX))
                 return refuse_number("Mtu", o->mtu, DEVICE_MTU_MIN, DEVICE_MTU_MAX, error);
-        if (o->queues < 1 || o->queues > BUS_QUEUES_MAX)
-                return refuse_number("Queues", o->queues, 1, BUS_QUEUES_MAX, error);
+        if (o->queues < 1 || o->queues > TAP_QUEUES_MAX)
+                return refuse_number("Queues", o->queues, 1, TAP_QUEUES_MAX, error);
         if (o->listen && sock_address_parse(o->listen, &address, &what) < 0)
                 return refuse_value("Listen", o->listen, what, error);
         if (o->connect && sock_address_parse(o->connect, &address, &what) < 0)

@@ -12,7 +12,6 @@
 #define BUS_INTERFACE_DEVICE "org.vnetd1.Device"
 #define BUS_INTERFACE_FORWARD "org.vnetd1.Forward"
 
-#define BUS_QUEUES_MAX 256  /* what the kernel's TAP has at most */
 #define BUS_FLOWS_MAX 10000 /* entries of one ListFlows() */
 
 #define ACTION_MANAGE_NETWORKS "org.vnetd1.manage-networks"

@@ -62,8 +62,11 @@ void fdstore_remove(const char *name) {
         (void) sd_notifyf(/* unset_environment= */ false, "FDSTOREREMOVE=1\nFDNAME=%s", name);
 }
 
-const char *fdstore_device_name(const char *device, char buf[static FDSTORE_NAME_MAX]) {
-        (void) snprintf(buf, FDSTORE_NAME_MAX, "device-%s", device);
+const char *fdstore_device_name(const char *device, unsigned queue, char buf[static FDSTORE_NAME_MAX]) {
+        if (queue == 0)
+                (void) snprintf(buf, FDSTORE_NAME_MAX, "device-%s", device);
+        else
+                (void) snprintf(buf, FDSTORE_NAME_MAX, "queue%u-%s", queue, device);
         return buf;
 }
 

@@ -27,5 +27,5 @@ void fdstore_drop_rest(FdStore *s);                /* what nobody has taken leav
 void fdstore_put(const char *name, int fd);        /* (borrowed) */
 void fdstore_remove(const char *name);
 
-const char *fdstore_device_name(const char *device, char buf[static FDSTORE_NAME_MAX]);
+const char *fdstore_device_name(const char *device, unsigned queue, char buf[static FDSTORE_NAME_MAX]);
 const char *fdstore_listener_name(uint8_t proto, const Endpoint *at, char buf[static FDSTORE_NAME_MAX]);

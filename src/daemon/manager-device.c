@@ -12,14 +12,18 @@
 #include "device/sock.h"
 #include "device/tap-vhost.h"
 
+static int only_fd(const Device *d, unsigned queue) {
+        return queue == 0 ? sock_fd(d) : -EBADF;
+}
+
 static const DeviceKind kinds[] = {
         { "tap", manager_create_tap, tap_fd, false },
         { "vhost-net", manager_create_vhost, tap_vhost_fd, false },
-        { "qemu", manager_create_sock, sock_fd, true },
-        { "qemu-dgram", manager_create_sock, sock_fd, true },
-        { "vfkit", manager_create_sock, sock_fd, true },
-        { "bess", manager_create_sock, sock_fd, true },
-        { "vpnkit", manager_create_sock, sock_fd, true },
+        { "qemu", manager_create_sock, only_fd, true },
+        { "qemu-dgram", manager_create_sock, only_fd, true },
+        { "vfkit", manager_create_sock, only_fd, true },
+        { "bess", manager_create_sock, only_fd, true },
+        { "vpnkit", manager_create_sock, only_fd, true },
 };
 
 static const char *const kind_names[ELEMENTSOF(kinds) + 1] = { "tap", "vhost-net", "qemu", "qemu-dgram", "vfkit", "bess", "vpnkit", NULL };
@@ -107,10 +111,18 @@ static int attach(DeviceEntry *entry, Network *n, Error *e) {
         return 0;
 }
 
+static void store_fds(const DeviceKind *k, const DeviceEntry *entry) {
+        char stored[FDSTORE_NAME_MAX];
+        int fd;
+
+        for (unsigned i = 0; (fd = k->fd(entry->pub.device, i)) >= 0; i++)
+                fdstore_put(fdstore_device_name(entry->name, i, stored), fd);
+}
+
 int manager_create_device(Manager *m, const char *kind, uint32_t uid, const DeviceOptions *o, ManagedDevice **ret, Error *e) {
         _cleanup_(free_entryp) DeviceEntry *entry = NULL;
         const DeviceKind *k = find_kind(kind);
-        char chosen[NAME_MAX_LEN + 1], stored[FDSTORE_NAME_MAX];
+        char chosen[NAME_MAX_LEN + 1];
         const char *name = o->name;
         Network *n;
         int r;
@@ -146,8 +158,7 @@ int manager_create_device(Manager *m, const char *kind, uint32_t uid, const Devi
         }
         HASH_ADD_STR(m->devices, name, entry);
         state_changed(m, STATE_DEVICES); /* first: what is in the store and in no file would be thrown away after a crash */
-        if (k->fd(entry->pub.device) >= 0)
-                fdstore_put(fdstore_device_name(name, stored), k->fd(entry->pub.device));
+        store_fds(k, entry);
         *ret = &TAKE_PTR(entry)->pub;
         log_info("Device '%s' (%s%s%s) is made%s%s", name, kind, (*ret)->device->peer ? ", " : "", (*ret)->device->peer ?: "",
                  n ? ", in network " : "", n ? network_config(n)->name : "");
@@ -166,8 +177,8 @@ void manager_drop_device(Manager *m, ManagedDevice *d) {
         manager_tell_device(m, d, MANAGER_REMOVED);
         HASH_DEL(m->devices, entry);
         state_changed(m, STATE_DEVICES);
-        if (!m->ending)
-                fdstore_remove(fdstore_device_name(entry->name, stored));
+        for (unsigned i = 0; !m->ending && i < d->device->n_queues; i++)
+                fdstore_remove(fdstore_device_name(entry->name, i, stored));
         if (n)
                 r = network_detach(n, d->device);
         log_info("Device '%s' is removed", entry->name);

@@ -135,7 +135,8 @@ void manager_free_going(Manager *m, const Device *only); /* of Manager.going; NU
 typedef struct DeviceKind {
         const char *kind;
         int (*create)(const char *kind, const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e);
-        int (*fd)(const Device *d); /* (borrowed) the descriptor that makes it anew after a restart; -EBADF: it needs none */
+        /* (borrowed) what makes it anew after a restart: its descriptors, counted from 0; -EBADF: there are no more. */
+        int (*fd)(const Device *d, unsigned queue);
         bool sock;                  /* of device/sock.h */
 } DeviceKind;
 int manager_create_sock(const char *kind, const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e); /* manager-sock.c */

@@ -43,8 +43,8 @@ static int fill_config(TapConfig *c, const DeviceOptions *o, Error *e) {
         if (o->ifname && !ifname_is_valid(o->ifname))
                 return error_set(e, ERROR_INVALID_ARGS, "'%s' cannot be the name of an interface: 1 to 15 characters, no '/', ':' or blank",
                                  ERROR_QUOTE(o->ifname));
-        if (o->queues == 0)
-                return error_set(e, ERROR_INVALID_ARGS, "Queues 0: a device has at least one");
+        if (o->queues < 1 || o->queues > TAP_QUEUES_MAX)
+                return error_set(e, ERROR_INVALID_ARGS, "Queues %u is not between 1 and %u", o->queues, TAP_QUEUES_MAX);
         r = parse_namespace(o->namespace, e);
         if (r >= 0)
                 r = parse_offloads(o->offloads, &c->offloads, e);
@@ -83,8 +83,31 @@ static int tap_error(int r, const char *what, const DeviceOptions *o, const char
         return error_set_errno(e, r, "Cannot make TAP device '%s'%s%s, when %s", name, where, ns, what);
 }
 
+/* Duplicates of what was handed in: the device takes what it is given, and these are the caller's. */
+typedef struct HandedIn {
+        int fds[TAP_QUEUES_MAX]; /* (owned) */
+        unsigned n;
+} HandedIn;
+
+static void handed_in_deinit(HandedIn *h) {
+        while (h->n > 0)
+                (void) safe_close(h->fds[--h->n]);
+}
+
+static int duplicate_fds(HandedIn *h, const DeviceOptions *o) {
+        if (o->fd < 0)
+                return 0;
+        for (unsigned i = 0; i < 1 + o->n_queue_fds && i < TAP_QUEUES_MAX; i++) {
+                h->fds[i] = fcntl(i == 0 ? o->fd : o->queue_fds[i - 1], F_DUPFD_CLOEXEC, 3);
+                if (h->fds[i] < 0)
+                        return -errno;
+                h->n++;
+        }
+        return 0;
+}
+
 static int create(bool vhost, const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e) {
-        _cleanup_close_ int fd = -EBADF;
+        _cleanup_(handed_in_deinit) HandedIn handed_in = {};
         const char *what = "making it", *note = NULL;
         TapConfig c = {
                 .name = name,
@@ -106,17 +129,17 @@ static int create(bool vhost, const char *name, uint32_t uid, const DeviceOption
                 return r;
         if (o->listen || o->connect)
                 return error_set(e, ERROR_INVALID_ARGS, "%s: a device of this kind has no socket", o->listen ? "Listen" : "Connect");
-        if (o->fd >= 0) {
-                fd = fcntl(o->fd, F_DUPFD_CLOEXEC, 3);
-                if (fd < 0)
-                        return error_set_errno(e, errno, "Cannot take over the descriptor of device '%s'", name);
-        }
-        c.fd = fd;
+        r = duplicate_fds(&handed_in, o);
+        if (r < 0)
+                return error_set_errno(e, r, "Cannot take over the descriptor of device '%s'", name);
+        c.fd = handed_in.n > 0 ? handed_in.fds[0] : -EBADF;
+        c.queue_fds = handed_in.fds + 1;
+        c.n_queue_fds = handed_in.n > 0 ? handed_in.n - 1 : 0;
 
         r = vhost ? tap_vhost_new(ret, &c, o->vhost_queue_size, &note, &what) : tap_new(ret, &c, &what);
         if (r < 0)
                 return tap_error(r, what, o, name, e);
-        fd = -EBADF; /* the device's now */
+        handed_in.n = 0; /* the device's now */
         if (note)
                 log_notice("Device '%s' is a plain TAP: %s", name, note);
         return 0;

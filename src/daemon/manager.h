@@ -109,6 +109,8 @@ typedef struct DeviceOptions {
         const char *mac, *namespace, *ifname;
         uint32_t mtu;
         int fd;                /* -EBADF, or handed in: (borrowed: duplicated on success) */
+        const int *queue_fds;  /* with fd: descriptors of further queues, as borrowed; the others are opened */
+        unsigned n_queue_fds;
         bool persistent, has_owner, up, no_vnet_hdr;
         uint32_t owner;        /* TUNSETOWNER */
         uint32_t queues;

@@ -11,6 +11,7 @@
 #include "basic/log.h"
 #include "basic/parse.h"
 #include "daemon/manager-private.h"
+#include "device/tap-queue.h"
 
 typedef struct StateFile {
         JsonDoc *doc; /* (owned) */
@@ -156,6 +157,28 @@ static void restore_zone(Manager *m, const StateFile *f, JsonVal v) {
         dns_zone_spec_deinit(&spec);
 }
 
+typedef struct QueueFds {
+        int fds[TAP_QUEUES_MAX]; /* (owned) */
+        unsigned n;
+} QueueFds;
+
+static void queue_fds_deinit(QueueFds *q) {
+        while (q->n > 0)
+                (void) safe_close(q->fds[--q->n]);
+}
+
+/* The descriptors of a device's queues but the first; one that is missing does no harm, the device opens it again if it may. */
+static void take_queues(Manager *m, const char *device, uint32_t n_queues, QueueFds *ret) {
+        char stored[FDSTORE_NAME_MAX];
+
+        for (unsigned i = 1; i < n_queues; i++) {
+                int fd = fdstore_take(&m->stored, fdstore_device_name(device, i, stored));
+
+                if (fd >= 0)
+                        ret->fds[ret->n++] = fd;
+        }
+}
+
 /**
  * restore_device() - bring back a device of before the restart
  *
@@ -167,6 +190,7 @@ static void restore_device(Manager *m, const StateFile *f, JsonVal v) {
         const char *name = text_of(f->doc, v, "name"), *kind = text_of(f->doc, v, "kind"), *namespace = text_of(f->doc, v, "namespace"),
                    *network = text_of(f->doc, v, "network");
         _cleanup_free_ const char **offloads = NULL;
+        _cleanup_(queue_fds_deinit) QueueFds queues = {};
         char stored[FDSTORE_NAME_MAX];
         _cleanup_close_ int fd = -EBADF;
         DeviceOptions o = DEVICE_OPTIONS_INIT;
@@ -177,18 +201,24 @@ static void restore_device(Manager *m, const StateFile *f, JsonVal v) {
                 log_warning("%s:%u: this is no device, ignoring it", f->path, json_line(f->doc, v));
                 return;
         }
-        fd = fdstore_take(&m->stored, fdstore_device_name(name, stored));
+        fd = fdstore_take(&m->stored, fdstore_device_name(name, 0, stored));
         o.name = name;
         o.network = manager_network(m, network) ? network : "";
         o.namespace = namespace[0] != 0 ? namespace : NULL;
         o.persistent = bool_of(f->doc, v, "persistent");
         o.mtu = (uint32_t) number_of(f->doc, v, "mtu", DEVICE_MTU_MAX);
+        o.queues = MAX((uint32_t) number_of(f->doc, v, "queues", TAP_QUEUES_MAX), 1U);
         o.offloads = offloads;
         o.listen = text_of(f->doc, v, "listen");
         o.connect = text_of(f->doc, v, "connect");
         o.mac = text_of(f->doc, v, "mac");
         o.port = (PortOptions){ bool_of(f->doc, v, "isolated"), bool_of(f->doc, v, "guarded") };
         o.fd = fd;
+        if (fd >= 0) {
+                take_queues(m, name, o.queues, &queues);
+                o.queue_fds = queues.fds;
+                o.n_queue_fds = queues.n;
+        }
         if (fd < 0 && !o.listen && !o.connect) {
                 o.ifname = text_of(f->doc, v, "ifname");
                 if (!o.persistent || !o.ifname || (o.namespace && o.namespace[0] != '/')) {

@@ -170,6 +170,7 @@ static void put_device(JsonWriter *w, const DeviceEntry *entry) {
         put_text(w, "namespace", entry->namespace ?: "");
         put_text(w, "ifname", d->ifname);
         put_u64(w, "mtu", d->mtu);
+        put_u64(w, "queues", d->n_queues);
         manager_device_addresses(&entry->pub, &listen, &connect);
         if (listen)
                 put_text(w, "listen", listen);

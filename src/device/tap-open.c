@@ -32,6 +32,7 @@ typedef enum TapStep {
         TAP_STEP_JOIN_NET,
         TAP_STEP_OPEN_TUN,
         TAP_STEP_CREATE,
+        TAP_STEP_QUEUE,
         TAP_STEP_NETLINK,
         TAP_STEP_REPORT,
         _TAP_STEP_MAX,
@@ -44,6 +45,7 @@ static const char *const tap_step_text[_TAP_STEP_MAX] = {
         [TAP_STEP_JOIN_NET] = "joining the network namespace",
         [TAP_STEP_OPEN_TUN] = "opening /dev/net/tun",
         [TAP_STEP_CREATE] = "creating or attaching to the TAP interface",
+        [TAP_STEP_QUEUE] = "opening a further queue of the TAP interface",
         [TAP_STEP_NETLINK] = "opening a netlink socket",
         [TAP_STEP_REPORT] = "passing descriptors out of the namespace",
 };
@@ -52,6 +54,17 @@ typedef struct TapReport {
         int step, error;
         bool existed;
 } TapReport;
+
+/* What is passed out of the namespace, in this order. */
+typedef struct TapFds {
+        int fds[1 + TAP_QUEUES_MAX]; /* the netlink socket, then the queues */
+        unsigned n;
+} TapFds;
+
+static void fds_close(TapFds *f) {
+        while (f->n > 0)
+                (void) safe_close(f->fds[--f->n]);
+}
 
 /**
  * netns_open() - open a network namespace by path or pid
@@ -98,40 +111,55 @@ static int failed(TapReport *report, TapStep step) {
         return -errno;
 }
 
-/* IFF_TUN_EXCL first: the only way to know whether the interface was there before. */
-static int attach_tap(int fd, const TapOpen *request, TapReport *report) {
+/* IFF_TUN_EXCL first: the only way to know whether the interface was there before. @ifname: in: the name or pattern, out: the name. */
+static int attach_first(int fd, const TapOpen *request, char ifname[static IFNAMSIZ], TapReport *report) {
         struct ifreq ifr = { .ifr_flags = (short) (request->flags | IFF_TUN_EXCL) };
 
-        memcpy(ifr.ifr_name, request->ifname, sizeof(ifr.ifr_name));
-        if (ioctl(fd, TUNSETIFF, &ifr) == 0)
-                return 0;
-        if (errno != EBUSY)
-                return -1;
+        memcpy(ifr.ifr_name, ifname, IFNAMSIZ);
+        if (ioctl(fd, TUNSETIFF, &ifr) < 0) {
+                if (errno != EBUSY)
+                        return -1;
+                ifr.ifr_flags = request->flags;
+                report->existed = true;
+                if (ioctl(fd, TUNSETIFF, &ifr) < 0)
+                        return -1;
+        }
+        memcpy(ifname, ifr.ifr_name, IFNAMSIZ);
+        return 0;
+}
 
-        ifr.ifr_flags = request->flags;
-        report->existed = true;
+static int attach_further(int fd, const TapOpen *request, const char ifname[static IFNAMSIZ]) {
+        struct ifreq ifr = { .ifr_flags = request->flags };
+
+        memcpy(ifr.ifr_name, ifname, IFNAMSIZ);
         return ioctl(fd, TUNSETIFF, &ifr);
 }
 
-/* Opens what is asked for in the namespace the caller is in. System calls only. */
-static int open_here(const TapOpen *request, TapReport *report, int *ret_tap_fd, int *ret_rtnl_fd) {
+/* Opens what is asked for in the namespace the caller is in. System calls only. What @ret has then is the caller's, also on failure. */
+static int open_here(const TapOpen *request, TapReport *report, TapFds *ret) {
         const struct sockaddr_nl any = { .nl_family = AF_NETLINK };
-        _cleanup_close_ int tap_fd = -EBADF, rtnl_fd = -EBADF;
+        char ifname[IFNAMSIZ];
+        int fd;
 
-        if (request->create) {
-                tap_fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-                if (tap_fd < 0)
-                        return failed(report, TAP_STEP_OPEN_TUN);
-                if (attach_tap(tap_fd, request, report) < 0)
-                        return failed(report, TAP_STEP_CREATE);
-        }
-
-        rtnl_fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-        if (rtnl_fd < 0 || bind(rtnl_fd, (const struct sockaddr *) &any, sizeof(any)) < 0)
+        ret->n = 0;
+        fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+        if (fd < 0)
+                return failed(report, TAP_STEP_NETLINK);
+        ret->fds[ret->n++] = fd;
+        if (bind(fd, (const struct sockaddr *) &any, sizeof(any)) < 0)
                 return failed(report, TAP_STEP_NETLINK);
 
-        *ret_tap_fd = TAKE_FD(tap_fd);
-        *ret_rtnl_fd = TAKE_FD(rtnl_fd);
+        memcpy(ifname, request->ifname, sizeof(ifname));
+        for (unsigned i = 0; i < request->n_queues; i++) {
+                fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+                if (fd < 0)
+                        return failed(report, TAP_STEP_OPEN_TUN);
+                ret->fds[ret->n++] = fd;
+                if (i == 0 && attach_first(fd, request, ifname, report) < 0)
+                        return failed(report, TAP_STEP_CREATE);
+                if (i > 0 && attach_further(fd, request, ifname) < 0)
+                        return failed(report, TAP_STEP_QUEUE);
+        }
         return 0;
 }
 
@@ -152,17 +180,15 @@ static int join(const TapOpen *request, int userns_fd, TapReport *report) {
 static void child_main(const TapOpen *request, int userns_fd, int report_fd) {
         union {
                 struct cmsghdr align;
-                char buf[CMSG_SPACE(2 * sizeof(int))];
+                char buf[CMSG_SPACE(sizeof(((TapFds *) NULL)->fds))];
         } control = {};
         TapReport report = {};
         struct iovec iov = { &report, sizeof(report) };
         struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-        int fds[2] = { -EBADF, -EBADF };
+        TapFds opened;
 
-        if (join(request, userns_fd, &report) == 0 && open_here(request, &report, &fds[0], &fds[1]) == 0) {
-                /* The netlink socket first: it is always there. */
-                int pass[2] = { fds[1], fds[0] };
-                size_t len = sizeof(int) * (fds[0] >= 0 ? 2 : 1);
+        if (join(request, userns_fd, &report) == 0 && open_here(request, &report, &opened) == 0) {
+                size_t len = opened.n * sizeof(int);
 
                 msg.msg_control = control.buf;
                 msg.msg_controllen = CMSG_SPACE(len);
@@ -171,17 +197,17 @@ static void child_main(const TapOpen *request, int userns_fd, int report_fd) {
                         .cmsg_level = SOL_SOCKET,
                         .cmsg_type = SCM_RIGHTS,
                 };
-                memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), pass, len);
+                memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), opened.fds, len);
         }
         _exit(sendmsg(report_fd, &msg, MSG_NOSIGNAL) < 0);
 }
 
 /* ---- the parent ---- */
 
-static int receive_report(int fd, TapReport *ret_report, TapOpened *ret) {
+static int receive_report(const TapOpen *request, int fd, TapReport *ret_report, TapFds *ret) {
         union {
                 struct cmsghdr align;
-                char buf[CMSG_SPACE(2 * sizeof(int))];
+                char buf[CMSG_SPACE(sizeof(((TapFds *) NULL)->fds))];
         } control = {};
         struct iovec iov = { ret_report, sizeof(*ret_report) };
         struct msghdr msg = {
@@ -200,16 +226,15 @@ static int receive_report(int fd, TapReport *ret_report, TapOpened *ret) {
 
         struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
         if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
-                memcpy(&ret->rtnl_fd, CMSG_DATA(c), sizeof(int));
-                if (c->cmsg_len >= CMSG_LEN(2 * sizeof(int)))
-                        memcpy(&ret->tap_fd, CMSG_DATA(c) + sizeof(int), sizeof(int));
+                ret->n = (unsigned) ((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+                memcpy(ret->fds, CMSG_DATA(c), ret->n * sizeof(int));
         }
         if (n != sizeof(*ret_report))
                 return -EIO; /* the child died */
         if (ret_report->error != 0)
                 return -ret_report->error;
-        /* No descriptors and no error: they did not fit our table of descriptors. */
-        return ret->rtnl_fd < 0 ? -EMFILE : 0;
+        /* Fewer descriptors and no error: they did not fit our table of descriptors. */
+        return ret->n < 1 + request->n_queues ? -EMFILE : 0;
 }
 
 /* Returns a descriptor of the user namespace to join, or -EBADF when there is none to join: ours already, or out of sight. */
@@ -221,7 +246,7 @@ static int owning_userns(int netns_fd) {
         return TAKE_FD(fd);
 }
 
-static int open_there(const TapOpen *request, TapReport *report, TapOpened *opened) {
+static int open_there(const TapOpen *request, TapReport *report, TapFds *opened) {
         _cleanup_close_ int userns_fd = owning_userns(request->netns_fd);
         int pair[2], r, status;
 
@@ -236,7 +261,7 @@ static int open_there(const TapOpen *request, TapReport *report, TapOpened *open
                 child_main(request, userns_fd, theirs);
 
         theirs = safe_close(theirs);
-        r = receive_report(ours, report, opened);
+        r = receive_report(request, ours, report, opened);
         while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
                 ;
         if (r < 0 && report->step == TAP_STEP_NONE)
@@ -245,22 +270,23 @@ static int open_there(const TapOpen *request, TapReport *report, TapOpened *open
 }
 
 int tap_open(const TapOpen *request, TapOpened *ret, const char **ret_what) {
-        TapOpened opened = { .tap_fd = -EBADF, .rtnl_fd = -EBADF };
         TapReport report = {};
+        TapFds opened = {};
         int r;
 
+        assert(request->n_queues <= TAP_QUEUES_MAX);
         if (request->netns_fd < 0 || is_own_namespace(request->netns_fd, "/proc/thread-self/ns/net"))
-                r = open_here(request, &report, &opened.tap_fd, &opened.rtnl_fd);
+                r = open_here(request, &report, &opened);
         else
                 r = open_there(request, &report, &opened);
         if (r < 0) {
-                (void) safe_close(opened.tap_fd);
-                (void) safe_close(opened.rtnl_fd);
+                fds_close(&opened);
                 *ret_what = tap_step_text[CLAMP(report.step, 0, _TAP_STEP_MAX - 1)];
                 return r;
         }
 
-        opened.existed = report.existed;
-        *ret = opened;
+        *ret = (TapOpened){ .rtnl_fd = opened.fds[0], .existed = report.existed };
+        for (unsigned i = 0; i < TAP_QUEUES_MAX; i++)
+                ret->tap_fds[i] = i < request->n_queues ? opened.fds[1 + i] : -EBADF;
         return 0;
 }

@@ -9,18 +9,19 @@
 
 #include "basic/addr.h"
 #include "basic/cleanup.h"
+#include "device/tap-queue.h"
 
 typedef struct TapOpen {
         int netns_fd;          /* (borrowed) -EBADF: the caller's own namespace */
-        bool create;           /* open a TAP; otherwise the netlink socket alone */
-        short flags;           /* IFF_*, with create */
-        char ifname[IFNAMSIZ]; /* with create: wanted name or pattern */
+        unsigned n_queues;     /* open that many queues of a TAP, at most TAP_QUEUES_MAX; 0: the netlink socket alone */
+        short flags;           /* IFF_*, with queues */
+        char ifname[IFNAMSIZ]; /* with queues: wanted name or pattern */
 } TapOpen;
 
 typedef struct TapOpened {
-        int tap_fd;  /* (owned) -EBADF unless created */
-        int rtnl_fd; /* (owned) NETLINK_ROUTE, bound, in the namespace */
-        bool existed; /* the interface was there before */
+        int rtnl_fd;                /* (owned) NETLINK_ROUTE, bound, in the namespace */
+        int tap_fds[TAP_QUEUES_MAX]; /* (owned) n_queues of them, then -EBADF */
+        bool existed;               /* the interface was there before */
 } TapOpened;
 
 /* @netns: a path, or a pid in decimal. Returns a descriptor (owned by the caller) or -ENOENT, -EACCES, -EINVAL when it is no

@@ -10,6 +10,9 @@
  * most one kick a batch. Completions are noticed when room is short: then a call event at half of what is outstanding
  * becomes writable().
  *
+ * Several queues: each is a pair of rings with a worker of its own, all served on the one loop; what is sent goes out of the queue of its
+ * flow (tap-queue.h).
+ *
  * Health: while something is outstanding a timer looks whether the worker completes anything. A worker that stands still, or a ring it
  * broke, is emptied and started anew; after RECOVERIES_MAX of those without a good turn between the device is gone, as it is when its
  * interface was deleted.
@@ -31,25 +34,34 @@
 #define CHECK_USEC (500 * USEC_PER_MSEC)
 #define RECOVERIES_MAX 3
 
-typedef struct TapVhost {
+typedef struct TapVhost TapVhost;
+
+typedef struct TapVhostQueue {
+        TapVhost *device;    /* (borrowed) that it is part of */
+        unsigned pair;       /* number of its rings */
+        bool blocked;        /* the last send() to it was short */
+        unsigned recoveries; /* in a row */
+        LoopIo rx_io, tx_io, rx_error_io, tx_error_io;
+        Timer resume; /* the turn ended before the ring was empty */
+} TapVhostQueue;
+
+struct TapVhost {
         Device device;
         Device *tap;   /* (owned) never started */
-        VhostNet *net; /* (owned) one pair */
+        VhostNet *net; /* (owned) a pair for each queue */
         bool cut, join; /* offloads the far end lacks */
-        bool blocked;  /* the last send() was short */
-        unsigned recoveries; /* in a row */
 
         Loop *loop; /* (borrowed: from start to stop) NULL: not running */
-        LoopIo rx_io, tx_io, rx_error_io, tx_error_io, tap_io;
-        Timer resume; /* the turn ended before the ring was empty */
+        LoopIo tap_io;
         Timer check;
+        TapVhostQueue queues[TAP_QUEUES_MAX]; /* device.n_queues of them */
 
         OffloadSplit *split; /* (owned) */
         Frame *cut_frames;   /* (owned) OFFLOAD_FRAMES_MAX */
         VhostNetLoan loans[FRAME_BATCH_MAX];
         struct iovec joined_iov[FRAME_BATCH_MAX];
         Frame frames[FRAME_BATCH_MAX];
-} TapVhost;
+};
 
 static const DeviceOps tap_vhost_ops;
 
@@ -57,13 +69,21 @@ static TapVhost *tap_vhost_of(const Device *d) {
         return CONTAINER_OF(d, TapVhost, device);
 }
 
+static bool is_running(const TapVhost *t) { /* started, and not gone */
+        return t->loop && t->tap_io.fd >= 0;
+}
+
 static void remove_all(TapVhost *t) {
-        loop_remove(t->loop, &t->rx_io);
-        loop_remove(t->loop, &t->tx_io);
-        loop_remove(t->loop, &t->rx_error_io);
-        loop_remove(t->loop, &t->tx_error_io);
+        for (unsigned i = 0; i < t->device.n_queues; i++) {
+                TapVhostQueue *q = &t->queues[i];
+
+                loop_remove(t->loop, &q->rx_io);
+                loop_remove(t->loop, &q->tx_io);
+                loop_remove(t->loop, &q->rx_error_io);
+                loop_remove(t->loop, &q->tx_error_io);
+                timer_stop(loop_timers(t->loop), &q->resume);
+        }
         loop_remove(t->loop, &t->tap_io);
-        timer_stop(loop_timers(t->loop), &t->resume);
         timer_stop(loop_timers(t->loop), &t->check);
 }
 
@@ -75,12 +95,24 @@ static void tap_vhost_gone(TapVhost *t, int error) {
 
 /* ---- health ---- */
 
-/* Looks after the rings. Return: false when the device is gone. */
-static bool look_after(TapVhost *t) {
+/* There is room again in @q. */
+static void unblock(TapVhostQueue *q) {
+        const Device *d = &q->device->device;
+
+        if (!q->blocked)
+                return;
+        q->blocked = false;
+        if (d->handler->writable)
+                d->handler->writable(&q->device->device, d->userdata);
+}
+
+/* Looks after a queue's rings. Return: false when the device is gone. */
+static bool look_after(TapVhostQueue *q) {
+        TapVhost *t = q->device;
         struct ifreq ifr = {};
         int r = -EIO;
 
-        switch (vhost_net_check(t->net, 0, loop_now(t->loop))) {
+        switch (vhost_net_check(t->net, q->pair, loop_now(t->loop))) {
         case VHOST_NET_HEALTH_GOOD:
                 return true;
         case VHOST_NET_HEALTH_STUCK:
@@ -91,39 +123,42 @@ static bool look_after(TapVhost *t) {
                 break;
         }
         counters_drop(&t->device.counters, DROP_DEVICE_ERROR);
-        if (++t->recoveries <= RECOVERIES_MAX)
-                r = vhost_net_recover(t->net, 0);
+        if (++q->recoveries <= RECOVERIES_MAX)
+                r = vhost_net_recover(t->net, q->pair);
         if (r < 0) { /* of a deleted interface the worker may know before we do */
-                tap_vhost_gone(t, ioctl(tap_fd(t->tap), TUNGETIFF, &ifr) < 0 ? -ENODEV : r);
+                tap_vhost_gone(t, ioctl(tap_fd(t->tap, 0), TUNGETIFF, &ifr) < 0 ? -ENODEV : r);
                 return false;
         }
         /* The rings are new: what wants to be sent finds room, and the first event is to be asked for. */
-        (void) timer_set(loop_timers(t->loop), &t->resume, loop_now(t->loop));
-        if (t->blocked && t->device.handler->writable) {
-                t->blocked = false;
-                t->device.handler->writable(&t->device, t->device.userdata);
-        }
-        return t->loop;
+        (void) timer_set(loop_timers(t->loop), &q->resume, loop_now(t->loop));
+        unblock(q);
+        return is_running(t);
 }
 
 static void on_check(Timer *timer, usec_t now, void *userdata) {
         TapVhost *t = CONTAINER_OF(timer, TapVhost, check);
+        bool idle = true;
 
-        if (!look_after(t))
-                return;
-        if (vhost_net_idle(t->net, 0)) {
-                t->recoveries = 0;
-                return; /* the next send() sets the timer again */
+        for (unsigned i = 0; i < t->device.n_queues; i++) {
+                TapVhostQueue *q = &t->queues[i];
+
+                if (!look_after(q))
+                        return;
+                if (vhost_net_idle(t->net, q->pair))
+                        q->recoveries = 0;
+                else
+                        idle = false;
         }
-        (void) timer_set(loop_timers(t->loop), &t->check, now + CHECK_USEC);
+        if (!idle) /* else the next send() sets it again */
+                (void) timer_set(loop_timers(t->loop), &t->check, now + CHECK_USEC);
 }
 
 static void on_rx_error(LoopIo *io, uint32_t events) {
-        (void) look_after(CONTAINER_OF(io, TapVhost, rx_error_io));
+        (void) look_after(CONTAINER_OF(io, TapVhostQueue, rx_error_io));
 }
 
 static void on_tx_error(LoopIo *io, uint32_t events) {
-        (void) look_after(CONTAINER_OF(io, TapVhost, tx_error_io));
+        (void) look_after(CONTAINER_OF(io, TapVhostQueue, tx_error_io));
 }
 
 /* The interface is being deleted: frames vanish from now on, and the worker does not say so. */
@@ -158,46 +193,49 @@ static unsigned make_frames(TapVhost *t, unsigned n_loans) {
 }
 
 /* One batch. Return: true when there may be more. */
-static bool receive_batch(TapVhost *t) {
-        int n_loans = vhost_net_receive(t->net, 0, t->loans, FRAME_BATCH_MAX);
+static bool receive_batch(TapVhostQueue *q) {
+        TapVhost *t = q->device;
+        int n_loans = vhost_net_receive(t->net, q->pair, t->loans, FRAME_BATCH_MAX);
         unsigned n;
 
         if (n_loans < 0) {
-                (void) look_after(t);
+                (void) look_after(q);
                 return false;
         }
         if (n_loans == 0)
-                return !vhost_net_arm(t->net, 0, VHOST_NET_RX, 1) && vhost_net_pending(t->net, 0, VHOST_NET_RX);
+                return !vhost_net_arm(t->net, q->pair, VHOST_NET_RX, 1) && vhost_net_pending(t->net, q->pair, VHOST_NET_RX);
 
         n = make_frames(t, (unsigned) n_loans);
         if (n > 0 && t->join)
                 n = offload_coalesce(t->frames, n, t->joined_iov, ELEMENTSOF(t->joined_iov));
         if (n > 0)
                 t->device.handler->receive(&t->device, t->frames, n, t->device.userdata);
-        (void) vhost_net_return(t->net, 0, t->loans, (unsigned) n_loans); /* also when that stopped us */
+        (void) vhost_net_return(t->net, q->pair, t->loans, (unsigned) n_loans); /* also when that stopped us */
         return true;
 }
 
-static void tap_vhost_receive(TapVhost *t) {
-        vhost_net_mute(t->net, 0, VHOST_NET_RX);
+static void receive_turn(TapVhostQueue *q) {
+        TapVhost *t = q->device;
+
+        vhost_net_mute(t->net, q->pair, VHOST_NET_RX);
         for (unsigned i = 0; i < TURN_BATCHES; i++) {
-                if (!receive_batch(t))
+                if (!receive_batch(q))
                         return;
-                if (!t->loop || t->rx_io.fd < 0) /* stopped by what it received, or gone */
+                if (!is_running(t)) /* stopped by what it received, or gone */
                         return;
         }
         /* Others on the loop first. Without memory for a timer an event must bring us back, so that nothing is left lying. */
-        if (timer_set(loop_timers(t->loop), &t->resume, loop_now(t->loop)) < 0)
-                while (!vhost_net_arm(t->net, 0, VHOST_NET_RX, 1) && receive_batch(t) && t->loop && t->rx_io.fd >= 0)
+        if (timer_set(loop_timers(t->loop), &q->resume, loop_now(t->loop)) < 0)
+                while (!vhost_net_arm(t->net, q->pair, VHOST_NET_RX, 1) && receive_batch(q) && is_running(t))
                         ;
 }
 
 static void on_resume(Timer *timer, usec_t now, void *userdata) {
-        tap_vhost_receive(CONTAINER_OF(timer, TapVhost, resume));
+        receive_turn(CONTAINER_OF(timer, TapVhostQueue, resume));
 }
 
 static void on_rx(LoopIo *io, uint32_t events) {
-        tap_vhost_receive(CONTAINER_OF(io, TapVhost, rx_io));
+        receive_turn(CONTAINER_OF(io, TapVhostQueue, rx_io));
 }
 
 /* ---- to the guest ---- */
@@ -208,7 +246,8 @@ static void drop_tx(TapVhost *t, Drop reason) {
 }
 
 /* Hands frames that fit the far end to the ring. Return: how many are done with, sent or dropped; fewer than @n: full. */
-static unsigned send_whole(TapVhost *t, const Frame *frames, unsigned n) {
+static unsigned send_whole(TapVhostQueue *q, const Frame *frames, unsigned n) {
+        TapVhost *t = q->device;
         VhostNetFrame out[FRAME_BATCH_MAX];
         unsigned done = 0;
 
@@ -219,7 +258,7 @@ static unsigned send_whole(TapVhost *t, const Frame *frames, unsigned n) {
                 out[i].hdr.num_buffers = 0;
         }
         while (done < n) {
-                int r = vhost_net_send_copy(t->net, 0, out + done, n - done);
+                int r = vhost_net_send_copy(t->net, q->pair, out + done, n - done);
 
                 if (r == 0)
                         break;
@@ -238,7 +277,8 @@ static unsigned send_whole(TapVhost *t, const Frame *frames, unsigned n) {
 
 /* The same for one frame the far end needs cut. Return: true when it is done with. What does not fit of one begun is dropped: the guest's TCP
  * asks for it again. */
-static bool send_cut(TapVhost *t, const Frame *f) {
+static bool send_cut(TapVhostQueue *q, const Frame *f) {
+        TapVhost *t = q->device;
         Drop reason = DROP_DEVICE_ERROR;
         unsigned n = offload_split(t->split, f, t->device.offloads, t->cut_frames, &reason), done = 0;
 
@@ -247,7 +287,7 @@ static bool send_cut(TapVhost *t, const Frame *f) {
                 return true;
         }
         while (done < n) {
-                unsigned now = MIN(n - done, (unsigned) FRAME_BATCH_MAX), r = send_whole(t, t->cut_frames + done, now);
+                unsigned now = MIN(n - done, (unsigned) FRAME_BATCH_MAX), r = send_whole(q, t->cut_frames + done, now);
 
                 done += r;
                 if (r < now)
@@ -258,13 +298,29 @@ static bool send_cut(TapVhost *t, const Frame *f) {
         return done > 0;
 }
 
-static unsigned send_frames(TapVhost *t, const Frame *frames, unsigned n) {
+static unsigned send_frames(TapVhostQueue *q, const Frame *frames, unsigned n) {
         unsigned done = 0;
 
-        if (!t->cut)
-                return send_whole(t, frames, n);
-        while (done < n && send_cut(t, &frames[done]))
+        if (!q->device->cut)
+                return send_whole(q, frames, n);
+        while (done < n && send_cut(q, &frames[done]))
                 done++;
+        return done;
+}
+
+/* Sends frames of one queue. Return: how many are done with; fewer than @n: full, and an event will tell when it is not. */
+static unsigned send_to_queue(TapVhostQueue *q, const Frame *frames, unsigned n) {
+        VhostNet *net = q->device->net;
+        unsigned done = 0;
+
+        while (done < n) {
+                done += send_frames(q, frames + done, n - done);
+                /* Full: either an event will come, or there is room by now. */
+                if (done < n && vhost_net_arm(net, q->pair, VHOST_NET_TX, vhost_net_outstanding(net, q->pair) / 2)) {
+                        q->blocked = true;
+                        break;
+                }
+        }
         return done;
 }
 
@@ -272,53 +328,56 @@ static unsigned tap_vhost_send(Device *d, Frame *frames, unsigned n) {
         TapVhost *t = tap_vhost_of(d);
         unsigned done = 0;
 
-        if (t->rx_io.fd < 0) { /* not running, or gone */
+        if (!is_running(t)) {
                 for (; done < n; done++)
                         drop_tx(t, DROP_DEVICE_ERROR);
                 return n;
         }
         if (!timer_is_set(&t->check))
                 (void) timer_set(loop_timers(t->loop), &t->check, loop_now(t->loop) + CHECK_USEC);
-        while (done < n) {
-                done += send_frames(t, frames + done, n - done);
-                /* Full: either an event will come, or there is room by now. */
-                if (done < n && vhost_net_arm(t->net, 0, VHOST_NET_TX, vhost_net_outstanding(t->net, 0) / 2)) {
-                        t->blocked = true;
+        if (d->n_queues == 1)
+                return send_to_queue(&t->queues[0], frames, n);
+
+        while (done < n) { /* a run of neighbours that share a queue at a time */
+                unsigned queue = tap_queue_of_frame(&frames[done], d->n_queues), run = 1, r;
+
+                while (done + run < n && tap_queue_of_frame(&frames[done + run], d->n_queues) == queue)
+                        run++;
+                r = send_to_queue(&t->queues[queue], frames + done, run);
+                done += r;
+                if (r < run)
                         break;
-                }
         }
         return done;
 }
 
 static void on_tx(LoopIo *io, uint32_t events) {
-        TapVhost *t = CONTAINER_OF(io, TapVhost, tx_io);
+        TapVhostQueue *q = CONTAINER_OF(io, TapVhostQueue, tx_io);
 
-        vhost_net_mute(t->net, 0, VHOST_NET_TX);
-        if (!t->blocked)
-                return;
-        t->blocked = false;
-        if (t->device.handler->writable)
-                t->device.handler->writable(&t->device, t->device.userdata);
+        vhost_net_mute(q->device->net, q->pair, VHOST_NET_TX);
+        unblock(q);
 }
 
 /* ---- life ---- */
 
-static int add_all(TapVhost *t, Loop *loop) {
+static int add_queue(TapVhostQueue *q, Loop *loop) {
+        const VhostNet *net = q->device->net;
         const struct {
                 LoopIo *io;
-                int fd;
-                uint32_t events;
+                VhostNetRing ring;
+                VhostNetFd which;
                 LoopIoFn fn;
         } table[] = {
-                { &t->rx_io, vhost_net_fd(t->net, 0, VHOST_NET_RX, VHOST_NET_FD_CALL), EPOLLIN, on_rx },
-                { &t->tx_io, vhost_net_fd(t->net, 0, VHOST_NET_TX, VHOST_NET_FD_CALL), EPOLLIN, on_tx },
-                { &t->rx_error_io, vhost_net_fd(t->net, 0, VHOST_NET_RX, VHOST_NET_FD_ERROR), EPOLLIN, on_rx_error },
-                { &t->tx_error_io, vhost_net_fd(t->net, 0, VHOST_NET_TX, VHOST_NET_FD_ERROR), EPOLLIN, on_tx_error },
-                { &t->tap_io, tap_fd(t->tap), 0, on_tap },
+                { &q->rx_io, VHOST_NET_RX, VHOST_NET_FD_CALL, on_rx },
+                { &q->tx_io, VHOST_NET_TX, VHOST_NET_FD_CALL, on_tx },
+                { &q->rx_error_io, VHOST_NET_RX, VHOST_NET_FD_ERROR, on_rx_error },
+                { &q->tx_error_io, VHOST_NET_TX, VHOST_NET_FD_ERROR, on_tx_error },
         };
 
+        q->blocked = false;
+        q->recoveries = 0;
         for (unsigned i = 0; i < ELEMENTSOF(table); i++) {
-                int r = loop_add(loop, table[i].io, table[i].fd, table[i].events | EPOLLET, table[i].fn);
+                int r = loop_add(loop, table[i].io, vhost_net_fd(net, q->pair, table[i].ring, table[i].which), EPOLLIN | EPOLLET, table[i].fn);
 
                 if (r < 0)
                         return r;
@@ -332,14 +391,14 @@ static int tap_vhost_start(Device *d, Loop *loop) {
 
         assert(!t->loop && d->handler);
         t->loop = loop;
-        t->blocked = false;
-        t->recoveries = 0;
-        r = add_all(t, loop);
+        r = loop_add(loop, &t->tap_io, tap_fd(t->tap, 0), EPOLLET, on_tap);
+        for (unsigned i = 0; r >= 0 && i < d->n_queues; i++)
+                r = add_queue(&t->queues[i], loop);
         if (r >= 0)
                 r = vhost_net_start(t->net);
         /* Frames may lie there from before: look once, which also asks for the first event. */
-        if (r >= 0)
-                r = timer_set(loop_timers(loop), &t->resume, loop_now(loop));
+        for (unsigned i = 0; r >= 0 && i < d->n_queues; i++)
+                r = timer_set(loop_timers(loop), &t->queues[i].resume, loop_now(loop));
         if (r < 0) {
                 (void) vhost_net_stop(t->net);
                 remove_all(t);
@@ -379,8 +438,8 @@ static const DeviceOps tap_vhost_ops = {
         .free = tap_vhost_free,
 };
 
-int tap_vhost_fd(const Device *d) {
-        return tap_fd(d->ops == &tap_vhost_ops ? tap_vhost_of(d)->tap : d);
+int tap_vhost_fd(const Device *d, unsigned queue) {
+        return tap_fd(d->ops == &tap_vhost_ops ? tap_vhost_of(d)->tap : d, queue);
 }
 
 /* ---- birth ---- */
@@ -393,7 +452,7 @@ static int copy_common(TapVhost *t) {
         t->device.mac = tap->mac;
         t->device.mtu = tap->mtu;
         t->device.offloads = tap->offloads;
-        t->device.n_queues = 1;
+        t->device.n_queues = tap->n_queues;
         t->device.ifindex = tap->ifindex;
         memcpy(t->device.ifname, tap->ifname, sizeof(t->device.ifname));
         if (tap->peer) {
@@ -417,8 +476,15 @@ static int tap_vhost_alloc(TapVhost **ret, const TapConfig *c) {
                 free(t);
                 return r;
         }
-        t->rx_io.fd = t->tx_io.fd = t->rx_error_io.fd = t->tx_error_io.fd = t->tap_io.fd = -EBADF;
-        timer_init(&t->resume, on_resume);
+        t->tap_io.fd = -EBADF;
+        for (unsigned i = 0; i < TAP_QUEUES_MAX; i++) {
+                TapVhostQueue *q = &t->queues[i];
+
+                q->device = t;
+                q->pair = i;
+                q->rx_io.fd = q->tx_io.fd = q->rx_error_io.fd = q->tx_error_io.fd = -EBADF;
+                timer_init(&q->resume, on_resume);
+        }
         timer_init(&t->check, on_check);
         t->split = offload_split_new();
         t->cut_frames = calloc(OFFLOAD_FRAMES_MAX, sizeof(Frame));
@@ -430,55 +496,89 @@ static int tap_vhost_alloc(TapVhost **ret, const TapConfig *c) {
         return 0;
 }
 
-/* Opens /dev/vhost-net. Return: the descriptor, -EBADF with @ret_note when it is not to be had, or another error. */
-static int open_vhost(const char **ret_note) {
-        int fd = vhost_open_net();
+/* Descriptors on their way into a device. */
+typedef struct FdList {
+        int fds[TAP_QUEUES_MAX]; /* (owned) */
+        unsigned n;
+} FdList;
 
-        switch (fd) {
-        case -ENOENT:
-        case -ENODEV:
-        case -ENXIO:
-                *ret_note = "there is no /dev/vhost-net (module vhost_net): frames go through system calls instead";
-                return -EBADF;
-        case -EACCES:
-        case -EPERM:
-                *ret_note = "no permission to open /dev/vhost-net: frames go through system calls instead";
-                return -EBADF;
-        default: /* of the system's errnos */
-                return fd;
-        }
+static void fd_list_deinit(FdList *l) {
+        while (l->n > 0)
+                (void) safe_close(l->fds[--l->n]);
 }
 
-/* The TAP, with nothing about it that would outlive a failure further on: the caller's descriptor is duplicated, and persistence waits. */
+static int fd_list_duplicate(FdList *l, int fd) {
+        l->fds[l->n] = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        if (l->fds[l->n] < 0)
+                return -errno;
+        l->n++;
+        return 0;
+}
+
+/* Opens /dev/vhost-net @n times. Return: 0; with @ret_note and none opened when it is not to be had; or another error. */
+static int open_vhost(FdList *ret, unsigned n, const char **ret_note) {
+        while (ret->n < n) {
+                int fd = vhost_open_net();
+
+                switch (fd) {
+                case -ENOENT:
+                case -ENODEV:
+                case -ENXIO:
+                        *ret_note = "there is no /dev/vhost-net (module vhost_net): frames go through system calls instead";
+                        break;
+                case -EACCES:
+                case -EPERM:
+                        *ret_note = "no permission to open /dev/vhost-net: frames go through system calls instead";
+                        break;
+                default: /* of the system's errnos */
+                        break;
+                }
+                if (*ret_note) {
+                        fd_list_deinit(ret);
+                        return 0;
+                }
+                if (fd < 0)
+                        return fd;
+                ret->fds[ret->n++] = fd;
+        }
+        return 0;
+}
+
+/* The TAP, with nothing about it that would outlive a failure further on: the caller's descriptors are duplicated, and persistence waits. */
 static int open_tap(Device **ret, const TapConfig *config, const char **ret_what) {
-        _cleanup_close_ int fd = -EBADF;
+        _cleanup_(fd_list_deinit) FdList fds = {};
         TapConfig c = *config;
-        int r;
+        int r = 0;
 
         *ret_what = "taking over the descriptor";
-        if (c.fd >= 0) {
-                fd = fcntl(c.fd, F_DUPFD_CLOEXEC, 3);
-                if (fd < 0)
-                        return -errno;
-        }
-        c.fd = fd;
+        if (c.fd >= 0)
+                r = fd_list_duplicate(&fds, c.fd);
+        for (unsigned i = 0; r >= 0 && i < c.n_queue_fds; i++)
+                r = fd_list_duplicate(&fds, c.queue_fds[i]);
+        if (r < 0)
+                return r;
+        if (c.fd >= 0)
+                c.fd = fds.fds[0];
+        c.queue_fds = fds.fds + 1;
         c.persistent = false;
         r = tap_new(ret, &c, ret_what);
         if (r >= 0)
-                fd = -EBADF; /* the device's now */
+                fds.n = 0; /* the device's now */
         return r;
 }
 
-static int make_rings(TapVhost *t, int vhost_fd, unsigned queue_size, const char **ret_what) {
-        int fd = tap_fd(t->tap);
+static int make_rings(TapVhost *t, const FdList *vhost, unsigned queue_size, const char **ret_what) {
+        int fds[TAP_QUEUES_MAX];
         int r = copy_common(t);
 
         if (r < 0)
                 return r;
+        for (unsigned i = 0; i < t->device.n_queues; i++)
+                fds[i] = tap_fd(t->tap, i);
         /* All that is sent is copied into the arena: the worker need see no more of this process. */
         return vhost_net_new(&t->net,
-                             &(VhostNetConfig){ .n_pairs = 1, .backend_fds = &fd, .vhost_fds = &vhost_fd, .queue_size = queue_size,
-                                                .map = VHOST_NET_MAP_ARENA },
+                             &(VhostNetConfig){ .n_pairs = t->device.n_queues, .backend_fds = fds, .vhost_fds = vhost->fds,
+                                                .queue_size = queue_size, .map = VHOST_NET_MAP_ARENA },
                              ret_what);
 }
 
@@ -486,6 +586,9 @@ static int config_check(const TapConfig *c, unsigned queue_size, const char **re
         *ret_what = "frames without headers";
         if (c->no_vnet_hdr)
                 return -EOPNOTSUPP;
+        *ret_what = "number of queues";
+        if (c->n_queues < 1 || c->n_queues > TAP_QUEUES_MAX || c->n_queue_fds >= c->n_queues)
+                return -EINVAL;
         *ret_what = "size of the queues";
         if (queue_size && (queue_size < TAP_VHOST_QUEUE_SIZE_MIN || queue_size > TAP_VHOST_QUEUE_SIZE_MAX ||
                            vq_size_check(queue_size) != VQ_SIZE_OK))
@@ -495,32 +598,32 @@ static int config_check(const TapConfig *c, unsigned queue_size, const char **re
 
 static int make_device(Device **ret, const TapConfig *config, unsigned queue_size, const char **ret_note, const char **ret_what) {
         _cleanup_(device_freep) Device *tap = NULL, *d = NULL;
-        _cleanup_close_ int vhost_fd = -EBADF;
+        _cleanup_(fd_list_deinit) FdList vhost = {};
         TapVhost *t;
         int r;
 
         *ret_what = "opening /dev/vhost-net";
-        vhost_fd = open_vhost(ret_note);
-        if (vhost_fd < 0 && !*ret_note)
-                return vhost_fd;
+        r = open_vhost(&vhost, config->n_queues, ret_note);
+        if (r < 0)
+                return r;
         r = open_tap(&tap, config, ret_what);
         if (r < 0)
                 return r;
-        if (vhost_fd >= 0) {
+        if (vhost.n > 0) {
                 *ret_what = "memory";
                 r = tap_vhost_alloc(&t, config);
                 if (r < 0)
                         return r;
                 d = &t->device;
                 t->tap = TAKE_PTR(tap);
-                r = make_rings(t, vhost_fd, queue_size, ret_what);
+                r = make_rings(t, &vhost, queue_size, ret_what);
                 if (r < 0)
                         return r;
         } else {
                 d = TAKE_PTR(tap);
         }
         *ret_what = "making the interface persistent";
-        if (config->persistent && ioctl(tap_vhost_fd(d), TUNSETPERSIST, 1) < 0)
+        if (config->persistent && ioctl(tap_vhost_fd(d, 0), TUNSETPERSIST, 1) < 0)
                 return -errno;
         *ret = TAKE_PTR(d);
         return 0;
@@ -538,9 +641,11 @@ int tap_vhost_new(Device **ret, const TapConfig *config, unsigned queue_size, co
                         *ret_what = what;
                 return r;
         }
-        /* Ours is a duplicate. */
+        /* Ours are duplicates. */
         if (config->fd >= 0)
                 (void) safe_close(config->fd);
+        for (unsigned i = 0; i < config->n_queue_fds; i++)
+                (void) safe_close(config->queue_fds[i]);
         if (ret_note)
                 *ret_note = note;
         return 0;

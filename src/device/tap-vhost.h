@@ -14,7 +14,7 @@
  * tap_vhost_new() - make the TAP and its rings
  * @ret:        the device: of kind "vhost-net", or of kind "tap" when it had to do without
  * @config:     as for tap_new(); no_vnet_hdr is refused (-EOPNOTSUPP)
- * @queue_size: descriptors of each ring, a power of two within the limits above; 0: as vhostnet has it
+ * @queue_size: descriptors of each ring (a queue of the TAP has two), a power of two within the limits above; 0: as vhostnet has it
  * @ret_note:   (nullable) NULL, or static text that says why it is a plain TAP: there is no /dev/vhost-net, or no access to it
  * @ret_what:   (nullable) on failure: static text naming the step
  *
@@ -24,5 +24,5 @@
  */
 int tap_vhost_new(Device **ret, const TapConfig *config, unsigned queue_size, const char **ret_note, const char **ret_what);
 
-/* The TAP's descriptor, of either kind that tap_vhost_new() makes. */
-int tap_vhost_fd(const Device *d);
+/* As tap_fd(), of either kind that tap_vhost_new() makes. */
+int tap_vhost_fd(const Device *d, unsigned queue);

@@ -7,6 +7,7 @@
  */
 
 #include "device/device.h"
+#include "device/tap-queue.h"
 
 typedef struct TapConfig {
         const char *name;      /* of the device */
@@ -21,13 +22,14 @@ typedef struct TapConfig {
         uint32_t tun_owner;
         bool up;               /* set the link up */
         uint32_t offloads;     /* DeviceOffload wanted; _DEVICE_OFFLOAD_ALL: whatever the kernel has */
-        uint32_t n_queues;     /* 1 (more needs IFF_MULTI_QUEUE: -EOPNOTSUPP for now in the plain kind) */
+        uint32_t n_queues;     /* 1..TAP_QUEUES_MAX; more than 1 with IFF_MULTI_QUEUE, which @fd has to have then */
+        const int *queue_fds;  /* (nullable) with fd: further queues of its interface (owned on success only); those that */
+        unsigned n_queue_fds;  /* are missing of n_queues are opened */
         bool no_vnet_hdr;      /* tests and old kernels: bare frames, all offload work on our doorstep */
 } TapConfig;
 
 /* Errors: -EPERM/-EACCES (say what is missing in the caller), -ENOENT no such namespace, -EBUSY interface in use,
- * -EINVAL bad config or a descriptor that is no TAP. @ret_what (nullable): static text naming the step that failed. */
+ * -EINVAL bad config or a descriptor that is no TAP, or not one of several queues where several are wanted. @ret_what (nullable): static text naming the step that failed. */
 int tap_new(Device **ret, const TapConfig *config, const char **ret_what);
 
-/* For device/tap-vhost: a further queue's descriptor, and the one in use. */
-int tap_fd(const Device *d);
+int tap_fd(const Device *d, unsigned queue); /* (borrowed) -EBADF: no such queue */

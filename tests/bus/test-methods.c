@@ -449,7 +449,7 @@ static void test_option_values(void) {
                 { MANAGER, "CreateDevice", "'tap',", "Ifname", "'0123456789abcdef'" },
                 { MANAGER, "CreateDevice", "'tap',", "Ifname", "'a/b'" },
                 { MANAGER, "CreateDevice", "'tap',", "Queues", "@u 0" },
-                { MANAGER, "CreateDevice", "'tap',", "Queues", "@u 257" },
+                { MANAGER, "CreateDevice", "'tap',", "Queues", "@u 17" },
                 { MANAGER, "CreateDevice", "'tap',", "Offloads", "['csum', 'warp']" },
                 { NETWORK, "Expose", "'tcp', '28080', ''", "SourceAddress", "'elsewhere'" },
                 { NETWORK, "ListFlows", NULL, "Protocol", "'sctp'" },

@@ -153,7 +153,7 @@ static uint64_t guest_counter(const Guest *g, const char *group, const char *nam
 /* ---- interfaces ---- */
 
 static TapConfig tap_config(const char *netns) {
-        return (TapConfig){ .name = "t", .netns = netns, .fd = -EBADF, .up = true, .offloads = _DEVICE_OFFLOAD_ALL };
+        return (TapConfig){ .name = "t", .netns = netns, .fd = -EBADF, .up = true, .offloads = _DEVICE_OFFLOAD_ALL, .n_queues = 1 };
 }
 
 static Device *tap_make(const TapConfig *c) {
@@ -193,8 +193,8 @@ static void test_create(void) {
         g_assert_cmpint(d->ifindex, ==, (int) guest_ifindex(&g, "eth7"));
         g_assert_true(g_str_has_suffix(d->peer, "/ns/net"));
         g_assert_cmpuint(d->offloads & ~(unsigned) DEVICE_OFFLOAD_USO, ==, _DEVICE_OFFLOAD_ALL & ~(unsigned) DEVICE_OFFLOAD_USO);
-        g_assert_cmpint(fcntl(tap_fd(d), F_GETFD) & FD_CLOEXEC, ==, FD_CLOEXEC);
-        g_assert_cmpint(fcntl(tap_fd(d), F_GETFL) & O_NONBLOCK, ==, O_NONBLOCK);
+        g_assert_cmpint(fcntl(tap_fd(d, 0), F_GETFD) & FD_CLOEXEC, ==, FD_CLOEXEC);
+        g_assert_cmpint(fcntl(tap_fd(d, 0), F_GETFL) & O_NONBLOCK, ==, O_NONBLOCK);
 
         ifr = guest_ifreq(&g, "eth7", SIOCGIFMTU);
         g_assert_cmpint(ifr.ifr_mtu, ==, 9000);
@@ -271,8 +271,10 @@ static void test_refused(void) {
         c.mac = (MacAddr){ { 1, 0, 0, 0, 0, 1 } };
         tap_refused(&c, -EINVAL);
         c = tap_config(NULL);
-        c.n_queues = 2;
-        tap_refused(&c, -EOPNOTSUPP);
+        c.n_queues = 0;
+        tap_refused(&c, -EINVAL);
+        c.n_queues = TAP_QUEUES_MAX + 1;
+        tap_refused(&c, -EINVAL);
         c = tap_config(NULL);
         c.mtu = DEVICE_MTU_MIN - 1;
         tap_refused(&c, -EINVAL);
@@ -360,7 +362,7 @@ static void test_adopt(void) {
         g_assert_cmpuint(d->mtu, ==, 1500); /* not ours to change unasked */
         g_assert_true(mac_equal(&d->mac, &guest_mac));
         g_assert_cmpuint(d->offloads & DEVICE_OFFLOAD_TSO4, !=, 0);
-        g_assert_cmpint(fcntl(tap_fd(d), F_GETFL) & O_NONBLOCK, ==, O_NONBLOCK);
+        g_assert_cmpint(fcntl(tap_fd(d, 0), F_GETFL) & O_NONBLOCK, ==, O_NONBLOCK);
         device_free(d);
         g_assert_cmpuint(guest_ifindex(&g, "given0"), ==, 0);
 
@@ -486,6 +488,7 @@ typedef struct Mode {
         bool bare;
         uint32_t mtu;
         bool v6;
+        unsigned n_queues; /* 0: one */
 } Mode;
 
 #define HEADERS_V4 (ETH_HEADER_LEN + 20)
@@ -702,6 +705,7 @@ static void peer_init(Peer *p, const Mode *m) {
         c.mtu = m->mtu;
         c.offloads = m->offloads;
         c.no_vnet_hdr = m->bare;
+        c.n_queues = MAX(m->n_queues, 1U);
         p->device = tap_make(&c);
         p->mss = (uint16_t) (m->mtu - (m->v6 ? 60 : 40));
         p->device->handler = &peer_handler;
@@ -890,11 +894,13 @@ static void test_tcp(const void *arg) {
 
 /* ---- the end of interfaces ---- */
 
-static void test_gone(void) {
-        const Mode m = { "gone", _DEVICE_OFFLOAD_ALL, false, 1500, false };
+static const Mode one_queue = { "one", _DEVICE_OFFLOAD_ALL, false, 1500, false, 1 },
+                  four_queues = { "four", _DEVICE_OFFLOAD_ALL, false, 1500, false, 4 };
+
+static void test_gone(const void *arg) {
         Peer p;
 
-        peer_init(&p, &m);
+        peer_init(&p, arg);
         guest_run(&p.guest, "ip link del eth0");
         for (unsigned i = 0; i < 10000 && __atomic_load_n(&p.gone, __ATOMIC_ACQUIRE) == 0; i++)
                 g_usleep(1000);
@@ -955,7 +961,7 @@ static void test_blocking_description(void) {
                 g_usleep(1000);
 
         g_assert_cmpuint(counter_read(&p.device->counters.rx_frames), >, 0);
-        g_assert_cmpint(fcntl(tap_fd(p.device), F_GETFL) & O_NONBLOCK, ==, 0);
+        g_assert_cmpint(fcntl(tap_fd(p.device, 0), F_GETFL) & O_NONBLOCK, ==, 0);
         (void) close(fd);
         peer_done(&p); /* calls the loop */
         (void) close(theirs);
@@ -982,6 +988,94 @@ static void test_restart(void) {
         g_assert_cmpuint(p.n_frames, >=, before + 400);
         (void) close(fd);
         peer_done(&p);
+}
+
+/* ---- several queues ---- */
+
+static bool is_readable(int fd) {
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+
+        return poll(&p, 1, 0) == 1;
+}
+
+/* The guest's kernel spreads its flows over the queues, and what is in any of them arrives, in the order of its flow. */
+static void test_queues(void) {
+        struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = inet_addr("10.0.0.2") };
+        unsigned n_used = 0;
+        Peer p;
+
+        peer_init(&p, &four_queues);
+        g_assert_cmpuint(p.device->n_queues, ==, 4);
+        g_assert_cmpint(tap_fd(p.device, 3), >=, 0);
+        g_assert_cmpint(tap_fd(p.device, 4), ==, -EBADF);
+        g_assert_cmpint(loop_call(p.loop, call_stop, &p), ==, 0);
+        unsigned before = p.n_frames;
+
+        for (unsigned i = 0; i < 64; i++) {
+                int fd = guest_socket(&p.guest, AF_INET, SOCK_DGRAM);
+
+                for (unsigned k = 0; k < 5; k++)
+                        g_assert_cmpint(sendto(fd, "x", 1, 0, (struct sockaddr *) &to, sizeof(to)), ==, 1);
+                (void) close(fd);
+        }
+        for (unsigned i = 0; i < 4; i++)
+                n_used += is_readable(tap_fd(p.device, i));
+        g_assert_cmpuint(n_used, >=, 2);
+
+        g_assert_cmpint(loop_call(p.loop, call_start, &p), ==, 0);
+        for (unsigned i = 0; i < 10000 && counter_read(&p.device->counters.rx_frames) < before + 320; i++)
+                g_usleep(1000);
+        g_assert_cmpint(loop_call(p.loop, call_stop, &p), ==, 0);
+        g_assert_cmpuint(p.n_frames, >=, before + 320);
+        peer_done(&p);
+}
+
+/* One descriptor is handed in, or all of them; those that are missing are opened. One that is not of several queues is refused. */
+static void test_queues_adopt(void) {
+        const short flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE;
+        Guest g = guest_new(CLONE_NEWNET);
+        TapConfig c = tap_config(NULL);
+        const char *what = NULL;
+        Device *d = NULL;
+        int fds[2];
+
+        c.n_queues = 4;
+        c.fd = open_tap(&g, "multi0", flags);
+        d = tap_make(&c);
+        g_assert_cmpuint(d->n_queues, ==, 4);
+        for (unsigned i = 0; i < 4; i++) {
+                struct ifreq ifr = {};
+
+                g_assert_cmpint(ioctl(tap_fd(d, i), TUNGETIFF, &ifr), ==, 0);
+                g_assert_cmpstr(ifr.ifr_name, ==, "multi0");
+                g_assert_cmpint(fcntl(tap_fd(d, i), F_GETFL) & O_NONBLOCK, ==, O_NONBLOCK);
+        }
+        d = device_free(d);
+        g_assert_cmpuint(guest_ifindex(&g, "multi0"), ==, 0);
+
+        c.fd = open_tap(&g, "multi0", flags);
+        fds[0] = open_tap(&g, "multi0", flags);
+        fds[1] = open_tap(&g, "multi0", flags);
+        c.queue_fds = fds;
+        c.n_queue_fds = 2;
+        d = tap_make(&c);
+        g_assert_cmpint(fcntl(fds[1], F_GETFD), ==, -1); /* taken */
+        g_assert_cmpint(tap_fd(d, 3), >=, 0);
+        d = device_free(d);
+
+        c.fd = open_tap(&g, "multi0", flags);
+        fds[0] = open_tap(&g, "multi1", flags);
+        c.n_queue_fds = 1;
+        tap_refused(&c, -EINVAL);
+        g_assert_cmpint(close(c.fd), ==, 0); /* still the caller's */
+        g_assert_cmpint(close(fds[0]), ==, 0);
+
+        c.n_queue_fds = 0;
+        c.fd = open_tap(&g, "single0", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
+        g_assert_cmpint(tap_new(&d, &c, &what), ==, -EINVAL);
+        g_assert_nonnull(strstr(what, "IFF_MULTI_QUEUE"));
+        (void) close(c.fd);
+        guest_end(&g);
 }
 
 /* ---- main ---- */
@@ -1023,6 +1117,9 @@ int main(int argc, char **argv) {
                 { "bare-1500-v4", _DEVICE_OFFLOAD_ALL, true, 1500, false },
                 { "bare-1500-v6", _DEVICE_OFFLOAD_ALL, true, 1500, true },
                 { "bare-9000-v4", _DEVICE_OFFLOAD_ALL, true, 9000, false },
+                { "queues-1500-v4", _DEVICE_OFFLOAD_ALL, false, 1500, false, 4 },
+                { "queues-1500-v6", _DEVICE_OFFLOAD_ALL, false, 1500, true, TAP_QUEUES_MAX },
+                { "queues-bare-1500-v4", _DEVICE_OFFLOAD_ALL, true, 1500, false, 2 },
         };
 
         g_test_init(&argc, &argv, NULL);
@@ -1043,6 +1140,8 @@ int main(int argc, char **argv) {
         g_test_add_func("/tap/persistent", test_persistent);
         g_test_add_func("/tap/adopt", test_adopt);
         g_test_add_func("/tap/adopt-refused", test_adopt_refused);
+        g_test_add_func("/tap/queues", test_queues);
+        g_test_add_func("/tap/queues-adopt", test_queues_adopt);
         g_test_add_func("/tap/user-namespace", test_user_namespace);
         for (unsigned i = 0; i < ELEMENTSOF(modes); i++) {
                 g_autofree char *udp = g_strdup_printf("/tap/udp/%s", modes[i].name);
@@ -1052,7 +1151,8 @@ int main(int argc, char **argv) {
                 g_test_add_data_func(tcp, &modes[i], test_tcp);
         }
         g_test_add_func("/tap/blocking-description", test_blocking_description);
-        g_test_add_func("/tap/gone", test_gone);
+        g_test_add_data_func("/tap/gone", &one_queue, test_gone);
+        g_test_add_data_func("/tap/gone-queues", &four_queues, test_gone);
         g_test_add_func("/tap/down", test_down);
         g_test_add_func("/tap/restart", test_restart);
         return g_test_run();

@@ -522,6 +522,7 @@ static void test_device_refused(Fixture *f, gconstpointer data) {
         refuse_device(f, "tap", DEVICE(.mtu = 575), ERROR_INVALID_ARGS, "Mtu 575*");
         refuse_device(f, "tap", DEVICE(.mtu = 65521), ERROR_INVALID_ARGS, "Mtu 65521*");
         refuse_device(f, "tap", (DeviceOptions){ .fd = -EBADF }, ERROR_INVALID_ARGS, "Queues 0*");
+        refuse_device(f, "tap", (DeviceOptions){ .fd = -EBADF, .queues = 17 }, ERROR_INVALID_ARGS, "Queues 17 is not between 1 and 16");
         refuse_device(f, "tap", DEVICE(.ifname = "sixteen-letters-"), ERROR_INVALID_ARGS, "'sixteen-letters-' cannot be*");
         refuse_device(f, "tap", DEVICE(.namespace = "x"), ERROR_INVALID_ARGS, "Namespace 'x' is neither*");
         refuse_device(f, "tap", DEVICE(.offloads = offloads), ERROR_INVALID_ARGS, "There is no offload 'warp'; there are: csum, *");

@@ -30,6 +30,10 @@ kind_is() { ctl --json=short device list | grep -q "\"$1\""; }
 down() { # fetches the guest's page through the port exposed
         [ "$(timeout 20 busybox wget -q -O - http://127.0.0.1:6443/page)" = "it is the guest" ]
 }
+queues_are() { # DEVICE N: as the service says, and as the kernel has them
+        [ "$(busctl get-property org.vnetd1 "/org/vnetd1/device/$1" org.vnetd1.Device Queues)" = "u $2" ] &&
+                [ "$(ls -l "/proc/$(main_pid)/fd" | grep -c /net/tun)" -ge $((1 + $2)) ] # and that of g1
+}
 lease() { # as a DHCP client would; the address stays
         guest busybox udhcpc -i "$1" -n -q -t 20 -T 1 -s /tmp/dhcp
 }
@@ -64,7 +68,7 @@ chmod +x /tmp/dhcp
 systemctl daemon-reload
 systemctl reload dbus
 
-echo 1..21
+echo 1..24
 check "udev gives /dev/vhost-net to group kvm" test "$(stat -c '%G %a' /dev/vhost-net)" = "kvm 660"
 check "a call on the bus starts the service" busctl call org.vnetd1 /org/vnetd1 org.vnetd1.Manager ListNetworks
 check "it runs as user vnetd" is_user vnetd
@@ -84,11 +88,15 @@ echo "it is the guest" > /tmp/www/page
 guest busybox httpd -p 6443 -h /tmp/www
 check "vnetctl expose 6443" ctl expose 6443
 check "the guest's page comes through it" down
+ip netns add g2
+check "a device of two queues" ctl device create tap --vhost --netns=/run/netns/g2 --name=g2 --queues=2
+check "has them" queues_are g2 2
 before=$(main_pid)
 check "systemctl restart" systemctl restart vnetd
 check "is another process" test "$before" != "$(main_pid)"
 check "the device is there, and vhost-net again" kind_is vhost-net
 check "the page comes as before" down
+check "and the other device has its two queues" queues_are g2 2
 
 check "polkit lets an administrator make a network" as admin vnetctl --system network create theirs --subnet=192.168.200.0/24
 check "and refuses another user" refused as other vnetctl --system network create mine --subnet=192.168.201.0/24

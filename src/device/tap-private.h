@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/* What tap.c (frames) and tap-make.c (birth) share. Private to the kind. */
+
+#include "device/offload.h"
+#include "device/tap-queue.h"
+#include "device/tap.h"
+
+#define TAP_HEADER_LEN ((unsigned) sizeof(struct virtio_net_hdr_v1))
+#define TAP_ARENA_LEN (320 * 1024)
+#define TAP_CACHE_LINE 64
+
+typedef struct Tap Tap;
+
+/* A descriptor of the interface. With IFF_MULTI_QUEUE there are several, each with a queue of its own in the kernel. */
+typedef struct TapQueue {
+        Tap *tap;      /* (borrowed) that it is part of */
+        int fd;        /* (owned) */
+        bool blocked;  /* the last write would have waited */
+        uint8_t quiet; /* so many turns in a row brought a single small frame */
+        LoopIo io;
+} TapQueue;
+
+struct Tap {
+        Device device;
+        bool vnet_hdr; /* frames have a header in front */
+        bool cut, join; /* offloads the far end lacks */
+        int rw_flags;  /* RWF_NOWAIT where the kernel has it for TAPs, else 0 */
+
+        Loop *loop; /* (borrowed: from start to stop) NULL: not running */
+        TapQueue queues[TAP_QUEUES_MAX]; /* device.n_queues of them */
+
+        OffloadSplit *split; /* (owned) */
+        Frame *cut_frames;   /* (owned) OFFLOAD_FRAMES_MAX */
+        uint8_t *arena;      /* (owned) TAP_ARENA_LEN, at a cache line; of the queue whose turn it is */
+        struct iovec iov[FRAME_BATCH_MAX], joined_iov[FRAME_BATCH_MAX];
+        Frame frames[FRAME_BATCH_MAX];
+};
+
+extern const DeviceOps tap_ops;
+
+static inline Tap *tap_of(const Device *d) {
+        return CONTAINER_OF(d, Tap, device);
+}
