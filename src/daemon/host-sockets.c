@@ -26,6 +26,7 @@
 #define PEEK_IOV_MAX 1024 /* UIO_MAXIOV */
 #define DGRAM_BATCH_MAX 64
 #define CONTROL_LEN 128
+#define DGRAM_BUFFER (2 * 1024 * 1024) /* for a socket that brings bursts; the host's own limit may be less */
 
 typedef struct HostSocket {
         LoopIo io;
@@ -34,6 +35,7 @@ typedef struct HostSocket {
         uint32_t peek_at;   /* the kernel's peek position, when has_peek_off */
         bool has_peek_off;
         bool is_unix;
+        bool is_roomy;      /* its receive buffer was made DGRAM_BUFFER */
         bool is_urgent;     /* the far end has sent urgent data */
         bool sent;          /* something was, so Nagle could begin to wait */
         bool no_delay;
@@ -82,7 +84,9 @@ static int set_int(int fd, int level, int option, int value) {
         return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
-#define WATCHED (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
+/* Nobody waits for room in what is no stream, and the kernel would wake us for each datagram that has left. */
+#define STREAM_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
+#define DGRAM_EVENTS (EPOLLIN | EPOLLET)
 
 /* Urgent data stays in its place in the stream (RFC 6093 5). Asked for when there is some: hardly any connection ever has. */
 static void on_urgent(HostSocket *s) {
@@ -101,16 +105,19 @@ static void on_event(LoopIo *io, uint32_t events) {
         s->owner->handler->event(s->owner->userdata, s->cookie, e);
 }
 
-static int host_watch(void *userdata, int fd, uint64_t cookie) {
-        HostSockets *h = userdata;
+static int watch(HostSockets *h, int fd, uint64_t cookie, uint32_t events) {
         HostSocket *s = get(h, fd);
         if (!s)
                 return -ENOMEM;
         s->cookie = cookie;
-        int r = loop_add(h->loop, &s->io, fd, WATCHED, on_event);
+        int r = loop_add(h->loop, &s->io, fd, events, on_event);
         if (r < 0)
                 forget(h, fd); /* it stays the caller's */
         return r;
+}
+
+static int host_watch(void *userdata, int fd, uint64_t cookie) {
+        return watch(userdata, fd, cookie, host_cookie_kind(cookie) == HOST_KIND_LISTENER ? DGRAM_EVENTS : STREAM_EVENTS);
 }
 
 static void host_close(void *userdata, int fd, bool reset) {
@@ -156,8 +163,8 @@ HostSockets *host_sockets_free(HostSockets *h) {
 }
 
 /* Watches a new socket; on failure it is closed. */
-static int adopt(HostSockets *h, int fd, uint64_t cookie, int *ret_fd) {
-        int r = host_watch(h, fd, cookie);
+static int adopt(HostSockets *h, int fd, uint64_t cookie, uint32_t events, int *ret_fd) {
+        int r = watch(h, fd, cookie, events);
         if (r < 0) {
                 host_close(h, fd, /* reset= */ false);
                 return r;
@@ -219,7 +226,7 @@ static int host_tcp_connect(void *userdata, const Endpoint *dst, const HostConne
                 host_tcp_set_tos(userdata, fd, how->tos);
         if (connect(fd, (struct sockaddr *) &sa, len) < 0 && errno != EINPROGRESS)
                 return -errno;
-        return adopt(userdata, TAKE_FD(fd), cookie, ret_fd);
+        return adopt(userdata, TAKE_FD(fd), cookie, STREAM_EVENTS, ret_fd);
 }
 
 static int host_tcp_result(void *userdata, int fd) {
@@ -382,7 +389,7 @@ static ssize_t host_discard(void *userdata, int fd, size_t n) {
         if (s->has_peek_off)
                 s->peek_at -= MIN(s->peek_at, (uint32_t) done);
         if (unlikely(s->is_urgent)) /* no peek sees past the mark until what is before it has gone: an event tells that there is more */
-                (void) loop_modify(h->loop, &s->io, WATCHED);
+                (void) loop_modify(h->loop, &s->io, STREAM_EVENTS);
         return done;
 }
 
@@ -449,7 +456,7 @@ static int host_stream_pair(void *userdata, uint64_t service_cookie, int *ret_fl
         if (!s)
                 return -ENOMEM;
         s->is_unix = true;
-        int r = adopt(h, TAKE_FD(service_fd), service_cookie, ret_service_fd);
+        int r = adopt(h, TAKE_FD(service_fd), service_cookie, STREAM_EVENTS, ret_service_fd);
         if (r < 0) {
                 host_close(h, TAKE_FD(flow_fd), /* reset= */ false);
                 return r;
@@ -492,7 +499,7 @@ static int host_dgram_open(void *userdata, HostSocketType type, int family, cons
                 if (bind(fd, (struct sockaddr *) &sa, len) < 0)
                         return -errno;
         }
-        return adopt(userdata, TAKE_FD(fd), cookie, ret_fd);
+        return adopt(userdata, TAKE_FD(fd), cookie, DGRAM_EVENTS, ret_fd);
 }
 
 static void add_control(struct msghdr *m, int level, int type, const void *value, size_t len) {
@@ -575,6 +582,14 @@ static void read_controls(struct msghdr *m, HostMsg *msg) {
         }
 }
 
+/* The default holds some 300 small datagrams: 3 ms of a flood, and a busy machine may let us wait longer. Most sockets never need more. */
+static void make_roomy(HostSocket *s) {
+        if (!s || s->is_roomy)
+                return;
+        (void) set_int(s->io.fd, SOL_SOCKET, SO_RCVBUF, DGRAM_BUFFER);
+        s->is_roomy = true;
+}
+
 static int host_dgram_recv(void *userdata, int fd, HostMsg *msgs, unsigned n) {
         struct mmsghdr mm[DGRAM_BATCH_MAX];
         struct sockaddr_storage sa[DGRAM_BATCH_MAX];
@@ -593,6 +608,8 @@ static int host_dgram_recv(void *userdata, int fd, HostMsg *msgs, unsigned n) {
         int r = recvmmsg(fd, mm, n, MSG_DONTWAIT, NULL);
         if (r < 0)
                 return -errno;
+        if ((unsigned) r == n)
+                make_roomy(find(userdata, fd));
         for (int i = 0; i < r; i++) {
                 msgs[i].len = mm[i].msg_len;
                 msgs[i].gso_size = 0;

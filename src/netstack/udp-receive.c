@@ -260,6 +260,8 @@ static bool udp_drain(Netstack *s, UdpSource *from, bool *big) {
                         continue;
                 }
                 *big = udp_deliver(s, r, from, MIN((unsigned) n, from->n));
+                if ((unsigned) n < from->n) /* it looked for one more */
+                        return true;
         }
         return false;
 }

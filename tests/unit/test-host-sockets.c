@@ -598,6 +598,50 @@ static void test_runs(void) {
         end(&f);
 }
 
+static int receive_buffer(int fd) {
+        int size = 0;
+        socklen_t len = sizeof(size);
+
+        g_assert_no_errno(getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, &len));
+        return size;
+}
+
+/* A socket that brings bursts is given more room, no other is, and none loses an event by it. */
+static void test_bursts(void) {
+        Fixture f;
+        int far = bound(SOCK_DGRAM);
+        Endpoint to = local_of(far);
+        struct iovec iov, room[2];
+        char bytes[2];
+        HostMsg in[2];
+
+        begin(&f, false);
+        int fd = open_dgram(&f, NULL, COOKIE);
+        int before = receive_buffer(fd);
+        HostMsg m = message(&to, &iov, "hello", 5);
+        g_assert_cmpint(OPS->dgram_send(f.sockets, fd, &m, 1), ==, 1);
+        struct sockaddr_in from;
+        socklen_t len = sizeof(from);
+        g_assert_cmpint(recvfrom(far, bytes, 1, 0, (struct sockaddr *) &from, &len), ==, 1);
+
+        for (unsigned n = 1; n <= 2; n++) {
+                for (unsigned i = 0; i < n; i++)
+                        g_assert_cmpint(sendto(far, "x", 1, 0, (struct sockaddr *) &from, len), ==, 1);
+                wait_events(&f, COOKIE, HOST_EVENT_IN);
+                for (unsigned i = 0; i < 2; i++) {
+                        room[i] = (struct iovec){ &bytes[i], 1 };
+                        in[i] = (HostMsg){ .iov = &room[i], .n_iov = 1 };
+                }
+                g_assert_cmpint(OPS->dgram_recv(f.sockets, fd, in, 2), ==, (int) n);
+                if (n == 1)
+                        g_assert_cmpint(receive_buffer(fd), ==, before);
+                else
+                        g_assert_cmpint(receive_buffer(fd), !=, before);
+        }
+        close(far);
+        end(&f);
+}
+
 static void test_error_queue(void) {
         Fixture f;
         int nobody = bound(SOCK_DGRAM);
@@ -647,6 +691,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/host-sockets/watch-fails", test_watch_fails);
         g_test_add_func("/host-sockets/dgrams", test_dgrams);
         g_test_add_func("/host-sockets/runs", test_runs);
+        g_test_add_func("/host-sockets/bursts", test_bursts);
         g_test_add_func("/host-sockets/error-queue", test_error_queue);
         return g_test_run();
 }
