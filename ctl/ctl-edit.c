@@ -257,9 +257,10 @@ int verb_device_remove(Ctl *c, int argc, char **argv) {
         return CTL_OK;
 }
 
-/* "6443/udp" into "6443" and "udp"; without a slash it is TCP. @ret_local owned by the caller. */
+/* "6443/udp" into "6443" and "udp"; without a slash it is TCP; a path is a Unix socket's. @ret_local owned by
+ * the caller. */
 static int split_protocol(const char *text, char **ret_local, const char **ret_protocol) {
-        const char *slash = strrchr(text, '/');
+        const char *slash = text[0] == '/' ? NULL : strrchr(text, '/');
         char *local;
 
         if (slash && !streq(slash, "/tcp") && !streq(slash, "/udp"))
@@ -270,7 +271,7 @@ static int split_protocol(const char *text, char **ret_local, const char **ret_p
         if (!local)
                 return fail_errno(ENOMEM, "Failed to read '%s'", text);
         *ret_local = local;
-        *ret_protocol = slash ? slash + 1 : "tcp";
+        *ret_protocol = text[0] == '/' ? "unix" : slash ? slash + 1 : "tcp";
         return 0;
 }
 

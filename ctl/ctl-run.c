@@ -243,11 +243,11 @@ static int split_publish(const char *spec, const IpAddr *guest, char **ret_local
         /* Two numbers at the end: the second is the guest's. An address cannot end in ":NUMBER" but in
          * brackets. */
         last = strrchr(head, ':');
-        if (last && last > head && last[1] && last[1 + strspn(last + 1, "0123456789")] == '\0') {
+        if (last && last > head && last[1] && last[1 + strspn(last + 1, "0123456789-")] == '\0') {
                 *last = '\0';
                 previous = strrchr(head, ':');
                 previous = previous ? previous + 1 : head;
-                if (*previous && previous[strspn(previous, "0123456789")] == '\0')
+                if (*previous && previous[strspn(previous, "0123456789-")] == '\0')
                         port = last + 1;
                 else
                         *last = ':';

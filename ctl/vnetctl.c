@@ -47,11 +47,11 @@ static const Verb verbs[] = {
         { "device create", "KIND", 1, 1, DEVICE_OPTIONS, false, verb_device_create,
           "Make a device, 'tap' for one, and print its name" },
         { "device remove", "NAME...", 1, -1, 0, false, verb_device_remove, "Unplug and remove devices" },
-        { "expose", "[ADDR:]PORT[/udp] [GUEST[:PORT]]", 1, 2, OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_SOURCE),
+        { "expose", "[ADDR:]PORT[-LAST][/udp] [GUEST[:PORT]]", 1, 2, OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_SOURCE),
           false, verb_expose,
           "Lead a port of the host to a guest: without GUEST to the only one, without ADDR from loopback "
           "alone" },
-        { "unexpose", "[ADDR:]PORT[/udp]", 1, 1, OPT_BIT(OPT_NETWORK), false, verb_unexpose,
+        { "unexpose", "[ADDR:]PORT[-LAST][/udp]", 1, 1, OPT_BIT(OPT_NETWORK), false, verb_unexpose,
           "Close an exposed port" },
         { "forwards", "", 0, 0, OPT_BIT(OPT_NETWORK), false, verb_forwards, "List exposed ports" },
         { "leases", "", 0, 0, OPT_BIT(OPT_NETWORK), false, verb_leases, "List the addresses guests have" },

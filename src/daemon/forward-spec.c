@@ -14,22 +14,53 @@ static const IpAddr loopback6 = { .b = { [15] = 1 } };
 static const IpAddr any4 = { .b = { [10] = 0xff, [11] = 0xff } };
 static const IpAddr any6 = {};
 
+#define SPEC_TEXT_MAX 512
+
+/* Cuts "-LAST" off what ends in PORT-LAST. False: there is a dash that cannot be read so. @ret_last: 0 without one. */
+static bool cut_range(const char *text, char head[static SPEC_TEXT_MAX], uint16_t *ret_last) {
+        const char *colon = strrchr(text, ':'), *dash = strchr(colon ?: text, '-');
+        size_t len = dash ? (size_t) (dash - text) : strlen(text);
+
+        *ret_last = 0;
+        if (len >= SPEC_TEXT_MAX || (dash && parse_port(dash + 1, ret_last) < 0))
+                return false;
+        memcpy(head, text, len);
+        head[len] = 0;
+        return true;
+}
+
+static int range_count(const char *text, uint16_t first, uint16_t last, uint16_t *ret, Error *e) {
+        if (last != 0 && last < first)
+                return error_set(e, ERROR_INVALID_ARGS, "'%s': the range ends before it begins", ERROR_QUOTE(text));
+        if (last != 0 && last - first >= MANAGER_FORWARD_PORTS_MAX)
+                return error_set(e, ERROR_INVALID_ARGS, "'%s': a forward may have at most %d ports", ERROR_QUOTE(text), MANAGER_FORWARD_PORTS_MAX);
+        *ret = last != 0 ? (uint16_t) (last - first + 1) : 1;
+        return 0;
+}
+
 int local_spec_parse(const char *text, LocalSpec *ret, Error *e) {
         LocalSpec s = {};
+        char head[SPEC_TEXT_MAX] = "";
+        uint16_t port, last;
         IpClass class;
-        uint16_t port;
+        int r;
 
-        if (parse_port(text, &port) >= 0)
-                s = (LocalSpec){ { { loopback4, port }, { loopback6, port } }, 2, true };
-        else if (text[0] == ':' && parse_port(text + 1, &port) >= 0)
-                s = (LocalSpec){ { { any4, port }, { any6, port } }, 2, true };
-        else if (endpoint_parse(text, &s.endpoints[0]) >= 0 && s.endpoints[0].port != 0)
+        if (!cut_range(text, head, &last))
+                head[0] = 0;
+        if (parse_port(head, &port) >= 0)
+                s = (LocalSpec){ { { loopback4, port }, { loopback6, port } }, 2, 1, true };
+        else if (head[0] == ':' && parse_port(head + 1, &port) >= 0)
+                s = (LocalSpec){ { { any4, port }, { any6, port } }, 2, 1, true };
+        else if (endpoint_parse(head, &s.endpoints[0]) >= 0 && s.endpoints[0].port != 0)
                 s.n = 1;
         else
                 return error_set(e, ERROR_INVALID_ARGS,
                                  "'%s' is no place to listen: PORT (loopback), ADDRESS:PORT, [ADDRESS]:PORT or :PORT (all addresses), "
-                                 "with a port from 1 to 65535",
+                                 "with a port from 1 to 65535 or a range of them, FIRST-LAST",
                                  ERROR_QUOTE(text));
+        r = range_count(text, s.endpoints[0].port, last, &s.n_ports, e);
+        if (r < 0)
+                return r;
 
         class = ip_classify(&s.endpoints[0].addr);
         if (class == IP_CLASS_MULTICAST || class == IP_CLASS_RESERVED)
@@ -128,7 +159,7 @@ static int split_host(const char *text, char host[static 256], uint16_t *port) {
         return dns_name_is_valid(host) && strspn(host, "0123456789.") != len ? 0 : -EINVAL;
 }
 
-int remote_spec_parse(Network *n, const char *text, uint16_t port, bool must_exist, ForwardConfig *ret, Error *e) {
+static int parse_guest(Network *n, const char *text, uint16_t port, bool must_exist, ForwardConfig *ret, Error *e) {
         _cleanup_free_ Lease *leases = NULL;
         Endpoint remote = { .port = port };
         char host[256] = "";
@@ -157,5 +188,26 @@ int remote_spec_parse(Network *n, const char *text, uint16_t port, bool must_exi
                 return r;
         ret->remote = remote;
         memcpy(ret->hostname, host, strlen(host) + 1);
+        return 0;
+}
+
+/* A range at the end has to be as long as the local one; a single port is where it begins. */
+int remote_spec_parse(Network *n, const char *text, uint16_t port, uint16_t n_ports, bool must_exist, ForwardConfig *ret, Error *e) {
+        char head[SPEC_TEXT_MAX] = "";
+        uint16_t last = 0, count = 1;
+        const char *colon = strrchr(text, ':');
+        int r;
+
+        /* a dash may stand in a name: only behind a colon it makes a range */
+        bool range = colon && strchr(colon, '-') && cut_range(text, head, &last);
+        r = parse_guest(n, range ? head : text, port, must_exist, ret, e);
+        if (r >= 0 && range)
+                r = range_count(text, ret->remote.port, last, &count, e);
+        if (r < 0)
+                return r;
+        if (range && count != n_ports)
+                return error_set(e, ERROR_INVALID_ARGS, "'%s' are %u ports, and %u are forwarded to them", ERROR_QUOTE(text), count, n_ports);
+        if (ret->remote.port + n_ports - 1 > UINT16_MAX)
+                return error_set(e, ERROR_INVALID_ARGS, "'%s': %u ports from there on end beyond 65535", ERROR_QUOTE(text), n_ports);
         return 0;
 }

@@ -47,7 +47,7 @@ static void put_forward(JsonWriter *w, Manager *m, const ManagedForward *f) {
         put_text(w, "sourceAddress", f->config.source == FORWARD_SOURCE_GATEWAY ? "gateway" : "client");
         json_key(w, "listeners");
         json_array_open(w);
-        for (size_t i = 0; i < entry->n_locals; i++)
+        for (size_t i = 0; entry->locals && i < entry->n_locals; i++)
                 json_string(w, ENDPOINT_TO_TEXT(&entry->locals[i]));
         json_array_close(w);
         if (manager_forward_stats(m, f, &stats) >= 0) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Forwards of the manager: opens the listening sockets, here, where the privileges are, and hands them to the network. One forward has one
- * or two of them (both families of loopback, or of all addresses); the netstack knows each as a forward of its own, with id
+ * or two of them a port (both families of loopback, or of all addresses); the netstack knows each as a forward of its own, with id
  * MANAGER_FORWARD_LISTENERS * ManagedForward.id and the ids up to the next.
  */
 
@@ -141,8 +141,8 @@ static int take_listener(Manager *m, uint8_t proto, const Endpoint *at, const ch
         return TAKE_FD(fd);
 }
 
-/* Opens one listener and hands it over. Returns 1; 0 when the host lacks an address it need not have. */
-static int add_listener(Manager *m, ForwardEntry *entry, const Endpoint *at, bool optional, Error *e) {
+/* Opens one listener, for the forward's port number @nth, and hands it over. Returns 1; 0 when the host lacks an address it need not have. */
+static int add_listener(Manager *m, ForwardEntry *entry, const Endpoint *at, uint16_t nth, bool optional, Error *e) {
         ForwardConfig c = entry->pub.config;
         _cleanup_close_ int fd = -EBADF;
         char name[FDSTORE_NAME_MAX];
@@ -162,6 +162,7 @@ static int add_listener(Manager *m, ForwardEntry *entry, const Endpoint *at, boo
 
         c.id = listener_id(&entry->pub, entry->n_locals);
         c.local = *at;
+        c.remote.port = (uint16_t) (c.remote.port + nth);
         r = network_forward_add(entry->pub.network, &c, fd);
         if (r == -ENOBUFS)
                 return error_set(e, ERROR_QUOTA_EXCEEDED, "Network '%s' has no room for another forward",
@@ -174,11 +175,20 @@ static int add_listener(Manager *m, ForwardEntry *entry, const Endpoint *at, boo
         return 1;
 }
 
-static int open_listeners(Manager *m, ForwardEntry *entry, const LocalSpec *spec, Error *e) {
+static int open_listeners(Manager *m, ForwardEntry *entry, Error *e) {
+        const LocalSpec *spec = &entry->spec;
         int r = 0;
 
-        for (size_t i = 0; i < spec->n && r >= 0; i++)
-                r = add_listener(m, entry, &spec->endpoints[i], spec->pair && i > 0, e);
+        entry->locals = calloc(spec->n * spec->n_ports, sizeof(*entry->locals));
+        if (!entry->locals)
+                return error_set(e, ERROR_NO_MEMORY, "Out of memory");
+        for (uint16_t k = 0; k < spec->n_ports && r >= 0; k++)
+                for (size_t i = 0; i < spec->n && r >= 0; i++) {
+                        Endpoint at = spec->endpoints[i];
+
+                        at.port = (uint16_t) (at.port + k);
+                        r = add_listener(m, entry, &at, k, spec->pair && i > 0, e);
+                }
         if (r < 0)
                 close_listeners(m, entry);
         return r;
@@ -291,17 +301,17 @@ static int open_unix_listener(Manager *m, ForwardEntry *entry, Error *e) {
 
 /* ---- finding ---- */
 
-static bool endpoints_meet(const Endpoint *a, const Endpoint *b) {
-        return a->port == b->port && ip_family(&a->addr) == ip_family(&b->addr) &&
+static bool endpoints_meet(const Endpoint *a, uint16_t n_a, const Endpoint *b, uint16_t n_b) {
+        return a->port < b->port + n_b && b->port < a->port + n_a && ip_family(&a->addr) == ip_family(&b->addr) &&
                (ip_equal(&a->addr, &b->addr) || ip_classify(&a->addr) == IP_CLASS_UNSPECIFIED ||
                 ip_classify(&b->addr) == IP_CLASS_UNSPECIFIED);
 }
 
 static ManagedForward *find_meeting(Manager *m, uint8_t proto, const LocalSpec *spec) {
         for (ForwardEntry *entry = m->forwards; entry; entry = entry->hh.next)
-                for (size_t i = 0; i < entry->n_locals && entry->pub.config.proto == proto; i++)
+                for (size_t i = 0; i < entry->spec.n && entry->pub.config.proto == proto; i++)
                         for (size_t k = 0; k < spec->n; k++)
-                                if (endpoints_meet(&entry->locals[i], &spec->endpoints[k]))
+                                if (endpoints_meet(&entry->spec.endpoints[i], entry->spec.n_ports, &spec->endpoints[k], spec->n_ports))
                                         return &entry->pub;
         return NULL;
 }
@@ -330,20 +340,22 @@ static uint32_t next_id(Manager *m) {
 
 static int check_new(Manager *m, uint32_t uid, uint8_t proto, const char *local, const LocalSpec *spec, Error *e) {
         ManagedForward *other = find_meeting(m, proto, spec);
-        unsigned mine = 0;
+        unsigned mine = 0, all = 0, more = MAX(spec->n_ports, 1u);
 
         if (other)
                 return error_set(e, ERROR_FORWARD_EXISTS, "%s '%s' is forwarded already: '%s' leads to '%s' of network '%s'",
                                  proto_name(proto), ERROR_QUOTE(local), other->local, other->remote[0] != 0 ? other->remote : "the only guest",
                                  network_config(other->network)->name);
-        if (HASH_COUNT(m->forwards) >= MANAGER_FORWARDS_MAX)
-                return error_set(e, ERROR_QUOTA_EXCEEDED, "'%s': there are %d forwards already, no more can be made", ERROR_QUOTE(local),
+        for (ForwardEntry *entry = m->forwards; entry; entry = entry->hh.next) {
+                all += MAX(entry->spec.n_ports, 1u);
+                mine += entry->pub.owner == uid ? MAX(entry->spec.n_ports, 1u) : 0;
+        }
+        if (all + more > MANAGER_FORWARDS_MAX)
+                return error_set(e, ERROR_QUOTA_EXCEEDED, "'%s': there are %u forwards already, and no more than %d can be", ERROR_QUOTE(local), all,
                                  MANAGER_FORWARDS_MAX);
-        for (ManagedForward *f = NULL; (f = manager_next_forward(m, f));)
-                mine += f->owner == uid;
-        if (manager_uid_is_limited(uid) && mine >= MANAGER_PER_USER_FORWARDS_MAX)
-                return error_set(e, ERROR_QUOTA_EXCEEDED, "'%s': user %u has %u forwards already, as many as a user may have",
-                                 ERROR_QUOTE(local), uid, mine);
+        if (manager_uid_is_limited(uid) && mine + more > MANAGER_PER_USER_FORWARDS_MAX)
+                return error_set(e, ERROR_QUOTA_EXCEEDED, "'%s': user %u has %u forwards already, and may have no more than %d", ERROR_QUOTE(local),
+                                 uid, mine, MANAGER_PER_USER_FORWARDS_MAX);
         return 0;
 }
 
@@ -352,6 +364,7 @@ static ForwardEntry *entry_free(ForwardEntry *entry) {
                 return NULL;
         free(entry->pub.local);
         free(entry->pub.remote);
+        free(entry->locals);
         free(entry);
         return NULL;
 }
@@ -376,7 +389,7 @@ int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, con
                 r = parse_source(source, &f->config.source, e);
         f->is_ssh = f->is_unix && ssh_spec_is_url(remote);
         if (r >= 0 && !f->is_ssh)
-                r = remote_spec_parse(n, remote, spec.endpoints[0].port, origin == ORIGIN_CALL, &f->config, e);
+                r = remote_spec_parse(n, remote, spec.endpoints[0].port, MAX(spec.n_ports, (uint16_t) 1), origin == ORIGIN_CALL, &f->config, e);
         if (r >= 0 && !f->is_ssh && f->config.remote.port == 0)
                 r = error_set(e, ERROR_INVALID_ARGS, "'%s' names no port: a path has none to take over", ERROR_QUOTE(remote));
         if (r >= 0)
@@ -392,12 +405,13 @@ int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, con
         if (!f->local || !f->remote)
                 return error_set(e, ERROR_NO_MEMORY, "Out of memory");
         entry->origin = origin;
-        r = f->is_unix ? open_unix_listener(m, entry, e) : open_listeners(m, entry, &spec, e);
+        entry->spec = spec;
+        r = f->is_unix ? open_unix_listener(m, entry, e) : open_listeners(m, entry, e);
         if (r < 0)
                 return r;
 
         f->config.id = f->id;
-        f->config.local = entry->locals[0];
+        f->config.local = spec.endpoints[0];
         HASH_ADD(hh, m->forwards, pub.id, sizeof(f->id), entry);
         entry = NULL; /* the hash's now */
         log_info("Forward %u: %s %s to %s of network '%s'", f->id, manager_forward_protocol(f), f->local,
@@ -433,12 +447,9 @@ int manager_remove_forward(Manager *m, ManagedForward *f, Error *e) {
         return 0;
 }
 
-/* Does @f listen just where @spec says? Of a pair the host may have lacked the second. */
+/* Does @f listen just where @spec says? */
 static bool listens_at(const ForwardEntry *entry, const LocalSpec *spec) {
-        LocalSpec own;
-
-        return local_spec_parse(entry->pub.local, &own, NULL) >= 0 && own.n == spec->n &&
-               endpoint_equal(&own.endpoints[0], &spec->endpoints[0]);
+        return entry->spec.n == spec->n && entry->spec.n_ports == spec->n_ports && endpoint_equal(&entry->spec.endpoints[0], &spec->endpoints[0]);
 }
 
 int manager_unexpose(Manager *m, Network *n, const char *protocol, const char *local, Error *e) {
@@ -499,7 +510,7 @@ static int guest_endpoint(Network *n, const char *host, uint16_t port, Endpoint 
         const Lease *found = NULL;
         int r;
 
-        r = remote_spec_parse(n, host, port, /* must_exist= */ true, &target, e);
+        r = remote_spec_parse(n, host, port, /* n_ports= */ 1, /* must_exist= */ true, &target, e);
         if (r < 0)
                 return r;
         *ret = target.remote;

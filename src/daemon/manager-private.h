@@ -62,9 +62,18 @@ struct DeviceEntry {
         UT_hash_handle hh; /* Manager.devices, by name */
 };
 
+/* Where a forward listens, by its text. */
+typedef struct LocalSpec {
+        Endpoint endpoints[2]; /* with the first port */
+        size_t n;
+        uint16_t n_ports;
+        bool pair; /* both families were meant: the second may be one the host does not have */
+} LocalSpec;
+
 typedef struct ForwardEntry {
         ManagedForward pub;
-        Endpoint locals[MANAGER_FORWARD_LISTENERS]; /* what is listened on */
+        LocalSpec spec;
+        Endpoint *locals; /* (owned) what is listened on: at most MANAGER_FORWARD_LISTENERS */
         size_t n_locals;
         SshForward *ssh;  /* (owned, nullable) where pub.is_ssh */
         Manager *manager; /* (borrowed) for it */
@@ -151,15 +160,10 @@ int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, con
 void manager_drop_forward(Manager *m, ManagedForward *f); /* tells, closes, frees */
 
 /* ---- forward-spec.c: the texts of forwards ---- */
-typedef struct LocalSpec {
-        Endpoint endpoints[MANAGER_FORWARD_LISTENERS];
-        size_t n;
-        bool pair; /* both families were meant: the second may be one the host does not have */
-} LocalSpec;
 int local_spec_parse(const char *text, LocalSpec *ret, Error *e);
-/* Fills remote and hostname of @ret with the guest @text means in @n, with @port where it names none.
+/* Fills remote and hostname of @ret with the guest @text means in @n, with @port where it names none; @n_ports follow each other there.
  * @must_exist: an only guest or a guest by name has to be there now. */
-int remote_spec_parse(Network *n, const char *text, uint16_t port, bool must_exist, ForwardConfig *ret, Error *e);
+int remote_spec_parse(Network *n, const char *text, uint16_t port, uint16_t n_ports, bool must_exist, ForwardConfig *ret, Error *e);
 
 /* ---- state.c ---- */
 int state_lock(Manager *m, Error *e); /* -EBUSY: another vnetd keeps its state there */

@@ -17,7 +17,8 @@
 #define MANAGER_NETWORKS_MAX 256
 #define MANAGER_DEVICES_MAX 1024
 #define MANAGER_FORWARDS_MAX 4096
-#define MANAGER_FORWARD_LISTENERS 2 /* of one forward: IPv4 and IPv6 */
+#define MANAGER_FORWARD_PORTS_MAX 256 /* of one forward; each counts for the limits on forwards */
+#define MANAGER_FORWARD_LISTENERS (2 * MANAGER_FORWARD_PORTS_MAX) /* of one forward: IPv4 and IPv6 */
 #define MANAGER_PER_USER_NETWORKS_MAX 16   /* for callers other than root and the daemon's own uid */
 #define MANAGER_PER_USER_DEVICES_MAX 64
 #define MANAGER_PER_USER_FORWARDS_MAX 256
@@ -138,7 +139,8 @@ const PortOptions *manager_device_port(const ManagedDevice *d);
 /* ---- forwards ---- */
 /* @local: "ADDR:PORT", "[ADDR]:PORT", ":PORT" (all addresses) or "PORT" (127.0.0.1 and, where the host has it, ::1).
  * @remote: "ADDR:PORT", "ADDR" (the same port), ":PORT" or "" (the only guest, the same port), "HOSTNAME[:PORT]" of a lease.
- * @source: NULL, "client" or "gateway". One forward, even where it listens on two addresses.
+ * PORT may be a range, FIRST-LAST; that of @remote, if it names one, is as long, or where it begins.
+ * @source: NULL, "client" or "gateway". One forward, even where it listens on two addresses and many ports.
  * Protocol "unix": @local is a path, @remote "ADDR:PORT" or the like, or "ssh-tunnel://USER@GUEST[:PORT]/PATH?key=FILE". */
 int manager_expose(Manager *m, Network *n, uint32_t uid, const char *protocol, const char *local, const char *remote, const char *source,
                    ManagedForward **ret, Error *e);

@@ -3,6 +3,8 @@
 """The outside in: vnetctl expose, what a guest sees of who comes, and every way it can be refused."""
 
 import contextlib
+import json
+import os
 import socket
 import time
 
@@ -104,6 +106,69 @@ def source_port_is_kept(w):
         c.close()
         s.close()
     server.close()
+    w.no_flows()
+
+
+def port_range(w):
+    """A range of ports, TCP and UDP, to another range: each to its own, and all of them closed together. One network has room for 1024 listeners."""
+    g = the_guest(w)
+    equal(w.ctl('expose', '8100-8110', f'{g.addr}:9100-9110'), f'tcp 8100-8110 -> {g.addr}:9100-9110\n', 'what expose prints')
+    servers = [g.listen(port=9100 + i) for i in range(11)]
+    for i, server in enumerate(servers):
+        c = w.host.connect('127.0.0.1', 8100 + i)
+        s, _ = server.accept()
+        equal(s.getsockname()[1], 9100 + i, 'the port it leads to')
+        c.close()
+        s.close()
+        server.close()
+    rows = [f for f in json.loads(w.ctl('--json=short', 'forwards'))['forwards']]
+    equal(len(rows), 1, 'forwards')
+    equal(w.ctl('expose', f'{HOST}:8200-8203/udp', f'{g.addr}:9200'), f'udp {HOST}:8200-8203 -> {g.addr}:9200\n', 'what expose prints')
+    for i in range(4):
+        inside = g.socket(socket.SOCK_DGRAM)
+        inside.bind(('0.0.0.0', 9200 + i))
+        out = w.outside.socket(socket.SOCK_DGRAM)
+        out.sendto(b'ask', (HOST, 8200 + i))
+        data, peer = inside.recvfrom(100)
+        inside.sendto(b'answer', peer)
+        equal(out.recvfrom(100), (b'answer', (HOST, 8200 + i)), 'the answer')
+        inside.close()
+        out.close()
+    refused(w, EXIT_FAILED, ['8105', 'already'], 'expose', '8105')
+    refused(w, EXIT_NO_OBJECT, ['8100-8109'], 'unexpose', '8100-8109')
+    refused(w, EXIT_FAILED, ['256'], 'expose', '20000-20256')
+    refused(w, EXIT_FAILED, ['before'], 'expose', '20001-20000')
+    w.ctl('unexpose', '8100-8110')
+    w.ctl('unexpose', f'{HOST}:8200-8203/udp')
+    for port in 8100, 8110:
+        try:
+            w.host.connect('127.0.0.1', port).close()
+            raise netns.Failed('somebody still listens')
+        except ConnectionRefusedError:
+            pass
+    equal(w.ctl('forwards').strip(), 'No forwards.', 'forwards')
+    w.no_flows()
+
+
+def unix_socket(w):
+    """A path in place of a port: for its owner alone, gone with the forward."""
+    g = the_guest(w)
+    server = g.listen(port=9300)
+    path = f'{w.dir}/forward.sock'
+    w.ctl('expose', path, f'{g.addr}:9300')
+    equal(os.stat(path).st_mode & 0o7777, 0o600, 'mode')
+    c = socket.socket(socket.AF_UNIX)
+    c.connect(path)
+    s, peer = server.accept()
+    equal(peer[0], netns.GATEWAY, 'the client as the guest sees it')
+    c.sendall(b'in')
+    equal(read_exactly(s, 2), b'in', 'in')
+    s.sendall(b'out')
+    equal(read_exactly(c, 3), b'out', 'out')
+    for e in c, s, server:
+        e.close()
+    w.ctl('unexpose', path)
+    check(not os.path.exists(path), 'the socket is left')
     w.no_flows()
 
 
@@ -334,5 +399,5 @@ def many_forwards(w):
 
 
 if __name__ == '__main__':
-    netns.main([expose_to_host, expose_to_all, source_port_is_kept, unexpose_at_once, refusals, no_guest, guest_refuses, guest_gone,
+    netns.main([expose_to_host, expose_to_all, source_port_is_kept, port_range, unix_socket, unexpose_at_once, refusals, no_guest, guest_refuses, guest_gone,
                 bulk_inbound, udp_forward, udp_forward_addresses, many_forwards, privileged_port])

@@ -349,6 +349,77 @@ static void test_forward_refused(Fixture *f, gconstpointer data) {
         refuse_forward(f, "tcp", "[fe80::1]:6443", "192.168.127.2", ERROR_NOT_SUPPORTED, "*link-local*");
 }
 
+/* Ten ports in a row nobody has. */
+static uint16_t free_range(void) {
+        for (uint16_t first = 21000; first < 29000; first = (uint16_t) (first + 10)) {
+                bool all = true;
+
+                for (uint16_t i = 0; i < 10 && all; i++) {
+                        g_autofree char *at = g_strdup_printf("127.0.0.1:%u", first + i);
+
+                        all = is_free(at, SOCK_STREAM);
+                }
+                if (all)
+                        return first;
+        }
+        g_assert_not_reached();
+}
+
+static void test_forward_range(Fixture *f, gconstpointer data) {
+        uint16_t first = free_range();
+        g_autofree char *ten = g_strdup_printf("%u-%u", first, first + 9), *in = g_strdup_printf("127.0.0.1:%u", first + 4),
+                        *last = g_strdup_printf("127.0.0.1:%u", first + 9), *half = g_strdup_printf("127.0.0.1:%u-%u", first, first + 4),
+                        *one = g_strdup_printf("127.0.0.1:%u-%u", first, first), *next = g_strdup_printf("127.0.0.1:%u-%u", first + 5, first + 9);
+        ManagedForward *fw;
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons((uint16_t) (first + 7)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        Error e;
+
+        g_assert_cmpint(manager_expose(f->m, f->n, 0, "tcp", ten, "192.168.127.2:8000-8009", NULL, &fw, &e), ==, 0);
+        g_assert_cmpuint(fw->config.remote.port, ==, 8000);
+        g_assert_false(is_free(in, SOCK_STREAM));
+        g_assert_false(is_free(last, SOCK_STREAM));
+        g_string_truncate(f->told, 0);
+        refuse_forward(f, "tcp", in, "192.168.127.2", ERROR_FORWARD_EXISTS, "*is forwarded already*");
+        refuse_forward(f, "tcp", half, "192.168.127.2", ERROR_FORWARD_EXISTS, "*is forwarded already*");
+        assert_refused(manager_unexpose(f->m, f->n, "tcp", half, &e), &e, ERROR_NO_SUCH_FORWARD, "*");
+        g_assert_cmpint(manager_unexpose(f->m, f->n, "tcp", ten, &e), ==, 0);
+        g_assert_true(is_free(in, SOCK_STREAM));
+
+        /* two that touch; a remote that names where it begins, or nothing */
+        g_assert_cmpint(expose(f, 0, "udp", half, "192.168.127.2:9000", &e), ==, 0);
+        g_assert_cmpint(expose(f, 0, "udp", next, "192.168.127.2", &e), ==, 0);
+        g_assert_cmpint(expose(f, 0, "tcp", one, "192.168.127.2:65535-65535", &e), ==, 0);
+        g_string_truncate(f->told, 0);
+
+        /* one of the ports is taken: none is left open */
+        g_assert_cmpint(manager_unexpose(f->m, f->n, "tcp", one, &e), ==, 0);
+        g_string_truncate(f->told, 0);
+        g_assert_cmpint(bind(fd, (struct sockaddr *) &sa, sizeof(sa)), ==, 0);
+        g_assert_cmpint(listen(fd, 1), ==, 0);
+        refuse_forward(f, "tcp", ten, "192.168.127.2", ERROR_ADDRESS_IN_USE, "Another program listens on 127.0.0.1:*");
+        g_assert_true(is_free(in, SOCK_STREAM));
+        (void) close(fd);
+
+        refuse_forward(f, "tcp", "8010-8000", "192.168.127.2", ERROR_INVALID_ARGS, "'8010-8000': the range ends before it begins");
+        refuse_forward(f, "tcp", "20000-20256", "192.168.127.2", ERROR_INVALID_ARGS, "*at most 256 ports");
+        refuse_forward(f, "tcp", ten, "192.168.127.2:80-81", ERROR_INVALID_ARGS, "*are 2 ports, and 10 are forwarded to them");
+        refuse_forward(f, "tcp", ten, "192.168.127.2:65530", ERROR_INVALID_ARGS, "*end beyond 65535");
+        static const char *const bad[] = { "1-", "-1", "1-2-3", "1-65536", ":-5", "127.0.0.1:1-", "127.0.0.1-2:5", "1--2", "0-5" };
+        for (size_t i = 0; i < G_N_ELEMENTS(bad); i++)
+                refuse_forward(f, "tcp", bad[i], "192.168.127.2", ERROR_INVALID_ARGS, "'*' is no place to listen*");
+}
+
+/* Each port counts: at the limit of a user, a range of one more is refused. */
+static void test_forward_range_limits(Fixture *f, gconstpointer data) {
+        Error e;
+
+        g_assert_cmpint(expose(f, SOMEBODY, "udp", "127.5.0.1:20000-20254", "192.168.127.2", &e), ==, 0); /* 255 */
+        assert_refused(expose(f, SOMEBODY, "udp", "127.5.0.2:20000-20001", "192.168.127.2", &e), &e, ERROR_QUOTA_EXCEEDED,
+                       "*user 12345 has 255 forwards already, and may have no more than 256");
+        g_assert_cmpint(expose(f, SOMEBODY, "udp", "127.5.0.2:20000", "192.168.127.2", &e), ==, 0);
+}
+
 static void add_lease(Fixture *f, const char *addr, uint8_t number, const char *hostname) {
         Lease l = { .mac = { { 0x52, 0x54, 0, 0, 0, number } }, .expires = network_now(f->n) + 3600 * USEC_PER_SEC };
 
@@ -451,7 +522,7 @@ static void test_forward_limits(Fixture *f, gconstpointer data) {
                         g_error("%s", e.message);
         }
         assert_refused(expose(f, SOMEBODY, "udp", "127.2.0.1:20000", "192.168.127.2", &e), &e, ERROR_QUOTA_EXCEEDED,
-                       "'127.2.0.1:20000': user 12345 has 256 forwards already*");
+                       "'127.2.0.1:20000': user 12345 has 256 forwards already*no more than 256");
         g_assert_cmpint(expose(f, SOMEBODY_ELSE, "udp", "127.2.0.1:20000", "192.168.127.2", &e), ==, 0);
 
         /* One network has room for FORWARDS_MAX, which is less than MANAGER_FORWARDS_MAX. */
@@ -722,6 +793,8 @@ int main(int argc, char **argv) {
         ADD("forward-guests", test_forward_guests);
         ADD("forward-in-use", test_forward_in_use);
         ADD("forward-half", test_forward_half);
+        ADD("forward-range", test_forward_range);
+        ADD("forward-range-limits", test_forward_range_limits);
         ADD("forward-limits", test_forward_limits);
         ADD("forward-limits-all", test_forward_limits_all);
         ADD("device-refused", test_device_refused);
