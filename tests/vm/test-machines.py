@@ -24,12 +24,11 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '../netns'))
 import netns  # noqa: E402
-from netns import GATEWAY, OUTSIDE, SLOW, Job, Unavailable, check, comment, equal, read_all, run, wait_until  # noqa: E402
+from netns import GATEWAY, OUTSIDE, Job, Unavailable, check, comment, equal, read_all, run, wait_until  # noqa: E402
 
 CACHE = os.path.abspath(os.environ.get('VM_CACHE', 'build/vm'))
 KERNEL = os.path.join(CACHE, 'stable')
 BULK = 64 << 20
-BULK_UML = (64 if SLOW else 16) << 20  # its network takes a signal a frame
 BOOT_SEC = 60
 
 
@@ -196,7 +195,7 @@ class QemuByFd(Machine):
 
 
 def transfer(w, m):
-    size = (BULK_UML if m.argv is uml_run else BULK) >> 20
+    size = BULK >> 20
     data = random.Random(m.name).randbytes(1 << 20) * size
     digest = hashlib.sha256(data).hexdigest()
     server = w.outside.listen(OUTSIDE, 9100)

@@ -1,0 +1,133 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Runs in the virtual machine: whole networks over vsock's loopback (CID 1). vnetd on a private bus with a device that listens on vsock, for
+# each kind a stream can have, and a namespace as guest behind sock-bridge: DHCP, ping, DNS, SIZE MiB each way with equal checksums, a port
+# exposed, the guest killed amid a transfer and back with its lease and its forward. Then addresses that are none.
+#
+#     network-vsock.sh VNETD VNETCTL SOCK-BRIDGE [SIZE]
+set -u
+vnetd=$1 vnetctl=$2 bridge=$3 size=${4:-64} n=0 failed=0
+dir=/tmp/net host=192.168.127.254 mac=02:00:00:00:00:42
+mkdir -p $dir/config/networks.d $dir/state $dir/www $dir/guest
+
+check() { # DESCRIPTION COMMAND...
+        n=$((n + 1))
+        what=$1
+        shift
+        if "$@" > $dir/out 2>&1; then
+                echo "ok $n $what"
+        else
+                failed=$((failed + 1))
+                sed 's/^/# /' $dir/out
+                echo "not ok $n $what"
+        fi
+}
+guest() { nsenter -t "$guest" -n -m "$@"; }
+same() { [ -n "$1" ] && [ "$1" = "$2" ]; }
+soon() { # COMMAND...: within ten seconds
+        for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+                "$@" && return 0
+                sleep 0.5
+        done
+        return 1
+}
+state_is() { ctl --json=short device show v | grep -q "\"State\":\"$1\""; }
+
+cat > $dir/bus.conf << END
+<busconfig><type>session</type><listen>unix:path=$dir/bus</listen><auth>EXTERNAL</auth>
+<policy context='default'><allow send_destination='*' eavesdrop='true'/><allow eavesdrop='true'/><allow own='*'/></policy></busconfig>
+END
+cat > $dir/dhcp << 'END'
+#!/bin/sh
+[ "$1" = bound ] || exit 0
+ip addr add $ip/${mask:-24} dev $interface
+ip link set $interface mtu $mtu
+ip route add default via ${router%% *}
+echo $ip > /tmp/net/guest/address
+END
+chmod +x $dir/dhcp
+dbus-daemon --config-file=$dir/bus.conf --nofork > $dir/dbus.log 2>&1 &
+sleep 1
+address=unix:path=$dir/bus
+"$vnetd" --bus-address=$address --config-dir=$dir/config --state-dir=$dir/state --log-target=console > $dir/vnetd.log 2>&1 &
+daemon=$!
+ctl() { "$vnetctl" --bus-address=$address "$@"; }
+soon ctl status > /dev/null 2>&1
+
+dd if=/dev/urandom of=$dir/www/blob bs=1M count="$size" 2> /dev/null || exit 1
+sum=$(sha256sum < $dir/www/blob)
+begin=$(head -c 100000 $dir/www/blob | sha256sum)
+httpd -p 127.0.0.1:8080 -h $dir/www
+unshare -n -m sleep 100000 &
+guest=$!
+sleep 0.5
+guest ip link set lo up
+
+plug() { # KIND ADDRESS MTU: the guest's end of the socket; its interface has the same address each time
+        "$bridge" "$1" "$2" /proc/$guest/ns/net eth0 "$3" > $dir/bridge 2>&1 &
+        machine=$!
+        soon grep -q up $dir/bridge || { cat $dir/bridge; return 1; }
+        guest ip link set eth0 down
+        guest ip link set eth0 address $mac
+        guest ip link set eth0 up
+        guest udhcpc -i eth0 -n -q -t 20 -T 1 -s $dir/dhcp
+}
+no_more() { ! guest ip link show eth0; }
+unplug() {
+        kill -9 $machine
+        wait $machine
+        soon no_more
+} 2> /dev/null
+
+down() { [ "$(guest wget -q -O - http://$host:8080/blob | sha256sum)" = "$sum" ]; }
+up() { [ "$(nc 127.0.0.1 6443 < /dev/null | sha256sum)" = "$sum" ]; }
+answers() { [ "$(nc 127.0.0.1 6443 < /dev/null | head -c 100000 | sha256sum)" = "$begin" ]; }
+named() { guest nslookup gateway.vnet.internal. 192.168.127.1 | grep -q 'Address.*192\.168\.127\.1$'; }
+
+whole_life() { # NAME KIND-OF-BRIDGE MTU
+        check "$1: the guest gets a lease" plug "$2" vsock:1:1024 "$3"
+        check "$1: the device has it" state_is attached
+        check "$1: the gateway answers" guest ping -c 3 -W 5 192.168.127.1
+        check "$1: so does DNS" named
+        check "$1: $size MiB come down unchanged" down
+        lease=$(cat $dir/guest/address)
+        guest nc -ll -p 9000 -e cat $dir/www/blob &
+        server=$!
+        check "$1: a port is exposed" ctl expose 6443 "$lease:9000"
+        check "$1: $size MiB come up through it unchanged" up
+
+        guest wget -q -O /dev/null http://$host:8080/blob &
+        transfer=$!
+        sleep 0.2
+        check "$1: killed amid a transfer" unplug
+        kill $transfer
+        check "$1: the device waits" soon state_is waiting
+        check "$1: the guest is back" plug "$2" vsock:1:1024 "$3"
+        check "$1: with its lease" same "$lease" "$(cat $dir/guest/address)"
+        check "$1: and its forward" answers
+        unplug
+        kill $server
+        ctl unexpose 6443
+        ctl device remove v
+} 2> /dev/null
+
+echo 1..44
+check "a device listens for any machine" ctl device create qemu --name=v --listen=vsock::1024
+whole_life qemu qemu 1500
+check "a device listens for this CID, with a large MTU" ctl device create qemu --name=v --listen=vsock:1:1024 --mtu=65520
+whole_life large qemu 65520
+check "gvproxy's way to say it" ctl device create vpnkit --name=v --listen=vsock://:1024
+whole_life gvforwarder http 1500
+
+refused() { # what is no address, or not one of this machine
+        ! ctl device create "$1" --name=v --listen="$2"
+}
+check "a port too large" refused qemu vsock::4294967296
+check "no port" refused qemu vsock:1:
+check "a CID that is none" refused qemu vsock:x:1024
+check "bess has no vsock" refused bess vsock::1024
+check "another's CID" refused qemu vsock:77:1024
+ctl stats 2> /dev/null | sed 's/^/# /'
+kill $guest $daemon
+[ $failed = 0 ] || sed 's/^/# vnetd: /' $dir/vnetd.log
+exit $failed
