@@ -144,10 +144,10 @@ def use(w, g):
     w.ctl('unexpose', '7001')
 
 
-def one_kind(w, kind, mtu=1500, address=None, n=[0]):
+def one_kind(w, kind, mtu=1500, address=None, guest=SocketGuest, n=[0]):
     """A guest, its neighbour of another kind, and the guest killed amid a transfer and back."""
     n[0] += 1
-    g = SocketGuest(w, f'k{n[0]}', kind, mtu=mtu, address=address)
+    g = guest(w, f'k{n[0]}', kind, mtu=mtu, address=address)
     equal(shown(w, g.device)['State'], 'attached', 'state')
     use(w, g)
     other = SocketGuest(w, f'o{n[0]}', 'qemu' if kind != 'qemu' else 'bess')
@@ -214,6 +214,41 @@ def hyperkit(w):
 
 def gvforwarder(w):
     one_kind(w, 'http')
+
+
+class Forwarder(SocketGuest):
+    """A namespace behind gvproxy's own agent, which takes its lease with the udhcpc it finds."""
+
+    def plug(self):
+        netns.write(f'{self.world.dir}/{self.name}.resolv', '')  # what its client writes is not the host's
+        script = 'mount --bind "$0" /etc/resolv.conf; exec gvforwarder "$@"'
+        self.bridge = self.world.spawn(
+            'unshare', '--mount', 'sh', '-c', script, f'{self.world.dir}/{self.name}.resolv', '-url', self.address.replace('unix:', 'unix://'),
+            '-iface', 'eth0', '-stop-if-exist', '', '-mac', '5a:94:ef:e4:0c:42', ns=self, stderr=subprocess.DEVNULL)
+        self.addr = wait_until(self.leased, 30, 'gvforwarder\'s client has a lease')
+
+    def leased(self):
+        lines = self.run('ip', '-4', '-o', 'addr', 'show', 'dev', 'eth0', ok=False).stdout.split()
+        return lines[3].split('/')[0] if len(lines) > 3 else None
+
+    def configure(self):
+        self.mac_text = self.mac()
+
+    replug = plug
+
+
+def gvforwarder_itself(w):
+    """The agent of gvproxy, as it comes: it asks for /connect, waits for no answer, and comes back by itself when vnetd does."""
+    netns.need('gvforwarder', 'udhcpc')
+    one_kind(w, 'http', guest=Forwarder)
+    g = Forwarder(w, 'own', 'http')
+    before = g.addr
+    time.sleep(1.5)  # state is saved a second after the last change
+    w.stop_vnetd()
+    w.start_vnetd()
+    wait_until(lambda: shown(w, g.device)['State'] == 'attached' and g.leased() == before, 15, 'gvforwarder is back', every=0.2)
+    g.run('ping', '-c', 2, '-i', '0.2', '-W', 2, GATEWAY)
+    drop(w, g)
 
 
 def second_guest(w):
@@ -540,5 +575,5 @@ def four_guests(w):
 
 
 if __name__ == '__main__':
-    netns.main([qemu_unix, qemu_unix_large, qemu_tcp, qemu_dgram, vfkit, bess, bess_large, hyperkit, gvforwarder, second_guest, descriptor,
+    netns.main([qemu_unix, qemu_unix_large, qemu_tcp, qemu_dgram, vfkit, bess, bess_large, hyperkit, gvforwarder, gvforwarder_itself, second_guest, descriptor,
                 socket_files, connector, bad_input, churn, restart, isolated_and_guarded, four_guests])

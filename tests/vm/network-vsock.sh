@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Runs in the virtual machine: whole networks over vsock's loopback (CID 1). vnetd on a private bus with a device that listens on vsock, for
 # each kind a stream can have, and a namespace as guest behind sock-bridge: DHCP, ping, DNS, SIZE MiB each way with equal checksums, a port
-# exposed, the guest killed amid a transfer and back with its lease and its forward. Then addresses that are none.
+# exposed, the guest killed amid a transfer and back with its lease and its forward. The same with gvproxy's own
+# agent where it is given. Then addresses that are none.
 #
-#     network-vsock.sh VNETD VNETCTL SOCK-BRIDGE [SIZE]
+#     network-vsock.sh VNETD VNETCTL SOCK-BRIDGE SIZE [GVFORWARDER]
 set -u
-vnetd=$1 vnetctl=$2 bridge=$3 size=${4:-64} n=0 failed=0
+vnetd=$1 vnetctl=$2 bridge=$3 size=$4 forwarder=${5:-} n=0 failed=0
 dir=/tmp/net host=192.168.127.254 mac=02:00:00:00:00:42
 mkdir -p $dir/config/networks.d $dir/state $dir/www $dir/guest
 
@@ -63,7 +64,19 @@ guest=$!
 sleep 0.5
 guest ip link set lo up
 
+# Where udhcpc looks when nobody names a script, as gvforwarder does not.
+mkdir -p /etc/udhcpc /usr/share/udhcpc
+cp $dir/dhcp /etc/udhcpc/default.script
+cp $dir/dhcp /usr/share/udhcpc/default.script
+
+leased() { guest ip -4 -o addr show dev eth0 | grep -q inet; }
 plug() { # KIND ADDRESS MTU: the guest's end of the socket; its interface has the same address each time
+        if [ "$1" = gvforwarder ]; then
+                nsenter -t "$guest" -n -m "$forwarder" -url vsock://1:1024/connect -iface eth0 -stop-if-exist "" -mac $mac > $dir/bridge 2>&1 &
+                machine=$!
+                soon leased || { cat $dir/bridge; return 1; }
+                return 0
+        fi
         "$bridge" "$1" "$2" /proc/$guest/ns/net eth0 "$3" > $dir/bridge 2>&1 &
         machine=$!
         soon grep -q up $dir/bridge || { cat $dir/bridge; return 1; }
@@ -72,7 +85,7 @@ plug() { # KIND ADDRESS MTU: the guest's end of the socket; its interface has th
         guest ip link set eth0 up
         guest udhcpc -i eth0 -n -q -t 20 -T 1 -s $dir/dhcp
 }
-no_more() { ! guest ip link show eth0; }
+no_more() { ! guest ip link show eth0 > /dev/null; }
 unplug() {
         kill -9 $machine
         wait $machine
@@ -111,13 +124,17 @@ whole_life() { # NAME KIND-OF-BRIDGE MTU
         ctl device remove v
 } 2> /dev/null
 
-echo 1..44
+echo 1..$((44 + (${#forwarder} > 0) * 13))
 check "a device listens for any machine" ctl device create qemu --name=v --listen=vsock::1024
 whole_life qemu qemu 1500
 check "a device listens for this CID, with a large MTU" ctl device create qemu --name=v --listen=vsock:1:1024 --mtu=65520
 whole_life large qemu 65520
 check "gvproxy's way to say it" ctl device create vpnkit --name=v --listen=vsock://:1024
-whole_life gvforwarder http 1500
+whole_life http http 1500
+if [ -n "$forwarder" ]; then
+        check "a device for gvforwarder" ctl device create vpnkit --name=v --listen=vsock://1:1024
+        whole_life gvforwarder gvforwarder 1500
+fi
 
 refused() { # what is no address, or not one of this machine
         ! ctl device create "$1" --name=v --listen="$2"
