@@ -57,7 +57,7 @@ typedef struct Sock {
         Loop *loop;    /* (borrowed: from start to stop) NULL: not running */
         LoopIo listen_io, io;
         Timer resume;  /* the turn ended before the kernel's queue */
-        Timer tick;    /* of a handshake, a retry or a probe */
+        Timer tick;    /* of a handshake, a retry, a probe, or sending later */
         Timer fall;    /* the link is broken and goes down as soon as nobody is inside */
 
         bool up;         /* frames go both ways */
@@ -96,6 +96,7 @@ void sock_set_up(Sock *s);           /* frames may go */
 bool sock_accept_frame(Sock *s, uint8_t *at, size_t len, unsigned n); /* into frames[n]; false: counted as dropped */
 void sock_deliver(Sock *s, unsigned n); /* hands frames[] up; the device may have been stopped on return */
 void sock_drop_tx(Sock *s, Drop reason, unsigned n);
+void sock_send_later(Sock *s); /* of a stream for which the kernel has no memory just now: no event tells when it has */
 static inline void sock_resume_soon(Sock *s) {
         /* Without memory for the timer, arming the edge again does the same. */
         if (timer_set(loop_timers(s->loop), &s->resume, loop_now(s->loop)) < 0)

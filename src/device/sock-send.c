@@ -46,6 +46,10 @@ static bool would_block(int error) {
         return error == EAGAIN || error == EWOULDBLOCK;
 }
 
+static bool is_short_of_memory(int error) {
+        return error == ENOBUFS || error == ENOMEM;
+}
+
 /* ---- what is left of a frame ---- */
 
 static ssize_t send_bytes(Sock *s, const uint8_t *bytes, size_t len) {
@@ -74,7 +78,11 @@ bool sock_send_pending(Sock *s) {
                 if (n < 0) {
                         if (would_block(errno))
                                 return false;
-                        if (errno == ENOBUFS || errno == ENOMEM || (errno == EMSGSIZE && !sock_is_stream(s))) {
+                        if (is_short_of_memory(errno) && sock_is_stream(s)) { /* without its rest the stream would be out of step */
+                                sock_send_later(s);
+                                return false;
+                        }
+                        if (is_short_of_memory(errno) || (errno == EMSGSIZE && !sock_is_stream(s))) {
                                 sock_drop_tx(s, DROP_DEVICE_FULL, 1);
                                 n = (ssize_t) len;
                         } else {
@@ -190,8 +198,8 @@ static unsigned send_stream(Sock *s, size_t *ret_bytes) {
         do
                 n = sendmsg(s->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
         while (n < 0 && errno == EINTR);
-        if (n < 0 && (errno == ENOBUFS || errno == ENOMEM)) /* no event would end that: ask for one */
-                (void) loop_modify(s->loop, &s->io, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+        if (n < 0 && is_short_of_memory(errno))
+                sock_send_later(s);
         else if (n < 0 && !would_block(errno))
                 sock_break(s, -errno);
 
@@ -215,7 +223,7 @@ static unsigned send_messages(Sock *s, size_t *ret_bytes) {
                 }
                 if (would_block(errno))
                         break;
-                if (errno == EMSGSIZE || errno == ENOBUFS || errno == ENOMEM) {
+                if (errno == EMSGSIZE || is_short_of_memory(errno)) {
                         /* longer than the socket's buffer, or no memory: no event would end that */
                         sock_drop_tx(s, errno == EMSGSIZE ? DROP_DEVICE_TOO_BIG : DROP_DEVICE_FULL, 1);
                         i++;

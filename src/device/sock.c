@@ -23,6 +23,7 @@
 #define IO_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 #define LISTEN_EVENTS (EPOLLIN | EPOLLET)
 #define ACCEPTS_MAX 32 /* before the others on the loop get their turn */
+#define SEND_LATER_USEC (5 * USEC_PER_MSEC)
 
 static bool is_dgram_listener(const Sock *s) {
         return s->listen_text && s->kind->type == SOCK_DGRAM;
@@ -194,11 +195,28 @@ static void finish_connecting(Sock *s, uint32_t events) {
         begin(s);
 }
 
+void sock_send_later(Sock *s) {
+        set_tick(s, SEND_LATER_USEC);
+}
+
+/* Sends what is left, and when that is done whoever waits may send again. */
+static void unblock(Sock *s) {
+        if (!s->up || !s->blocked || s->broken || !sock_send_pending(s))
+                return;
+        s->blocked = false;
+        if (s->device.handler->writable)
+                s->device.handler->writable(&s->device, s->device.userdata);
+}
+
 static void on_tick(Timer *timer, usec_t now, void *userdata) {
         Sock *s = CONTAINER_OF(timer, Sock, tick);
 
         if (s->broken)
                 return;
+        if (s->up && sock_is_stream(s)) {
+                unblock(s);
+                return;
+        }
         if (s->up && is_dgram_listener(s)) {
                 set_tick(s, SOCK_PROBE_USEC);
                 sock_message_probe(s);
@@ -215,11 +233,8 @@ static void on_io(LoopIo *io, uint32_t events) {
                 finish_connecting(s, events);
         if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
                 s->hup = true;
-        if (events & EPOLLOUT && s->up && s->blocked && !s->broken && sock_send_pending(s)) {
-                s->blocked = false;
-                if (s->device.handler->writable)
-                        s->device.handler->writable(&s->device, s->device.userdata);
-        }
+        if (events & EPOLLOUT)
+                unblock(s);
         if (s->loop && s->fd >= 0 && events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP))
                 receive(s);
 }

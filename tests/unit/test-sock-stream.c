@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Frames out of byte streams: in pieces of every size, around the arena's end, at every limit; handshakes; ends in and out of step. */
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "sock-fixture.h"
+
+#define LONGEST FRAMING_FRAME_MAX
+
+static void test_pieces(void) {
+        static const uint32_t lens[] = { 14, 15, 60, 333, 1514 };
+        uint8_t bytes[2000];
+        unsigned n = 0;
+        int pair[2];
+        Rig r = {};
+
+        rig_pair(SOCK_STREAM, pair);
+        rig_adopt(&r, "qemu", pair[0]);
+        for (size_t step = 1; step < 40; step += 2)
+                for (size_t k = 0; k < G_N_ELEMENTS(lens); k++) {
+                        size_t len = rig_frame(bytes, true, lens[k], (uint8_t) step);
+
+                        for (size_t at = 0; at < len; at += step)
+                                rig_write(pair[1], bytes + at, MIN(step, len - at));
+                        rig_wait(&r, &r.n_frames, ++n);
+                        g_assert_cmpuint(r.frames->len, ==, 4 + lens[k]);
+                        g_assert_cmpmem(r.frames->data + 4, lens[k], bytes + 4, lens[k]);
+                        g_byte_array_set_size(r.frames, 0);
+                }
+        (void) close(pair[1]);
+        rig_end(&r);
+}
+
+/* Several arenas full of frames of all lengths, in writes that end anywhere: the same come out, in order. */
+static void test_long(void) {
+        g_autoptr(GByteArray) stream = g_byte_array_new(), expected = g_byte_array_new();
+        g_autofree uint8_t *bytes = g_malloc(4 + LONGEST);
+        g_autoptr(GRand) rand = g_rand_new_with_seed(4);
+        unsigned n = 0;
+        int pair[2];
+        Rig r = {};
+
+        rig_pair(SOCK_STREAM, pair);
+        rig_adopt(&r, "qemu", pair[0]);
+        for (; stream->len < 4u << 20; n++) {
+                uint32_t len = (uint32_t) g_rand_int_range(rand, ETH_HEADER_LEN, n % 4 ? 1515 : LONGEST + 1);
+
+                if (n % 100 == 0)
+                        len = LONGEST;
+                g_byte_array_append(stream, bytes, (guint) rig_frame(bytes, true, len, (uint8_t) n));
+                g_byte_array_append(expected, (const guint8 *) &len, 4);
+                g_byte_array_append(expected, bytes + 4, len);
+        }
+        for (size_t at = 0; at < stream->len;) {
+                size_t step = MIN((size_t) g_rand_int_range(rand, 1, 100000), stream->len - at);
+
+                rig_write(pair[1], stream->data + at, step);
+                at += step;
+        }
+        rig_wait(&r, &r.n_frames, n);
+        g_assert_cmpmem(r.frames->data, r.frames->len, expected->data, expected->len);
+        g_assert_cmpuint(counter_read(&r.device->counters.rx_frames), ==, n);
+        (void) close(pair[1]);
+        rig_end(&r);
+}
+
+static void test_limits(void) {
+        g_autofree uint8_t *bytes = g_malloc(4 + LONGEST + 1);
+        int pair[2];
+        Rig r = {};
+
+        rig_pair(SOCK_STREAM, pair);
+        rig_adopt(&r, "qemu", pair[0]);
+        rig_write(pair[1], bytes, rig_frame(bytes, true, 0, 1));
+        rig_write(pair[1], bytes, rig_frame(bytes, true, ETH_HEADER_LEN - 1, 1));
+        rig_write(pair[1], bytes, rig_frame(bytes, true, ETH_HEADER_LEN, 1));
+        rig_write(pair[1], bytes, rig_frame(bytes, true, LONGEST, 1));
+        rig_wait(&r, &r.n_frames, 2);
+        g_assert_cmpuint(rig_drops(&r, DROP_ETH_SHORT), ==, 2);
+        g_assert_cmpuint(rig_drops(&r, DROP_ETH_LONG), ==, 0);
+
+        memcpy(bytes, (uint8_t[]){ 0, (LONGEST + 1) >> 16, ((LONGEST + 1) >> 8) & 0xff, (LONGEST + 1) & 0xff }, 4);
+        rig_write(pair[1], bytes, 4);
+        rig_wait(&r, &r.n_gone, 1);
+        g_assert_cmpint(r.error, ==, -EMSGSIZE);
+        g_assert_cmpuint(rig_drops(&r, DROP_ETH_LONG), ==, 1);
+        g_assert_true(rig_at_end(pair[1]));
+        (void) close(pair[1]);
+        rig_end(&r);
+}
+
+static void test_ends(void) {
+        uint8_t bytes[64];
+        Rig r = {};
+
+        rig_listen(&r, "qemu", 0);
+        int fd = rig_dial(&r, SOCK_STREAM);
+        rig_write(fd, bytes, rig_frame(bytes, true, 60, 1));
+        (void) close(fd);
+        rig_wait(&r, &r.n_down, 1);
+        g_assert_cmpint(r.error, ==, 0);
+        g_assert_cmpuint(rig_get(&r, &r.n_frames), ==, 1);
+
+        for (unsigned cut = 1; cut < 64; cut += 21) { /* amid a header, amid a frame */
+                unsigned before = rig_get(&r, &r.n_down);
+
+                fd = rig_dial(&r, SOCK_STREAM);
+                rig_write(fd, bytes, cut);
+                (void) close(fd);
+                rig_wait(&r, &r.n_down, before + 1);
+                g_assert_cmpint(r.error, ==, -EPIPE);
+        }
+        fd = rig_dial(&r, SOCK_STREAM); /* nothing is left of those before */
+        rig_write(fd, bytes, 64);
+        rig_wait(&r, &r.n_frames, 2);
+        (void) close(fd);
+        rig_end(&r);
+}
+
+static void test_handshakes(void) {
+        static const char request[] = "POST /connect HTTP/1.1\r\nHost: \r\nContent-Length: 0\r\n\r\n";
+        uint8_t said[HANDSHAKE_INIT_LEN + HANDSHAKE_COMMAND_LEN] = "VMN3T", answer[HANDSHAKE_ANSWER_MAX], frame[2 + 60] = { 60 };
+        Rig r = {};
+
+        rig_listen(&r, "vpnkit", 1400);
+        said[HANDSHAKE_INIT_LEN] = 1;
+        memcpy(said + HANDSHAKE_INIT_LEN + 1, "c3d68012-0208-11ea-9fd7-f2189899ab08", 36);
+        (void) rig_frame(frame + 2, false, 60, 3);
+
+        int fd = rig_dial(&r, SOCK_STREAM);
+        rig_write(fd, said, sizeof(said));
+        rig_write(fd, frame, sizeof(frame)); /* not waiting for the answer */
+        g_assert_cmpint(recv(fd, answer, sizeof(answer), MSG_WAITALL), ==, sizeof(answer));
+        g_assert_cmpmem(answer, HANDSHAKE_INIT_LEN, said, HANDSHAKE_INIT_LEN);
+        const uint8_t reply[] = { 1, 1400 & 0xff, 1400 >> 8, 1414 & 0xff, 1414 >> 8, 0x5a, 0x94, 0xef, 0xe4, 0x0c, 0xee, 0 };
+        g_assert_cmpmem(answer + HANDSHAKE_INIT_LEN, sizeof(reply), reply, sizeof(reply));
+        rig_wait(&r, &r.n_frames, 1);
+        (void) close(fd);
+        rig_wait(&r, &r.n_down, 1);
+
+        fd = rig_dial(&r, SOCK_STREAM);
+        rig_write(fd, request, sizeof(request) - 1);
+        rig_write(fd, frame, sizeof(frame));
+        rig_wait(&r, &r.n_frames, 2);
+        g_assert_cmpint(recv(fd, answer, sizeof(answer), MSG_DONTWAIT), ==, -1); /* gvforwarder would take an answer for a frame */
+        (void) close(fd);
+        rig_wait(&r, &r.n_down, 2);
+
+        fd = rig_dial(&r, SOCK_STREAM);
+        rig_write(fd, "GET / HTTP/1.1\r\n\r\n", 18);
+        rig_wait(&r, &r.n_down, 3);
+        g_assert_cmpint(r.error, ==, -EPROTO);
+        g_assert_true(rig_at_end(fd));
+        g_assert_cmpuint(r.n_up, ==, 2);
+        (void) close(fd);
+        rig_end(&r);
+}
+
+typedef struct Rest {
+        int fd;
+        const uint8_t *bytes;
+        size_t len;
+} Rest;
+
+static gpointer write_later(gpointer arg) {
+        Rest *rest = arg;
+
+        g_usleep(20000);
+        rig_write(rest->fd, rest->bytes, rest->len);
+        return NULL;
+}
+
+/* A connection outlives the device that had it: it is left where a frame begins. */
+static void test_finish(void) {
+        uint8_t bytes[128], got[64];
+        size_t len = rig_frame(bytes, true, 60, 7);
+        int pair[2], kept;
+        Rig r = {};
+
+        (void) rig_frame(bytes + len, true, 60, 8);
+        rig_pair(SOCK_STREAM, pair);
+        kept = dup(pair[0]);
+        rig_adopt(&r, "qemu", pair[0]);
+        rig_write(pair[1], bytes, 30);
+        while (recv(kept, got, 1, MSG_PEEK | MSG_DONTWAIT) > 0) /* until the device has them */
+                g_usleep(1000);
+        Rest rest = { pair[1], bytes + 30, len - 30 };
+        GThread *t = g_thread_new("rest", write_later, &rest);
+        rig_end(&r);
+        (void) g_thread_join(t);
+        rig_write(pair[1], bytes + len, len);
+        g_assert_cmpint(recv(kept, got, sizeof(got), MSG_WAITALL), ==, len);
+        g_assert_cmpmem(got, len, bytes + len, len);
+        (void) close(kept);
+        (void) close(pair[1]);
+}
+
+int main(int argc, char **argv) {
+        g_test_init(&argc, &argv, NULL);
+        g_test_add_func("/sock-stream/pieces", test_pieces);
+        g_test_add_func("/sock-stream/long", test_long);
+        g_test_add_func("/sock-stream/limits", test_limits);
+        g_test_add_func("/sock-stream/ends", test_ends);
+        g_test_add_func("/sock-stream/handshakes", test_handshakes);
+        g_test_add_func("/sock-stream/finish", test_finish);
+        return g_test_run();
+}

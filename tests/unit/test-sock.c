@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The life of socket devices: who listens takes one guest after another, who connects tries again, a descriptor goes with its far end. */
+
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "sock-fixture.h"
+
+static void test_config(void) {
+        static const struct {
+                SockConfig config;
+                int result;
+        } cases[] = {
+                { { .kind = "qemu", .fd = -EBADF, .mtu = DEVICE_MTU_MIN }, 0 },
+                { { .kind = "qemu", .fd = -EBADF, .mtu = DEVICE_MTU_MAX }, 0 },
+                { { .kind = "qemu", .fd = -EBADF, .mtu = DEVICE_MTU_MIN - 1 }, -EINVAL },
+                { { .kind = "qemu", .fd = -EBADF, .mtu = DEVICE_MTU_MAX + 1 }, -EINVAL },
+                { { .kind = "qemu", .fd = -EBADF, .mac = { { 1 } } }, -EINVAL },
+                { { .kind = "qemu", .fd = -EBADF, .listen = "/tmp/x", .connect = "/tmp/y" }, -EINVAL },
+                { { .kind = "qemu", .fd = 0, .listen = "/tmp/x" }, -EINVAL },
+                { { .kind = "qemu", .fd = -EBADF, .listen = "unixgram:///tmp/x" }, -EINVAL },
+                { { .kind = "bess", .fd = -EBADF, .listen = "tcp:127.0.0.1:1" }, -EINVAL },
+                { { .kind = "vfkit", .fd = -EBADF, .connect = "/tmp/x" }, -EINVAL },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                SockConfig c = cases[i].config;
+                const char *what = NULL;
+                Device *d = NULL;
+
+                c.name = "c";
+                g_test_message("case %zu", i);
+                g_assert_cmpint(sock_new(&d, &c, &what), ==, cases[i].result);
+                g_assert_true(cases[i].result == 0 ? d != NULL : what != NULL && !d);
+                device_free(d);
+        }
+        g_assert_true(sock_kind_is_known("vpnkit"));
+        g_assert_false(sock_kind_is_known("tap"));
+}
+
+static void test_listen(void) {
+        Rig r = {};
+
+        rig_listen(&r, "qemu", 0);
+        g_assert_true(device_is_down(r.device));
+        for (unsigned life = 1; life <= 3; life++) {
+                uint8_t bytes[64];
+                int fd = rig_dial(&r, SOCK_STREAM);
+
+                rig_wait(&r, &r.n_up, life);
+                g_assert_false(device_is_down(r.device));
+                rig_write(fd, bytes, rig_frame(bytes, true, 60, 7));
+                rig_wait(&r, &r.n_frames, life);
+                (void) close(fd);
+                rig_wait(&r, &r.n_down, life);
+                g_assert_cmpint(r.error, ==, 0);
+                g_assert_true(device_is_down(r.device));
+        }
+        g_assert_cmpstr(sock_path(r.device), ==, r.path);
+        g_assert_cmpstr(sock_listen_text(r.device), ==, r.path);
+        g_assert_cmpint(sock_fd(r.device), ==, -EBADF);
+        rig_end(&r);
+}
+
+static void test_refused(void) {
+        uint8_t bytes[64];
+        Rig r = {};
+
+        rig_listen(&r, "qemu", 0);
+        int first = rig_dial(&r, SOCK_STREAM);
+        rig_wait(&r, &r.n_up, 1);
+        int second = rig_dial(&r, SOCK_STREAM);
+        g_assert_true(rig_at_end(second));
+        rig_wait(&r, &r.n_refused, 1);
+        rig_write(first, bytes, rig_frame(bytes, true, 60, 7));
+        rig_wait(&r, &r.n_frames, 1);
+        g_assert_cmpuint(r.n_down, ==, 0);
+        (void) close(first);
+        (void) close(second);
+        rig_end(&r);
+}
+
+/* One that has left makes room at once, and what it said last is heard. */
+static void test_takeover(void) {
+        uint8_t bytes[64];
+        Rig r = {};
+
+        rig_listen(&r, "bess", 0);
+        for (unsigned i = 1; i <= 200; i++) {
+                int fd = rig_dial(&r, SOCK_SEQPACKET);
+
+                rig_write(fd, bytes, rig_frame(bytes, false, 60, (uint8_t) i));
+                (void) close(fd);
+                if (i % 3 == 0) /* who knocks too often finds the queue full */
+                        rig_wait(&r, &r.n_frames, i);
+        }
+        rig_wait(&r, &r.n_frames, 200);
+        g_assert_cmpuint(r.n_refused, ==, 0);
+        rig_end(&r);
+}
+
+static void test_connect(void) {
+        g_autofree char *dir = g_dir_make_tmp("vnetd-sock-XXXXXX", NULL), *path = g_build_filename(dir, "there", NULL);
+        struct sockaddr_un un = { .sun_family = AF_UNIX };
+        Rig r = {};
+
+        g_assert_cmpint(sock_new(&r.device, &(SockConfig){ .kind = "qemu", .name = "c", .connect = path, .fd = -EBADF }, NULL), ==, 0);
+        rig_begin(&r);
+        (void) g_strlcpy(un.sun_path, path, sizeof(un.sun_path));
+        for (unsigned life = 1; life <= 2; life++) {
+                int listener = socket(AF_UNIX, SOCK_STREAM, 0), fd;
+
+                g_assert_cmpint(bind(listener, (struct sockaddr *) &un, sizeof(un)), ==, 0);
+                g_assert_cmpint(listen(listener, 1), ==, 0);
+                fd = accept(listener, NULL, NULL);
+                rig_wait(&r, &r.n_up, life);
+                (void) close(listener);
+                (void) g_unlink(path);
+                (void) close(fd);
+                rig_wait(&r, &r.n_down, life);
+        }
+        rig_end(&r);
+        g_assert_cmpint(g_rmdir(dir), ==, 0);
+}
+
+static void test_descriptor(void) {
+        int pair[2], kept;
+        Device *d = NULL;
+        Rig r = {};
+
+        rig_pair(SOCK_STREAM, pair);
+        kept = pair[0];
+        g_assert_cmpint(sock_new(&d, &(SockConfig){ .kind = "bess", .name = "c", .fd = kept }, NULL), ==, -EINVAL);
+        rig_adopt(&r, "qemu", kept); /* still ours after the failure */
+        rig_wait(&r, &r.n_up, 1);
+        (void) close(pair[1]);
+        rig_wait(&r, &r.n_gone, 1);
+        g_assert_cmpint(r.error, ==, -ECONNRESET);
+        g_assert_cmpuint(r.n_down, ==, 0);
+        rig_end(&r);
+
+        int lonely = socket(AF_UNIX, SOCK_STREAM, 0);
+        g_assert_cmpint(sock_new(&d, &(SockConfig){ .kind = "qemu", .name = "c", .fd = lonely }, NULL), ==, -EINVAL);
+        (void) close(lonely);
+}
+
+static void test_pair(void) {
+        uint8_t bytes[64];
+        Rig r = {};
+
+        g_assert_cmpint(sock_new(&r.device, &(SockConfig){ .kind = "qemu", .name = "c", .fd = -EBADF }, NULL), ==, 0);
+        int far = sock_take_far_fd(r.device);
+        g_assert_cmpint(far, >=, 0);
+        g_assert_cmpint(sock_take_far_fd(r.device), ==, -EBADF);
+        g_assert_cmpint(sock_fd(r.device), >=, 0);
+        rig_begin(&r);
+        rig_write(far, bytes, rig_frame(bytes, true, 60, 7));
+        rig_wait(&r, &r.n_frames, 1);
+        g_assert_cmpuint(rig_send(&r, 1, 60, 9), ==, 1);
+        g_assert_cmpint(recv(far, bytes, sizeof(bytes), MSG_WAITALL), ==, 64);
+        (void) close(far);
+        rig_wait(&r, &r.n_gone, 1);
+        rig_end(&r);
+}
+
+/* To another loop amid a frame, and back: the connection stays, and so do the bytes that have come. */
+static void test_move(void) {
+        uint8_t bytes[64];
+        size_t len = rig_frame(bytes, true, 60, 7);
+        Rig r = {};
+
+        rig_listen(&r, "qemu", 0);
+        int fd = rig_dial(&r, SOCK_STREAM);
+        rig_wait(&r, &r.n_up, 1);
+        for (size_t i = 0; i < len; i++) {
+                rig_write(fd, bytes + i, 1);
+                rig_stop(&r);
+                rig_begin(&r);
+        }
+        rig_wait(&r, &r.n_frames, 1);
+        g_assert_cmpuint(r.n_down, ==, 0);
+        g_assert_cmpuint(r.n_up, ==, 1);
+        g_assert_cmpuint(r.frames->data[r.frames->len - 1], ==, 7);
+        (void) close(fd);
+        rig_wait(&r, &r.n_down, 1);
+        rig_end(&r);
+}
+
+/* A machine that left while nobody looked. */
+static void test_left_unseen(void) {
+        Rig r = {};
+
+        rig_listen(&r, "qemu", 0);
+        int fd = rig_dial(&r, SOCK_STREAM);
+        rig_wait(&r, &r.n_up, 1);
+        rig_stop(&r);
+        (void) close(fd);
+        rig_begin(&r);
+        rig_wait(&r, &r.n_down, 1);
+        rig_end(&r);
+}
+
+static void test_handshake_in_time(void) {
+        Rig r = {};
+
+        if (!g_test_slow()) {
+                g_test_skip("takes ten seconds");
+                return;
+        }
+        rig_listen(&r, "vpnkit", 0);
+        int fd = rig_dial(&r, SOCK_STREAM);
+        rig_write(fd, "VMN", 3);
+        g_usleep(SOCK_HANDSHAKE_USEC - 2 * USEC_PER_SEC);
+        g_assert_cmpuint(rig_get(&r, &r.n_down), ==, 0);
+        rig_wait(&r, &r.n_down, 1);
+        g_assert_cmpint(r.error, ==, -ETIMEDOUT);
+        g_assert_true(rig_at_end(fd));
+        (void) close(fd);
+        rig_end(&r);
+}
+
+int main(int argc, char **argv) {
+        g_test_init(&argc, &argv, NULL);
+        g_test_add_func("/sock/config", test_config);
+        g_test_add_func("/sock/listen", test_listen);
+        g_test_add_func("/sock/refused", test_refused);
+        g_test_add_func("/sock/takeover", test_takeover);
+        g_test_add_func("/sock/connect", test_connect);
+        g_test_add_func("/sock/descriptor", test_descriptor);
+        g_test_add_func("/sock/pair", test_pair);
+        g_test_add_func("/sock/move", test_move);
+        g_test_add_func("/sock/left-unseen", test_left_unseen);
+        g_test_add_func("/sock/handshake-in-time", test_handshake_in_time);
+        return g_test_run();
+}
