@@ -465,6 +465,24 @@ static int host_stream_pair(void *userdata, uint64_t service_cookie, int *ret_fl
         return 0;
 }
 
+static int host_service_open(void *userdata, uint16_t port, const Endpoint *guest, int *ret_flow_fd) {
+        HostSockets *h = userdata;
+        int fds[2];
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+                return -errno;
+        _cleanup_close_ int flow_fd = fds[0], service_fd = fds[1];
+        HostSocket *s = get(h, flow_fd);
+        if (!s)
+                return -ENOMEM;
+        int r = h->handler->service(h->userdata, port, guest, service_fd);
+        if (r < 0)
+                return r;
+        (void) TAKE_FD(service_fd);
+        s->is_unix = true;
+        *ret_flow_fd = TAKE_FD(flow_fd);
+        return 0;
+}
+
 int host_sockets_adopt_stream(HostSockets *h, int fd) {
         HostSocket *s = get(h, fd);
         if (!s)
@@ -686,6 +704,7 @@ const HostOps host_sockets_ops = {
         .set_keepalive = host_set_keepalive,
         .close = host_close,
         .stream_pair = host_stream_pair,
+        .service_open = host_service_open,
         .dgram_open = host_dgram_open,
         .dgram_send = host_dgram_send,
         .dgram_recv = host_dgram_recv,

@@ -15,6 +15,7 @@ typedef struct HostSocketsHandler {
         void (*event)(void *userdata, uint64_t cookie, uint32_t events); /* HOST_EVENT_* */
         unsigned (*output)(void *userdata, Frame *frames, unsigned n);   /* HostOps.output */
         void (*lease_changed)(void *userdata, const Lease *lease, bool added);
+        int (*service)(void *userdata, uint16_t port, const Endpoint *guest, int fd); /* @fd: owned on success */
 } HostSocketsHandler;
 
 /* @no_peek_offset: act as on a kernel without SO_PEEK_OFF for TCP (before 6.9), for tests. 0 or -ENOMEM. */

@@ -83,6 +83,22 @@ int network_connect(Network *n, const Endpoint *guest, int fd) {
         return loop_call(n->loop, do_connect, &(Call){ .n = n, .guest = guest, .fd = fd });
 }
 
+static int do_add_service(void *arg) {
+        Call *c = arg;
+        return netstack_add_service(c->n->stack, (uint16_t) c->id);
+}
+int network_add_service(Network *n, uint16_t port) {
+        return loop_call(n->loop, do_add_service, &(Call){ .n = n, .id = port });
+}
+
+static int do_remove_service(void *arg) {
+        Call *c = arg;
+        return netstack_remove_service(c->n->stack, (uint16_t) c->id);
+}
+int network_remove_service(Network *n, uint16_t port) {
+        return loop_call(n->loop, do_remove_service, &(Call){ .n = n, .id = port });
+}
+
 static int do_list_macs(void *arg) {
         Call *c = arg;
         NetworkMac *list = calloc(SWITCH_ENTRIES_MAX, sizeof(*list));

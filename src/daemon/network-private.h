@@ -22,6 +22,8 @@ struct Network {
         Port *ports[SWITCH_PORTS_MAX]; /* (owned) */
         unsigned n_ports;      /* in use */
         SwitchTable table;
+
+        _Atomic unsigned n_services; /* connections on their way to the control thread */
 };
 
 /* On the network's thread. */

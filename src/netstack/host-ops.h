@@ -120,6 +120,10 @@ typedef struct HostOps {
         /* A connected pair of stream sockets for a service inside the gateway: one end for the flow, one for the service. */
         int (*stream_pair)(void *userdata, uint64_t service_cookie, int *ret_flow_fd, int *ret_service_fd);
 
+        /* A guest's connection to a port of the gateway that is served outside (netstack_add_service()): a pair like that above, whose
+         * other end goes there. Negative errno: it cannot be taken now, and the guest is refused. */
+        int (*service_open)(void *userdata, uint16_t port, const Endpoint *guest, int *ret_flow_fd);
+
         /* UDP and ping. @local: NULL for any; port 0 for any. send: how many messages were taken, or the error of the first.
          * recv: how many came, or -EAGAIN. error (also of a connection
          * with a hop limit): 0 and @ret, or -EAGAIN when the error queue is empty. */

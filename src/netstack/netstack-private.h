@@ -59,8 +59,11 @@ struct Netstack {
         uint32_t tx_flow; /* the same for the frame about to be committed; netstack_tx_commit() clears it */
         unsigned n_out;
         usec_t dhcp6_rate; /* of answers */
+        uint16_t services[NETSTACK_SERVICES_MAX]; /* TCP ports of the gateway served outside; 0: free */
         uint16_t ip_id; /* of datagrams that may be fragmented (RFC 6864) */
 };
+
+bool netstack_has_service(const Netstack *s, uint16_t port);
 
 static inline usec_t netstack_now(const Netstack *s) {
         return s->ops->now(s->userdata);

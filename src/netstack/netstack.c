@@ -454,3 +454,38 @@ int netstack_list_flows(const Netstack *s, size_t max, FlowInfo **ret, size_t *r
         *ret_n = n;
         return 0;
 }
+
+/* ---- services of the gateway ---- */
+
+static uint16_t *find_service(const Netstack *s, uint16_t port) {
+        for (size_t i = 0; i < NETSTACK_SERVICES_MAX; i++)
+                if (s->services[i] == port)
+                        return (uint16_t *) &s->services[i];
+        return NULL;
+}
+
+bool netstack_has_service(const Netstack *s, uint16_t port) {
+        return port != 0 && find_service(s, port);
+}
+
+int netstack_add_service(Netstack *s, uint16_t port) {
+        uint16_t *free_one = find_service(s, 0);
+
+        if (port == 0 || port == 53) /* DNS is its own */
+                return -EINVAL;
+        if (netstack_has_service(s, port))
+                return -EEXIST;
+        if (!free_one)
+                return -ENOBUFS;
+        *free_one = port;
+        return 0;
+}
+
+int netstack_remove_service(Netstack *s, uint16_t port) {
+        uint16_t *there = port != 0 ? find_service(s, port) : NULL;
+
+        if (!there)
+                return -ENOENT;
+        *there = 0;
+        return 0;
+}

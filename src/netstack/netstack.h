@@ -130,6 +130,12 @@ int netstack_forward_stats(const Netstack *s, uint32_t id, ForwardStats *ret);
  * When the guest refuses, @fd is closed. 0, -EHOSTUNREACH (no address of a guest), -ENOBUFS, -EADDRINUSE, -ENOMEM. */
 int netstack_connect(Netstack *s, const Endpoint *guest, int fd);
 
+/* TCP ports of the gateway that are served outside: each client comes there by HostOps.service_open(). 0; -EINVAL: not to be had; -EEXIST;
+ * -ENOBUFS. Removing closes no connection; -ENOENT. */
+#define NETSTACK_SERVICES_MAX 16
+int netstack_add_service(Netstack *s, uint16_t port);
+int netstack_remove_service(Netstack *s, uint16_t port);
+
 /* ---- what is there, for lists ---- */
 typedef struct FlowInfo {
         uint8_t proto; /* IPPROTO_TCP, _UDP, _ICMP */

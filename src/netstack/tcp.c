@@ -227,9 +227,11 @@ static HostConnect how_to_connect(Netstack *s, Flow *f, const Packet *p) {
 static int open_host_socket(Netstack *s, Flow *f, const Packet *p) {
         Endpoint guest = { f->key.guest, f->key.guest_port }, dst = { f->key.remote, f->key.remote_port }, real;
         if (netstack_is_gateway(s, &dst.addr)) {
-                if (dst.port != DNS_PORT)
-                        return -ECONNREFUSED;
-                int r = dns_stream_open(s->dns, &guest, &f->fd);
+                int r = -ECONNREFUSED;
+                if (dst.port == DNS_PORT)
+                        r = dns_stream_open(s->dns, &guest, &f->fd);
+                else if (netstack_has_service(s, dst.port))
+                        r = s->ops->service_open(s->userdata, dst.port, &guest, &f->fd);
                 return r < 0 ? r : s->ops->watch(s->userdata, f->fd, flow_cookie(f));
         }
         int r = netstack_route_out(s, IPPROTO_TCP, &dst, &real);

@@ -428,6 +428,14 @@ static int op_stream_pair(void *userdata, uint64_t service_cookie, int *ret_flow
         return 0;
 }
 
+static int op_service_open(void *userdata, uint16_t port, const Endpoint *guest, int *ret_flow_fd) {
+        int service_fd, r = op_stream_pair(userdata, 0, ret_flow_fd, &service_fd);
+
+        if (r >= 0)
+                fake_socket(userdata, service_fd)->watched = false; /* the test is who serves */
+        return r;
+}
+
 void fake_stream_push(FakeHost *h, FakeSocket *k, const void *data, size_t len) {
         g_assert_false(k->eof);
         g_byte_array_append(k->in, data, (guint) len);
@@ -612,6 +620,7 @@ const HostOps fake_host_ops = {
         .set_keepalive = op_set_keepalive,
         .close = op_close,
         .stream_pair = op_stream_pair,
+        .service_open = op_service_open,
         .dgram_open = op_dgram_open,
         .dgram_send = op_dgram_send,
         .dgram_recv = op_dgram_recv,

@@ -700,6 +700,51 @@ static void test_host_loopback(void) {
         g_assert_cmpuint(on->n_opened[FAKE_TCP], ==, 1);
 }
 
+/* Ports of the gateway that are served outside: taken, refused when nobody has room, and gone when taken back. */
+static void test_service(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Netstack *s = h->stack;
+        Guest g = { .h = h, .p = packet4("192.168.127.1", 80), .seq = 77 };
+
+        g_assert_cmpint(netstack_add_service(s, 80), ==, 0);
+        g_assert_cmpint(netstack_add_service(s, 80), ==, -EEXIST);
+        g_assert_cmpint(netstack_add_service(s, 53), ==, -EINVAL);
+        g_assert_cmpint(netstack_add_service(s, 0), ==, -EINVAL);
+        for (uint16_t port = 1000; port < 1000 + NETSTACK_SERVICES_MAX - 1; port++)
+                g_assert_cmpint(netstack_add_service(s, port), ==, 0);
+        g_assert_cmpint(netstack_add_service(s, 2000), ==, -ENOBUFS);
+
+        h->open_error = -ECONNREFUSED;
+        guest_send(&g, SYN, 8000, NULL, 0);
+        g_assert_cmpuint(guest_take(&g).tcp_flags, ==, RST | ACK);
+        h->open_error = 0;
+
+        g = (Guest){ .h = h, .p = packet4("192.168.127.1", 80), .seq = 177 };
+        g.p.sport = 40001;
+        guest_send(&g, SYN, 8000, NULL, 0);
+        Parsed r = guest_take(&g);
+        g_assert_cmpuint(r.tcp_flags, ==, SYN | ACK);
+        g.seq++;
+        g.ack = r.seq + 1;
+        guest_send(&g, ACK | PSH, 8000, (const uint8_t *) "hello", 5);
+        FakeSocket *service = fake_last_socket(h, FAKE_PAIR);
+        g_assert_cmpmem(service->in->data, service->in->len, "hello", 5);
+        g.seq += 5;
+        guest_send(&g, RST, 0, NULL, 0);
+        g_assert_cmpuint(flows(h), ==, 0);
+        fake_host_ops.close(h, service->fd, false);
+
+        g_assert_cmpint(netstack_remove_service(s, 80), ==, 0);
+        g_assert_cmpint(netstack_remove_service(s, 80), ==, -ENOENT);
+        g_assert_cmpint(netstack_remove_service(s, 0), ==, -ENOENT);
+        g = (Guest){ .h = h, .p = packet4("192.168.127.1", 80), .seq = 277 };
+        g.p.sport = 40002;
+        while (fake_n_frames(h) > 0)
+                (void) guest_take(&g);
+        guest_send(&g, SYN, 8000, NULL, 0);
+        g_assert_cmpuint(guest_take(&g).tcp_flags, ==, RST | ACK);
+}
+
 /* What a short send leaves is acknowledged, parked, and shrinks the window; nothing is lost. */
 static void test_parking(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
@@ -1517,6 +1562,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/flow-limit", test_flow_limit);
         g_test_add_func("/tcp/forbidden", test_forbidden);
         g_test_add_func("/tcp/host-loopback", test_host_loopback);
+        g_test_add_func("/tcp/service", test_service);
         g_test_add_func("/tcp/parking", test_parking);
         g_test_add_func("/tcp/park-limit", test_park_limit);
         g_test_add_func("/tcp/delayed-ack", test_delayed_ack);
