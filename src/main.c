@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * vnetd: puts manager and bus on one event loop, tells systemd how it goes, and ends when told to. Exit status: 0 stopped, 1 failed,
+ * vnetd: puts manager, bus and HTTP on one event loop, tells systemd how it goes, and ends when told to. Exit status: 0 stopped, 1 failed,
  * 2 wrong usage.
  */
 
@@ -17,6 +17,7 @@
 #include "basic/log.h"
 #include "bus/bus.h"
 #include "daemon/options.h"
+#include "http/http.h"
 
 #define EXIT_USAGE 2
 #define LARGE_ALLOCATION (96 * 1024)
@@ -129,6 +130,7 @@ static void tune_memory(void) {
 static int run(const Options *o) {
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
         _cleanup_(manager_freep) Manager *manager = NULL;
+        _cleanup_(http_freep) Http *http = NULL;
         _cleanup_(bus_freep) Bus *bus = NULL;
         const char *always_query = getenv("VNETD_POLKIT_ALWAYS_QUERY");
         Error e = ERROR_INIT;
@@ -155,10 +157,13 @@ static int run(const Options *o) {
                                 },
                                 event);
         if (r >= 0)
+                r = http_new(&http, event, manager);
+        if (r >= 0)
                 r = watch_signals(event, manager);
         if (r < 0)
                 return log_error_errno(r, "Cannot start: %m");
 
+        http_serve_networks(http);
         r = manager_load(manager, &e);
         if (r < 0) {
                 log_error("Cannot start: %s", e.message);

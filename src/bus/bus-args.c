@@ -33,6 +33,8 @@ static const BusOption network_options[] = {
         { "Nat", "a{ss}", offsetof(CreateNetworkArgs, nat) },
         { "Policy", "as", offsetof(CreateNetworkArgs, policy) },
         { "GatewayAddresses", "as", offsetof(CreateNetworkArgs, gateway_addresses) },
+        { "HttpApi", "s", offsetof(CreateNetworkArgs, options.http_api) },
+        { "HttpGateway", "b", offsetof(CreateNetworkArgs, options.http_gateway) },
 };
 #define SEEN_MTU (1u << 2)
 #define SEEN_LEASE_TIME (1u << 7)
@@ -65,6 +67,8 @@ static int check_network_lists(const CreateNetworkArgs *a, sd_bus_error *error) 
 
 int create_network_args_read(CreateNetworkArgs *a, sd_bus_message *m, sd_bus_error *error) {
         NetworkOptions *o = &a->options;
+        SockAddress address;
+        const char *what;
         IpPrefix prefix;
         uint32_t seen;
         int r;
@@ -88,6 +92,8 @@ int create_network_args_read(CreateNetworkArgs *a, sd_bus_message *m, sd_bus_err
                 return refuse_number("Mtu", o->mtu, DEVICE_MTU_MIN, DEVICE_MTU_MAX, error);
         if (o->domain && !dns_name_is_valid(o->domain))
                 return refuse_value("Domain", o->domain, "a DNS name", error);
+        if (o->http_api && (sock_address_parse(o->http_api, &address, &what) < 0 || address.family != AF_UNIX))
+                return refuse_value("HttpApi", o->http_api, "a place for a Unix socket", error);
         if (seen & SEEN_LEASE_TIME && o->lease_sec == 0)
                 return refuse_number("LeaseTime", 0, 1, UINT32_MAX, error);
         return check_network_lists(a, error);

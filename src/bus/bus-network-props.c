@@ -44,6 +44,10 @@ int bus_network_property(sd_bus *sd, const char *path, const char *interface, co
                 return append_dns_servers(reply, c);
         if (streq(property, "HostLoopback"))
                 return sd_bus_message_append(reply, "b", (int) c->stack.host_loopback);
+        if (streq(property, "HttpApi"))
+                return sd_bus_message_append(reply, "s", c->http_api ?: "");
+        if (streq(property, "HttpGateway"))
+                return sd_bus_message_append(reply, "b", c->http_gateway != HTTP_GATEWAY_OFF);
         assert(streq(property, "Owner"));
         return sd_bus_message_append(reply, "u", c->owner);
 }

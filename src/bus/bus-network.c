@@ -434,6 +434,8 @@ const sd_bus_vtable bus_network_vtable[] = {
         SD_BUS_PROPERTY("Domain", "s", bus_network_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("DnsServers", "as", bus_network_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("HostLoopback", "b", bus_network_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("HttpApi", "s", bus_network_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("HttpGateway", "b", bus_network_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Owner", "u", bus_network_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Devices", "ao", bus_network_devices, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Forwards", "ao", bus_network_forwards, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),

@@ -13,6 +13,7 @@
 #include "basic/parse.h"
 #include "daemon/config.h"
 #include "device/device.h"
+#include "device/sock-address.h"
 #include "netstack/netstack.h"
 
 /* ---- problems ---- */
@@ -280,6 +281,15 @@ static int read_ttl(const JsonDoc *doc, JsonVal v, void *field) {
         return 0;
 }
 
+static int read_http_api(const JsonDoc *doc, JsonVal v, void *field) {
+        const char *text, *what;
+        SockAddress a;
+
+        if (json_get_string(doc, v, &text) < 0 || sock_address_parse(text, &a, &what) < 0 || a.family != AF_UNIX)
+                return -EINVAL;
+        return read_text(doc, v, field);
+}
+
 /* ---- the table ---- */
 
 #define MAIN(key, field, fn, expected_text, meaning_text)                                                      \
@@ -322,6 +332,9 @@ static const ConfigKey keys[] = {
                 "an object of IPv4 addresses with a MAC address each, such as {\"192.168.127.10\": \"52:54:00:00:00:10\"}",
                 "addresses kept for guests by their MAC address"),
         NETWORK("leaseTime", lease_sec, read_lease_time, "a duration from \"60s\" to \"365d\"", "how long DHCP leases last"),
+        NETWORK("httpApi", http_api, read_http_api, "a place for a Unix socket such as \"unix:///run/vnetd/default.http\"",
+                "where the network's HTTP API is served on the host"),
+        NETWORK("httpGateway", http_gateway, read_bool, "true or false", "whether guests may read of the HTTP API at port 80 of the gateway"),
         { "networks.d", "forwards", "a list of objects", "ports of the host that lead to guests", NULL, 0, false },
         { "networks.d", "zones", "a list of objects", "domains that the gateway itself answers for", NULL, 0, false },
 
@@ -577,6 +590,7 @@ static void network_deinit(ConfigNetwork *n) {
         free(n->subnet);
         free(n->subnet6);
         free(n->domain);
+        free(n->http_api);
         free(n->name);
         free(n->path);
         free(n->text);

@@ -43,6 +43,8 @@ typedef struct ConfigNetwork {
         uint32_t lease_sec;              /* 0: unset */
         char **nat;                      /* (owned, nullable) pairs: virtual address, real address; NULL-terminated */
         char **policy, **gateway_addresses; /* (owned, nullable) NULL-terminated */
+        char *http_api;                  /* (owned, nullable: unset) */
+        int http_gateway;
         char **dns_routes;               /* (owned, nullable) pairs: domain, servers; NULL-terminated */
         ConfigForward *forwards;         /* (owned) */
         size_t n_forwards;

@@ -152,6 +152,9 @@ static void put_network(JsonWriter *w, Manager *m, Network *n) {
         json_key(w, "hostLoopback");
         json_bool(w, s->host_loopback);
         put_u64(w, "leaseTimeSec", s->lease_sec);
+        put_text(w, "httpApi", c->http_api ?: "");
+        json_key(w, "httpGateway");
+        json_bool(w, c->http_gateway != HTTP_GATEWAY_OFF);
 
         json_key(w, "devices");
         json_array_open(w);

@@ -9,6 +9,7 @@
 #include "basic/log.h"
 #include "basic/parse.h"
 #include "daemon/manager-private.h"
+#include "device/sock-address.h"
 
 #define NETWORK_SUBNETS_FIRST 127 /* 192.168.x.0/24 chosen for networks that do not say */
 #define NETWORK_SUBNETS_LAST 254
@@ -49,10 +50,20 @@ static void on_device_event(Network *n, const char *device, DeviceEvent event, i
         manager_device_event(userdata, n, device, event, error);
 }
 
+static void on_service(Network *n, uint16_t port, const Endpoint *guest, int fd, void *userdata) {
+        Manager *m = userdata;
+
+        if (m->http && port == MANAGER_HTTP_PORT && manager_network_entry(m, n))
+                m->http->client(n, guest, fd, m->http_userdata);
+        else
+                (void) safe_close(fd);
+}
+
 static const NetworkHandler network_handler = {
         .lease_changed = on_lease,
         .device_gone = on_device_gone,
         .device_event = on_device_event,
+        .service = on_service,
 };
 
 /* ---- subnets ---- */
@@ -244,6 +255,24 @@ static int set_gateway(NetworkConfig *c, const NetworkOptions *o, Error *e) {
         return 0;
 }
 
+/* The socket is made with our rights, and who may use it may do all the API can: that is the administrator's to give. */
+static int set_http(NetworkConfig *c, uint32_t uid, const NetworkOptions *o, Error *e) {
+        const char *what;
+        SockAddress a;
+
+        c->http_gateway = (HttpGateway) o->http_gateway;
+        if (!o->http_api)
+                return 0;
+        if (manager_uid_is_limited(uid))
+                return error_set(e, ERROR_ACCESS_DENIED, "HttpApi '%s': only the administrator may have a network served by HTTP",
+                                 ERROR_QUOTE(o->http_api));
+        if (sock_address_parse(o->http_api, &a, &what) < 0 || a.family != AF_UNIX || (a.type != 0 && a.type != SOCK_STREAM))
+                return error_set(e, ERROR_INVALID_ARGS, "HttpApi '%s' is no place for a Unix socket, such as unix:///run/vnetd/%s.http",
+                                 ERROR_QUOTE(o->http_api), c->name);
+        c->http_api = strdup(a.path);
+        return c->http_api ? 0 : error_set(e, ERROR_NO_MEMORY, "Out of memory");
+}
+
 /* What of @o can be told wrong without the network. */
 static int apply_options(Manager *m, NetworkConfig *c, uint32_t uid, const NetworkOptions *o, Error *e) {
         int r;
@@ -273,6 +302,8 @@ static int apply_options(Manager *m, NetworkConfig *c, uint32_t uid, const Netwo
                 r = set_host_loopback(m, c, uid, o->host_loopback, e);
         if (r >= 0)
                 r = manager_set_policy(m, c, uid, o, e);
+        if (r >= 0)
+                r = set_http(c, uid, o, e);
         return r;
 }
 
@@ -356,6 +387,11 @@ static int start_network(Manager *m, NetworkConfigBox *box, const NetworkOptions
                 if (r < 0)
                         return error_set_errno(e, r, "Cannot start network '%s'", network_config(n)->name);
         }
+        if (m->http) {
+                r = m->http->open(n, m->http_userdata, e);
+                if (r < 0)
+                        return r;
+        }
         *ret = TAKE_PTR(n);
         return 0;
 }
@@ -418,6 +454,8 @@ int manager_remove_network(Manager *m, Network *n, Error *e) {
 
         log_info("Network '%s' is removed", entry->name);
         manager_tell_network(m, n, MANAGER_REMOVED);
+        if (m->http)
+                m->http->close(n, m->http_userdata);
         state_forget_leases(m, entry->name);
         HASH_DEL(m->networks, entry);
         network_free(n);

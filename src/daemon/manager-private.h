@@ -88,6 +88,8 @@ struct Manager {
         Loop *control;                              /* (owned) the queue networks post to */
         const ManagerHandler *handler;              /* (borrowed, nullable) */
         void *userdata;                             /* (borrowed) of handler */
+        const ManagerHttp *http;                    /* (borrowed, nullable) */
+        void *http_userdata;                        /* (borrowed) of http */
 
         NetworkEntry *networks; /* (owned) these three: hashes, in order of creation */
         DeviceEntry *devices;
@@ -115,7 +117,6 @@ struct Manager {
 void manager_tell_network(Manager *m, Network *n, ManagerChange change);
 void manager_tell_device(Manager *m, ManagedDevice *d, ManagerChange change);
 void manager_tell_forward(Manager *m, ManagedForward *f, ManagerChange change);
-bool manager_uid_is_limited(uint32_t uid); /* do the MANAGER_PER_USER limits hold for @uid? */
 
 /* ---- manager-network.c ---- */
 int manager_add_network(Manager *m, const char *name, uint32_t uid, Origin origin, const NetworkOptions *o, Network **ret, Error *e);

@@ -20,6 +20,11 @@ static int copy_text(char **field, const char *text) {
         return *field ? 0 : -ENOMEM;
 }
 
+void manager_set_http(Manager *m, const ManagerHttp *http, void *userdata) {
+        m->http = http;
+        m->http_userdata = userdata;
+}
+
 int manager_new(Manager **ret, const ManagerConfig *config, sd_event *event) {
         _cleanup_(manager_freep) Manager *m = NULL;
         int r;
@@ -284,6 +289,8 @@ static int make_network(Manager *m, const ConfigNetwork *c) {
                 .policy = (const char *const *) c->policy,
                 .gateway_addresses = (const char *const *) c->gateway_addresses,
                 .dns_routes = (const char *const *) c->dns_routes,
+                .http_api = c->http_api,
+                .http_gateway = c->http_gateway,
         };
         Network *n;
         Error e;
@@ -372,7 +379,8 @@ static bool same_settings(const ConfigNetwork *a, const ConfigNetwork *b) {
         return text_equal(a->subnet, b->subnet) && text_equal(a->subnet6, b->subnet6) && text_equal(a->domain, b->domain) &&
                a->mtu == b->mtu && a->host_loopback == b->host_loopback && a->lease_sec == b->lease_sec &&
                list_equal(a->dns_servers, b->dns_servers) && list_equal(a->dns_routes, b->dns_routes) && list_equal(a->nat, b->nat) && list_equal(a->policy, b->policy) &&
-               list_equal(a->gateway_addresses, b->gateway_addresses) &&
+               list_equal(a->gateway_addresses, b->gateway_addresses) && text_equal(a->http_api, b->http_api) &&
+               a->http_gateway == b->http_gateway &&
                pairs_among(a->static_leases, b->static_leases);
 }
 

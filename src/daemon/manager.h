@@ -64,10 +64,22 @@ typedef struct ManagerHandler {
         void (*lease)(Manager *m, Network *n, const Lease *lease, bool added, void *userdata);
 } ManagerHandler;
 
+/* The face that serves networks by HTTP, where their options ask for it. @open fails: the network is not made. @close is for every network
+ * that @open was called for, just before it goes. */
+typedef struct ManagerHttp {
+        int (*open)(Network *n, void *userdata, Error *e);
+        void (*close)(Network *n, void *userdata);
+        void (*client)(Network *n, const Endpoint *guest, int fd, void *userdata); /* of port 80 of the gateway; @fd is owned */
+} ManagerHttp;
+
+#define MANAGER_HTTP_PORT 80
+
 int manager_new(Manager **ret, const ManagerConfig *config, sd_event *event);
 Manager *manager_free(Manager *m);
 DEFINE_CLEANUP(Manager *, manager_free);
 void manager_set_handler(Manager *m, const ManagerHandler *handler, void *userdata);
+bool manager_uid_is_limited(uint32_t uid); /* do the MANAGER_PER_USER limits hold for @uid: neither root nor our own? */
+void manager_set_http(Manager *m, const ManagerHttp *http, void *userdata); /* before networks are made; NULL: it is gone */
 
 /* Reads the configuration (or makes the network `default` when there is none) and follows /etc/resolv.conf. */
 int manager_load(Manager *m, Error *e);
@@ -87,6 +99,8 @@ typedef struct NetworkOptions { /* what CreateNetwork() and a networks.d file ma
         const char *const *policy;      /* NULL-terminated rules: policy.h */
         const char *const *gateway_addresses; /* NULL-terminated */
         const char *const *dns_routes;  /* NULL-terminated pairs: domain, "ADDRESS[:PORT] ..." */
+        const char *http_api;           /* "unix:///PATH" or the path */
+        int http_gateway;               /* HttpGateway */
 } NetworkOptions;
 #define NETWORK_OPTIONS_INIT ((NetworkOptions){ .host_loopback = -1 })
 

@@ -96,6 +96,7 @@ int network_config_set_subnet(NetworkConfig *c, const IpPrefix *subnet) {
 void network_config_deinit(NetworkConfig *c) {
         free(TAKE_PTR(c->dns_routes));
         c->n_dns_routes = 0;
+        free(TAKE_PTR(c->http_api));
         free(TAKE_PTR(c->name));
         netstack_config_deinit(&c->stack);
 }
@@ -447,10 +448,45 @@ static void on_lease_changed(void *userdata, const Lease *lease, bool added) {
                 free(l);
 }
 
+typedef struct ServiceFact {
+        Network *network;
+        Endpoint guest;
+        uint16_t port;
+        int fd; /* (owned) */
+} ServiceFact;
+
+static void tell_service(void *arg) { /* on the control thread */
+        _cleanup_free_ ServiceFact *f = arg;
+        Network *n = f->network;
+        n->n_services--;
+        if (n->handler)
+                n->handler->service(n, f->port, &f->guest, f->fd, n->userdata);
+        else
+                (void) safe_close(f->fd);
+}
+
+static int on_service(void *userdata, uint16_t port, const Endpoint *guest, int fd) {
+        Network *n = userdata;
+        if (n->n_services >= NETWORK_SERVICE_PENDING_MAX)
+                return -ECONNREFUSED;
+        ServiceFact *f = malloc(sizeof(*f));
+        if (!f)
+                return -ENOMEM;
+        *f = (ServiceFact){ n, *guest, port, fd };
+        n->n_services++;
+        int r = loop_post(n->control, tell_service, f);
+        if (r < 0) {
+                n->n_services--;
+                free(f);
+        }
+        return r;
+}
+
 static const HostSocketsHandler sockets_handler = {
         .event = on_host_event,
         .output = on_stack_output,
         .lease_changed = on_lease_changed,
+        .service = on_service,
 };
 
 /* ---- life ---- */

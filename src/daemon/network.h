@@ -12,6 +12,14 @@
 #include "netstack/dhcp.h"
 #include "netstack/netstack.h"
 
+/* What of the HTTP API guests find at port 80 of the gateway. */
+typedef enum HttpGateway {
+        HTTP_GATEWAY_OFF,
+        HTTP_GATEWAY_READ,        /* what is there */
+        HTTP_GATEWAY_FORWARD,     /* forwards, TCP and UDP */
+        HTTP_GATEWAY_FORWARD_ALL, /* forwards, Unix sockets of the host too */
+} HttpGateway;
+
 typedef struct NetworkConfig {
         char *name;           /* (owned) */
         uint32_t owner;       /* uid who made it */
@@ -20,6 +28,8 @@ typedef struct NetworkConfig {
         size_t n_dns_servers;
         NetstackDnsRoute *dns_routes; /* (owned) */
         size_t n_dns_routes;
+        char *http_api;       /* (owned, nullable) path of the socket the network's HTTP API is served at */
+        HttpGateway http_gateway;
 } NetworkConfig;
 
 /* Defaults of the network `default` for @name (interfaces.md): 192.168.127.0/24 and so on. The ULA /64 is derived from @name and the
@@ -42,6 +52,8 @@ typedef struct PortOptions {
 typedef struct NetworkHandler {
         void (*lease_changed)(Network *n, const Lease *lease, bool added, void *userdata);
         void (*device_gone)(Network *n, Device *d, int error, void *userdata); /* detached already; free it */
+        /* A guest (@guest) has connected to a port of the gateway that network_add_service() named. @fd is the receiver's. */
+        void (*service)(Network *n, uint16_t port, const Endpoint *guest, int fd, void *userdata);
         /* One for many, when they come quickly: what @device is now, device_is_down() says. It may be gone by now. */
         void (*device_event)(Network *n, const char *device, DeviceEvent event, int error, void *userdata);
 } NetworkHandler;
@@ -59,6 +71,10 @@ int network_detach(Network *n, Device *d); /* stops it; -ENOENT when it is not a
 int network_forward_add(Network *n, const ForwardConfig *f, int fd); /* fd owned on success */
 int network_forward_remove(Network *n, uint32_t id);
 int network_forward_stats(Network *n, uint32_t id, ForwardStats *ret);
+
+#define NETWORK_SERVICE_PENDING_MAX 64 /* connections on their way to NetworkHandler.service: more are refused */
+int network_add_service(Network *n, uint16_t port); /* as netstack_add_service() */
+int network_remove_service(Network *n, uint16_t port);
 
 int network_connect(Network *n, const Endpoint *guest, int fd); /* fd owned, whatever comes of it; as netstack_connect() */
 typedef struct NetworkMac {

@@ -109,6 +109,8 @@ static void restore_network(Manager *m, const StateFile *f, JsonVal v) {
                 .subnet = text_of(f->doc, v, "subnet"),
                 .subnet6 = text_of(f->doc, v, "subnet6"),
                 .domain = text_of(f->doc, v, "domain"),
+                .http_api = text_of(f->doc, v, "httpApi"),
+                .http_gateway = bool_of(f->doc, v, "httpGateway"),
                 .mtu = (uint32_t) number_of(f->doc, v, "mtu", DEVICE_MTU_MAX),
                 .lease_sec = (uint32_t) number_of(f->doc, v, "leaseTimeSec", CONFIG_LEASE_SEC_MAX),
         };

@@ -141,6 +141,10 @@ static void put_network(JsonWriter *w, Network *n) {
         for (size_t i = 0; i < c->n_dns_servers; i++)
                 json_string(w, ENDPOINT_TO_TEXT(&c->dns_servers[i]));
         json_array_close(w);
+        if (c->http_api)
+                put_text(w, "httpApi", c->http_api);
+        json_key(w, "httpGateway");
+        json_bool(w, c->http_gateway != HTTP_GATEWAY_OFF);
         put_dns_routes(w, c);
         put_policy(w, &c->stack.policy);
         put_static_leases(w, n);

@@ -91,6 +91,7 @@ static int read_flags(GvConfig *c, int argc, char **argv, char why[static 512]) 
                 { "listen-vfkit", .text = &c->vfkit }, { "listen-stdio", .text = &c->stdio }, { "forward-sock", .list = &c->sock },
                 { "forward-dest", .list = &c->dest }, { "forward-user", .list = &c->user }, { "forward-identity", .list = &c->identity },
                 { "pid-file", .text = &c->pid_file }, { "log-file", .text = &c->log_file }, { "ec2-metadata-access", .on = &c->ec2 },
+                { "gateway-expose-all-protocols", .on = &c->gateway_all },
                 { "notification", .text = &c->notification }, { "version", .on = &c->version }, { "h", .on = &c->help }, { "help", .on = &c->help },
         };
 

@@ -12,7 +12,7 @@ typedef struct GvList {
 } GvList;
 
 typedef struct GvConfig {
-        bool version, help, debug, ec2, config_mode;
+        bool version, help, debug, ec2, gateway_all, config_mode;
         char *config, *services, *pcap, *subnet, *gateway, *device, *host, *vpnkit, *qemu, *bess, *vfkit, *stdio; /* (owned, nullable) */
         char *pid_file, *log_file, *log_level, *notification, *gateway_mac;
         GvList listen, sock, dest, user, identity;

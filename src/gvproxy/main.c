@@ -101,6 +101,7 @@ static int make_network(Gv *g, Error *e) {
         o.gateway_addresses = (const char *const *) c->virtual_ips.items;
         o.static_leases = (const char *const *) c->leases.items;
         o.policy = policy;
+        o.http_gateway = c->gateway_all ? HTTP_GATEWAY_FORWARD_ALL : HTTP_GATEWAY_FORWARD;
         return manager_create_network(g->manager, NETWORK, getuid(), &o, &g->network, e);
 }
 
@@ -278,6 +279,7 @@ static int run(Gv *g) {
                 r = sd_event_add_signal(g->event, NULL, SIGINT, on_stop, NULL);
         if (r < 0)
                 return log_error_errno(r, "Cannot start: %m");
+        http_serve_networks(g->http);
         manager_set_handler(g->manager, &handler, g);
         manager_follow_host(g->manager);
 

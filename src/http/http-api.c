@@ -11,13 +11,14 @@
 #include <strings.h>
 
 #include "basic/json.h"
+#include "basic/parse.h"
 #include "daemon/ssh-forward.h"
 #include "http/http-metrics.h"
 
 typedef struct Request {
         Manager *manager; /* (borrowed) all of these */
         Network *network;
-        uint32_t uid;
+        const HttpCaller *caller;
         const char *method, *body;
         size_t len;
 } Request;
@@ -166,6 +167,8 @@ static void refuse_expose(const Error *e, const char *protocol, const char *loca
                 reply(ret, 500, "proxy already running for %s on %s\n", protocol, local);
         else if (e->code == ERROR_ADDRESS_IN_USE)
                 reply(ret, 500, "listen %s %s: bind: address already in use\n", protocol, local);
+        else if (e->code == ERROR_ACCESS_DENIED)
+                reply(ret, 500, "listen %s %s: bind: permission denied\n", protocol, local);
         else if (e->code == ERROR_ADDRESS_NOT_AVAILABLE)
                 reply(ret, 500, "listen %s %s: bind: cannot assign requested address\n", protocol, local);
         else
@@ -181,10 +184,32 @@ static char *local_address(const char *local) {
         return asprintf(&text, "127.0.0.1%s", strchr(local, ':')) < 0 ? NULL : text;
 }
 
+/* Guests make no files of the host, nor remove them. True when it may be; else answered. */
+static bool check_protocol(const Request *q, const char *protocol, HttpReply *ret) {
+        if (streq(protocol, "npipe"))
+                reply(ret, 500, "named pipes are not supported by this platform\n");
+        else if (!streq(protocol, "tcp") && !streq(protocol, "udp") && !streq(protocol, "unix"))
+                reply(ret, 500, "unknown protocol %s\n", ERROR_QUOTE(protocol));
+        else if (streq(protocol, "unix") && q->caller->inside == HTTP_GATEWAY_FORWARD)
+                reply(ret, 500, "protocol unix is not allowed from inside the network\n");
+        else
+                return true;
+        return false;
+}
+
+/* ":PORT" of a guest is a port of that guest. */
+static char *remote_of_caller(const Request *q, const char *remote) {
+        Endpoint e = { .addr = q->caller->guest };
+
+        if (q->caller->inside == HTTP_GATEWAY_OFF || remote[0] != ':' || parse_port(remote + 1, &e.port) < 0)
+                return strdup(remote);
+        return strdup(ENDPOINT_TO_TEXT(&e));
+}
+
 static void forwards_expose(const Request *q, HttpReply *ret) {
         _cleanup_(json_freep) JsonDoc *doc = read_body(q, "ExposeRequest", ret);
         const char *local, *remote, *protocol;
-        _cleanup_free_ char *at = NULL;
+        _cleanup_free_ char *at = NULL, *to = NULL;
         Error e = ERROR_INIT;
 
         if (!doc || !text_field(doc, json_root(doc), "ExposeRequest", "local", &local, ret) ||
@@ -193,10 +218,8 @@ static void forwards_expose(const Request *q, HttpReply *ret) {
                 return;
         if (protocol[0] == 0)
                 protocol = "tcp";
-        if (streq(protocol, "npipe"))
-                return reply(ret, 500, "named pipes are not supported by this platform\n");
-        if (!streq(protocol, "tcp") && !streq(protocol, "udp") && !streq(protocol, "unix"))
-                return reply(ret, 500, "unknown protocol %s\n", ERROR_QUOTE(protocol));
+        if (!check_protocol(q, protocol, ret))
+                return;
         if (streq(protocol, "unix") && !ssh_spec_is_url(remote)) {
                 if (strncmp(remote, "tcp://", strlen("tcp://")) != 0)
                         return reply(ret, 500, "remote protocol for unix forwarder is not implemented: '%s'\n", ERROR_QUOTE(remote));
@@ -205,9 +228,13 @@ static void forwards_expose(const Request *q, HttpReply *ret) {
         if (!strchr(remote, ':'))
                 return reply(ret, 400, "address %s: missing port in address\n", ERROR_QUOTE(remote));
         at = local_address(local);
-        if (!at)
+        to = remote_of_caller(q, remote);
+        if (!at || !to)
                 return reply(ret, 500, "out of memory\n");
-        if (manager_expose(q->manager, q->network, q->uid, protocol, at, remote, NULL, NULL, &e) < 0)
+        /* Over the bus polkit would be asked; here nobody can be. */
+        if (!streq(protocol, "unix") && manager_uid_is_limited(q->caller->uid) && manager_local_is_privileged(q->manager, at))
+                return reply(ret, 500, "listen %s %s: bind: permission denied\n", protocol, local);
+        if (manager_expose(q->manager, q->network, q->caller->uid, protocol, at, to, NULL, NULL, &e) < 0)
                 return refuse_expose(&e, protocol, local, ret);
         reply_done(ret);
 }
@@ -224,6 +251,8 @@ static void forwards_unexpose(const Request *q, HttpReply *ret) {
         at = local_address(local);
         if (!at)
                 return reply(ret, 500, "out of memory\n");
+        if (streq(protocol, "unix") && !check_protocol(q, protocol, ret))
+                return;
         if (manager_unexpose(q->manager, q->network, protocol[0] != 0 ? protocol : "tcp", at, &e) < 0)
                 return reply(ret, 500, "proxy not found\n");
         reply_done(ret);
@@ -423,6 +452,8 @@ static void stats(const Request *q, HttpReply *ret) {
         put_number(&w, "BytesSent", counter_read(&c->tx_bytes)); /* towards guests */
         put_number(&w, "BytesReceived", counter_read(&c->rx_bytes));
         put_number(&w, "DroppedPackets", counter_read(&c->rx_dropped) + counter_read(&c->tx_dropped));
+        put_number(&w, "UnknownProtocolRcvdPackets", counter_read(&c->drops[DROP_IP_PROTOCOL]));
+        put_number(&w, "MalformedRcvdPackets", counter_read(&c->drops[DROP_ETH_SHORT]));
         json_key(&w, "IP");
         json_object_open(&w);
         put_number(&w, "PacketsReceived", counter_read(&c->rx_frames));
@@ -457,27 +488,44 @@ static void metrics(const Request *q, HttpReply *ret) {
                 *ret = (HttpReply){ 500, HTTP_TYPE_TEXT, NULL };
 }
 
-void http_api_answer(Manager *m, const char *network, uint32_t uid, const char *method, const char *path, const char *body, size_t len,
-                     HttpReply *ret) {
-        static const struct {
-                const char *path;
-                void (*fn)(const Request *q, HttpReply *ret);
-        } endpoints[] = {
-                { "/services/forwarder/all", forwards_all },
-                { "/services/forwarder/expose", forwards_expose },
-                { "/services/forwarder/unexpose", forwards_unexpose },
-                { "/services/dns/all", dns_all },
-                { "/services/dns/add", dns_add },
-                { "/services/dhcp/leases", leases },
-                { "/leases", leases },
-                { "/cam", cam },
-                { "/stats", stats },
-                { "/metrics", metrics },
-        };
-        Request q = { m, manager_network(m, network), uid, method, body, len };
+typedef struct HttpEndpoint {
+        const char *path;
+        void (*fn)(const Request *q, HttpReply *ret);
+        bool changes, read, forward; /* what guests have of it */
+} HttpEndpoint;
 
-        for (size_t i = 0; i < ELEMENTSOF(endpoints) && q.network; i++)
-                if (streq(path, endpoints[i].path))
-                        return endpoints[i].fn(&q, ret);
+static const HttpEndpoint endpoints[] = {
+        { "/services/forwarder/all", forwards_all, .read = true, .forward = true },
+        { "/services/forwarder/expose", forwards_expose, .changes = true, .forward = true },
+        { "/services/forwarder/unexpose", forwards_unexpose, .changes = true, .forward = true },
+        { "/services/dns/all", dns_all, .read = true },
+        { "/services/dns/add", dns_add, .changes = true },
+        { "/services/dhcp/leases", leases, .read = true },
+        { "/leases", leases, .read = true },
+        { "/cam", cam, .read = true },
+        { "/stats", stats, .read = true },
+        { "/metrics", metrics }, /* of all networks: no guest's business */
+};
+
+static void refuse_guest(const HttpEndpoint *p, HttpGateway inside, HttpReply *ret) {
+        if (inside == HTTP_GATEWAY_READ && p->changes)
+                reply(ret, 403, "guests of this network may only read\n");
+        else
+                reply(ret, 404, "404 page not found\n");
+}
+
+void http_api_answer(Manager *m, const HttpCaller *caller, const char *method, const char *path, const char *body, size_t len,
+                     HttpReply *ret) {
+        Request q = { m, manager_network(m, caller->network), caller, method, body, len };
+
+        for (size_t i = 0; i < ELEMENTSOF(endpoints) && q.network; i++) {
+                const HttpEndpoint *p = &endpoints[i];
+
+                if (!streq(path, p->path))
+                        continue;
+                if (caller->inside == HTTP_GATEWAY_OFF || (caller->inside == HTTP_GATEWAY_READ ? p->read : p->forward))
+                        return p->fn(&q, ret);
+                return refuse_guest(p, caller->inside, ret);
+        }
         reply(ret, 404, "404 page not found\n");
 }

@@ -18,14 +18,21 @@ typedef struct HttpReply {
         char *text;       /* (owned, nullable: empty) */
 } HttpReply;
 
+/* Who asks. */
+typedef struct HttpCaller {
+        const char *network; /* (borrowed) its name; one that is gone is 404 */
+        uint32_t uid;        /* what is made is this user's */
+        HttpGateway inside;  /* a guest, and what of the API it has; HTTP_GATEWAY_OFF: from the host, all of it */
+        IpAddr guest;        /* whom ":PORT" means then */
+} HttpCaller;
+
 /**
  * http_api_answer() - answer one request about a network
- * @network:    its name; one that is gone is 404
- * @uid:        who asks: what is made is this user's
+ * @caller:     borrowed for the call
  * @method, @path: as in the request line, the path without its query
  * @body:       @len bytes, at most HTTP_BODY_MAX; not terminated
  *
  * Anything but a request that is right changes nothing. Without memory the status is 500 and the text NULL.
  */
-void http_api_answer(Manager *m, const char *network, uint32_t uid, const char *method, const char *path, const char *body, size_t len,
+void http_api_answer(Manager *m, const HttpCaller *caller, const char *method, const char *path, const char *body, size_t len,
                      HttpReply *ret);

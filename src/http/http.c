@@ -13,15 +13,14 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "basic/log.h"
 #include "basic/parse.h"
+#include "device/sock-address.h"
 #include "http/http-api.h"
 #include "http/http-request.h"
 
-#define BACKLOG 64
 #define ROUNDS_MAX 16 /* of the library's work before others have their turn */
 #define BODY_READ_MAX (64 * 1024 * 1024) /* a body too large is read up to here, so that its client hears the answer */
 
@@ -31,19 +30,33 @@ typedef struct Listener Listener;
 typedef struct Peer {
         Listener *listener; /* (borrowed) owner */
         struct Peer *next;
+        Endpoint guest;     /* of a listener inside */
         int fd;             /* (owned) */
         sd_event_source *io, *timer; /* (owned) */
 } Peer;
 
+/* A connection the library has. */
+typedef struct Served {
+        struct Served *next;
+        int fd;       /* (borrowed: the library's) */
+        uint64_t since; /* of the request under way, or the end of the one before */
+} Served;
+
 struct Listener {
         Http *http; /* (borrowed) owner */
-        char *network, *path; /* (owned) @path NULL: not a Unix socket */
+        char *network; /* (owned) */
         bool connect;
+        bool guarded;     /* who may ask is told by the socket */
+        bool of_network;  /* goes with it */
+        HttpGateway inside; /* clients are guests, which come without a socket of ours */
+        SockFile file;    /* (owned) */
         int fd; /* (owned) */
         struct MHD_Daemon *mhd; /* (owned) */
         sd_event_source *io, *mhd_io, *mhd_timer; /* (owned) */
         Peer *peers; /* (owned) */
         unsigned n_peers;
+        Served *served; /* (owned) */
+        sd_event_source *deadline; /* (owned) looks at them */
 };
 
 struct Http {
@@ -66,7 +79,53 @@ static bool may_ask(const Listener *l, int fd) {
         const Network *n = manager_network(l->http->manager, l->network);
         uint32_t uid = peer_uid(fd);
 
-        return !l->path || uid == 0 || uid == getuid() || (n && network_config(n)->owner == uid);
+        return !l->guarded || uid == 0 || uid == getuid() || (n && network_config(n)->owner == uid);
+}
+
+/* ---- slow clients: the library's time-out begins anew with each byte ---- */
+
+static uint64_t now_usec(const Listener *l) {
+        uint64_t t = 0;
+
+        (void) sd_event_now(l->http->event, CLOCK_MONOTONIC, &t);
+        return t;
+}
+
+static void on_connection(void *userdata, struct MHD_Connection *c, void **context, enum MHD_ConnectionNotificationCode what) {
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+        Listener *l = userdata;
+        Served *s = *context;
+
+        if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+                s = calloc(1, sizeof(*s));
+                if (!s)
+                        return;
+                *s = (Served){ l->served, info->connect_fd, now_usec(l) };
+                *context = l->served = s;
+                (void) sd_event_source_set_time_relative(l->deadline, USEC_PER_SEC);
+                (void) sd_event_source_set_enabled(l->deadline, SD_EVENT_ONESHOT);
+                return;
+        }
+        for (Served **at = &l->served; s && *at; at = &(*at)->next)
+                if (*at == s) {
+                        *at = s->next;
+                        free(s);
+                        return;
+                }
+}
+
+/* Ends what takes too long: the library sees the end of the stream. */
+static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
+        Listener *l = userdata;
+
+        for (Served *s = l->served; s; s = s->next)
+                if (now_usec(l) - s->since > HTTP_REQUEST_SEC * USEC_PER_SEC)
+                        (void) shutdown(s->fd, SHUT_RDWR);
+        if (l->served) {
+                (void) sd_event_source_set_time_relative(l->deadline, USEC_PER_SEC);
+                (void) sd_event_source_set_enabled(l->deadline, SD_EVENT_ONESHOT);
+        }
+        return 0;
 }
 
 /* ---- requests, through the library ---- */
@@ -116,11 +175,23 @@ static bool announces_too_much(struct MHD_Connection *c) {
         return length && strtoull(length, NULL, 10) > BODY_READ_MAX;
 }
 
+static void fill_caller(const Listener *l, struct MHD_Connection *c, HttpCaller *ret) {
+        const union MHD_ConnectionInfo *fd = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD),
+                                       *addr = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+        Endpoint guest = {};
+
+        *ret = (HttpCaller){ .network = l->network, .uid = getuid(), .inside = l->inside };
+        if (l->inside == HTTP_GATEWAY_OFF)
+                ret->uid = peer_uid(fd->connect_fd);
+        else if (endpoint_from_sockaddr(addr->client_addr, sizeof(struct sockaddr_storage), &guest) >= 0)
+                ret->guest = guest.addr;
+}
+
 static enum MHD_Result on_request(void *userdata, struct MHD_Connection *c, const char *url, const char *method, const char *version,
                                   const char *data, size_t *data_len, void **state) {
-        const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
         Listener *l = userdata;
         Body *b = *state;
+        HttpCaller caller;
         HttpReply reply;
 
         if (!b) {
@@ -138,17 +209,31 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *c, cons
         }
         if (b->too_big)
                 return answer(c, MHD_HTTP_CONTENT_TOO_LARGE, HTTP_TYPE_TEXT, strdup("http: request body too large\n"));
-        http_api_answer(l->http->manager, l->network, peer_uid(info->connect_fd), method, url, b->data ?: "", b->len, &reply);
+        fill_caller(l, c, &caller);
+        http_api_answer(l->http->manager, &caller, method, url, b->data ?: "", b->len, &reply);
         return answer(c, reply.status, reply.type, reply.text);
 }
 
 static void on_completed(void *userdata, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode why) {
+        const union MHD_ConnectionInfo *context = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
         Body *b = *state;
 
+        if (context && context->socket_context)
+                ((Served *) context->socket_context)->since = now_usec(userdata);
         if (b)
                 free(b->data);
         free(b);
         *state = NULL;
+}
+
+/* A path is a text: what has a NUL in it is no path of ours. */
+static size_t on_unescape(void *userdata, struct MHD_Connection *c, char *text) {
+        size_t len = MHD_http_unescape(text);
+
+        if (strlen(text) == len)
+                return len;
+        text[0] = 0;
+        return 0;
 }
 
 /* Lets the library work, and asks when it wants to be woken next. */
@@ -239,8 +324,11 @@ static void open_device(Peer *p) {
 
 static void to_library(Peer *p) {
         struct sockaddr_storage sa = { .ss_family = AF_UNIX };
+        socklen_t len = sizeof(struct sockaddr_un);
 
-        if (MHD_add_connection(p->listener->mhd, TAKE_FD(p->fd), (struct sockaddr *) &sa, sizeof(struct sockaddr_un)) == MHD_YES)
+        if (p->listener->inside != HTTP_GATEWAY_OFF)
+                len = endpoint_to_sockaddr(&p->guest, &sa);
+        if (MHD_add_connection(p->listener->mhd, TAKE_FD(p->fd), (struct sockaddr *) &sa, len) == MHD_YES)
                 run_library(p->listener);
 }
 
@@ -260,13 +348,16 @@ static int on_peer(sd_event_source *source, int fd, uint32_t events, void *userd
         case HTTP_HEAD_BAD:
                 break;
         case HTTP_HEAD_TUNNEL:
-                open_tunnel(p, &head);
+                if (p->listener->inside == HTTP_GATEWAY_OFF)
+                        open_tunnel(p, &head);
+                else
+                        to_library(p); /* which answers 404 */
                 break;
         case HTTP_HEAD_CONNECT:
                 if (p->listener->connect)
                         open_device(p);
                 else
-                        to_library(p); /* which answers 404 */
+                        to_library(p); /* the same */
                 break;
         case HTTP_HEAD_OTHER:
                 to_library(p);
@@ -281,18 +372,18 @@ static int on_peer_late(sd_event_source *source, uint64_t usec, void *userdata) 
         return 0;
 }
 
-static void add_peer(Listener *l, int fd_given) {
+static void add_peer(Listener *l, const Endpoint *guest, int fd_given) {
         _cleanup_close_ int fd = fd_given;
         Http *h = l->http;
         Peer *p;
         int r;
 
-        if (l->n_peers >= HTTP_CONNECTIONS_MAX || !may_ask(l, fd))
+        if (l->n_peers >= HTTP_CONNECTIONS_MAX || (!guest && !may_ask(l, fd)))
                 return;
         p = calloc(1, sizeof(*p));
         if (!p)
                 return;
-        *p = (Peer){ .listener = l, .next = l->peers, .fd = TAKE_FD(fd) };
+        *p = (Peer){ .listener = l, .next = l->peers, .guest = guest ? *guest : (Endpoint){}, .fd = TAKE_FD(fd) };
         l->peers = p;
         l->n_peers++;
         /* Edge-triggered: what stays in the socket while more is awaited must not wake us again and again. */
@@ -307,51 +398,11 @@ static int on_accept(sd_event_source *source, int fd, uint32_t events, void *use
         int c = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
         if (c >= 0)
-                add_peer(userdata, c);
+                add_peer(userdata, NULL, c);
         return 0;
 }
 
 /* ---- listening ---- */
-
-static int listen_unix(const char *path) {
-        struct sockaddr_un sa = { .sun_family = AF_UNIX };
-        _cleanup_close_ int fd = -EBADF;
-        mode_t before;
-        int r;
-
-        if (strlen(path) >= sizeof(sa.sun_path))
-                return -ENAMETOOLONG;
-        memcpy(sa.sun_path, path, strlen(path) + 1);
-        r = remove_dead_socket(path);
-        if (r < 0)
-                return r;
-        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0)
-                return -errno;
-        before = umask(0177);
-        r = bind(fd, (struct sockaddr *) &sa, sizeof(sa)) < 0 ? -errno : 0;
-        (void) umask(before);
-        if (r >= 0 && listen(fd, BACKLOG) < 0)
-                r = -errno;
-        return r < 0 ? r : TAKE_FD(fd);
-}
-
-static int listen_tcp(const char *text) {
-        struct sockaddr_storage sa;
-        _cleanup_close_ int fd = -EBADF;
-        socklen_t len;
-        Endpoint at;
-        int one = 1;
-
-        if (endpoint_parse(text, &at) < 0)
-                return -EINVAL;
-        len = endpoint_to_sockaddr(&at, &sa);
-        fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 || bind(fd, (struct sockaddr *) &sa, len) < 0 ||
-            listen(fd, BACKLOG) < 0)
-                return -errno;
-        return TAKE_FD(fd);
-}
 
 static Listener *listener_free(Listener *l) {
         if (!l)
@@ -363,11 +414,10 @@ static Listener *listener_free(Listener *l) {
         sd_event_source_disable_unref(l->mhd_timer);
         if (l->mhd)
                 MHD_stop_daemon(l->mhd);
-        if (l->fd >= 0 && l->path)
-                (void) unlink(l->path);
+        sd_event_source_disable_unref(l->deadline); /* the library is at its end: nothing is served */
+        sock_file_remove(&l->file);
         (void) safe_close(l->fd);
         free(l->network);
-        free(l->path);
         free(l);
         return NULL;
 }
@@ -380,44 +430,117 @@ static int start_library(Listener *l) {
 
         l->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL, on_request, l, MHD_OPTION_CONNECTION_LIMIT,
                                   (unsigned) HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned) HTTP_TIMEOUT_SEC,
-                                  MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
+                                  MHD_OPTION_NOTIFY_COMPLETED, on_completed, l, MHD_OPTION_NOTIFY_CONNECTION, on_connection, l, MHD_OPTION_UNESCAPE_CALLBACK, on_unescape,
+                                  NULL, MHD_OPTION_END);
         info = l->mhd ? MHD_get_daemon_info(l->mhd, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
         if (!info)
                 return -ENOMEM;
+        r = sd_event_add_time_relative(event, &l->deadline, CLOCK_MONOTONIC, 0, USEC_PER_SEC / 10, on_deadline, l);
+        if (r < 0)
+                return r;
         r = sd_event_add_io(event, &l->mhd_io, info->epoll_fd, EPOLLIN, on_library_io, l);
         if (r >= 0)
                 r = sd_event_add_time_relative(event, &l->mhd_timer, CLOCK_MONOTONIC, 0, /* accuracy= */ 1, on_library_timer, l);
         return r;
 }
 
-int http_listen(Http *h, const char *network, const char *url, bool connect, Error *e) {
+static int open_socket(Listener *l, const char *url, Error *e) {
+        const char *what;
+        SockAddress a;
+
+        if (sock_address_parse(url, &a, &what) < 0 || a.family == AF_VSOCK)
+                return error_set(e, ERROR_INVALID_ARGS, "'%s' is no place for HTTP: unix:///PATH or tcp://ADDRESS:PORT", ERROR_QUOTE(url));
+        l->guarded = a.family == AF_UNIX;
+        l->fd = sock_listen(&a, SOCK_STREAM, &(SockRights){ .uid = getuid() }, &l->file);
+        if (l->fd < 0)
+                return error_set_errno(e, l->fd, "Cannot listen on '%s'", ERROR_QUOTE(url));
+        return 0;
+}
+
+/* Makes a listener as @like says, at @url or (NULL) without a socket, for guests. */
+static int add_listener(Http *h, const Listener *like, const char *network, const char *url, Error *e) {
         _cleanup_(listener_freep) Listener *l = NULL;
         int r;
 
         if (h->n_listeners == HTTP_LISTENERS_MAX)
                 return error_set(e, ERROR_QUOTA_EXCEEDED, "More than %d HTTP sockets", HTTP_LISTENERS_MAX);
-        l = calloc(1, sizeof(*l));
+        l = malloc(sizeof(*l));
         if (!l)
                 return error_set(e, ERROR_NO_MEMORY, "Out of memory");
-        *l = (Listener){ .http = h, .network = strdup(network), .connect = connect, .fd = -EBADF };
+        *l = *like;
+        l->http = h;
+        l->fd = -EBADF;
+        l->file = SOCK_FILE_INIT;
+        l->network = strdup(network);
         if (!l->network)
                 return error_set(e, ERROR_NO_MEMORY, "Out of memory");
-        if (strncmp(url, "unix://", strlen("unix://")) == 0 && url[strlen("unix://")] == '/') {
-                l->path = strdup(url + strlen("unix://"));
-                l->fd = l->path ? listen_unix(l->path) : -ENOMEM;
-        } else if (strncmp(url, "tcp://", strlen("tcp://")) == 0)
-                l->fd = listen_tcp(url + strlen("tcp://"));
-        else
-                return error_set(e, ERROR_INVALID_ARGS, "'%s' is no place for HTTP: unix:///PATH or tcp://ADDRESS:PORT", ERROR_QUOTE(url));
-        if (l->fd < 0)
-                return error_set_errno(e, l->fd, "Cannot listen on '%s'", ERROR_QUOTE(url));
+        r = url ? open_socket(l, url, e) : 0;
+        if (r < 0)
+                return r;
         r = start_library(l);
-        if (r >= 0)
+        if (r >= 0 && url)
                 r = sd_event_add_io(h->event, &l->io, l->fd, EPOLLIN, on_accept, l);
         if (r < 0)
-                return error_set_errno(e, r, "Cannot serve HTTP on '%s'", ERROR_QUOTE(url));
+                return error_set_errno(e, r, "Cannot serve HTTP for network '%s'", network);
         h->listeners[h->n_listeners++] = TAKE_PTR(l);
         return 0;
+}
+
+int http_listen(Http *h, const char *network, const char *url, bool connect, Error *e) {
+        return add_listener(h, &(Listener){ .connect = connect }, network, url, e);
+}
+
+/* ---- networks that ask for it ---- */
+
+static void close_network(Network *n, void *userdata) {
+        Http *h = userdata;
+
+        for (size_t i = 0; i < h->n_listeners;)
+                if (h->listeners[i]->of_network && streq(h->listeners[i]->network, network_config(n)->name)) {
+                        listener_free(h->listeners[i]);
+                        h->listeners[i] = h->listeners[--h->n_listeners];
+                } else
+                        i++;
+}
+
+static int open_gateway(Http *h, Network *n, Error *e) {
+        const NetworkConfig *c = network_config(n);
+        int r;
+
+        r = network_add_service(n, MANAGER_HTTP_PORT);
+        if (r < 0)
+                return error_set_errno(e, r, "Cannot serve HTTP at the gateway of network '%s'", c->name);
+        return add_listener(h, &(Listener){ .of_network = true, .inside = c->http_gateway }, c->name, NULL, e);
+}
+
+static int open_network(Network *n, void *userdata, Error *e) {
+        const NetworkConfig *c = network_config(n);
+        int r = 0;
+
+        if (c->http_api)
+                r = add_listener(userdata, &(Listener){ .connect = true, .of_network = true }, c->name, c->http_api, e);
+        if (r >= 0 && c->http_gateway != HTTP_GATEWAY_OFF)
+                r = open_gateway(userdata, n, e);
+        if (r < 0)
+                close_network(n, userdata);
+        return r;
+}
+
+static void take_client(Network *n, const Endpoint *guest, int fd, void *userdata) {
+        _cleanup_close_ int own = fd;
+        Http *h = userdata;
+
+        for (size_t i = 0; i < h->n_listeners; i++)
+                if (h->listeners[i]->inside != HTTP_GATEWAY_OFF && streq(h->listeners[i]->network, network_config(n)->name)) {
+                        add_peer(h->listeners[i], guest, TAKE_FD(own));
+                        return;
+                }
+}
+
+void http_serve_networks(Http *h) {
+        static const ManagerHttp face = { .open = open_network, .close = close_network, .client = take_client };
+
+        manager_set_http(h->manager, &face, h);
 }
 
 int http_new(Http **ret, sd_event *event, Manager *m) {
@@ -434,6 +557,7 @@ int http_new(Http **ret, sd_event *event, Manager *m) {
 Http *http_free(Http *h) {
         if (!h)
                 return NULL;
+        manager_set_http(h->manager, NULL, NULL);
         while (h->n_listeners > 0)
                 listener_free(h->listeners[--h->n_listeners]);
         sd_event_unref(h->event);

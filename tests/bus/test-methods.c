@@ -317,6 +317,8 @@ static const OptionCase option_cases[] = {
         { MANAGER, "CreateNetwork", "'x',", "StaticLeases", "{'192.168.127.9': '52:54:00:00:00:09'}" },
         { MANAGER, "CreateNetwork", "'x',", "HostLoopback", "true" },
         { MANAGER, "CreateNetwork", "'x',", "LeaseTime", "@u 3600" },
+        { MANAGER, "CreateNetwork", "'x',", "HttpApi", "'unix:///run/x.http'" },
+        { MANAGER, "CreateNetwork", "'x',", "HttpGateway", "true" },
         { MANAGER, "CreateDevice", "'tap',", "Name", "'x'" },
         { MANAGER, "CreateDevice", "'tap',", "Network", "''" },
         { MANAGER, "CreateDevice", "'tap',", "Mac", "'52:54:00:00:00:09'" },
@@ -512,6 +514,8 @@ static void test_all_network_options(void) {
                 { "Domain", "'example.internal'" },
                 { "DnsServers", "['192.0.2.1:53', '192.0.2.2:5353']" },
                 { "HostLoopback", "true" },
+                { "HttpApi", "''" },
+                { "HttpGateway", "true" },
         };
         g_autoptr(GVariant) reply = NULL, leases = NULL;
         g_autofree char *text = NULL;
@@ -523,7 +527,7 @@ static void test_all_network_options(void) {
                         g_variant_new_parsed("('x', {'Subnet': <'10.9.8.0/24'>, 'Mtu': <@u 1500>, 'Domain': "
                                              "<'example.internal'>,"
                                              " 'DnsServers': <['192.0.2.1', '192.0.2.2:5353']>, "
-                                             "'HostLoopback': <true>,"
+                                             "'HostLoopback': <true>, 'HttpGateway': <true>,"
                                              " 'StaticLeases': <{'10.9.8.9': '52:54:00:00:00:09'}>, "
                                              "'LeaseTime': <@u 600>})"));
         g_variant_get(reply, "(&o)", &path);

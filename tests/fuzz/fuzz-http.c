@@ -20,6 +20,7 @@ static void set_up(void) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         static const char *const paths[] = { "/services/dns/add", "/services/forwarder/unexpose", "/services/dns/all", "/leases", "/nowhere" };
+        HttpCaller caller = { .network = "fuzz", .uid = getuid() };
         HttpReply reply;
         HttpHead head;
 
@@ -29,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 return 0;
         if (http_head_read((const char *) data, size, &head) == HTTP_HEAD_TUNNEL && head.len > size)
                 abort();
-        http_api_answer(manager, "fuzz", getuid(), data[0] & 0x80 ? "GET" : "POST", paths[data[0] % ELEMENTSOF(paths)], (const char *) data + 1,
+        http_api_answer(manager, &caller, data[0] & 0x80 ? "GET" : "POST", paths[data[0] % ELEMENTSOF(paths)], (const char *) data + 1,
                         size - 1, &reply);
         if (reply.status != 200 && reply.status != 400 && reply.status != 404 && reply.status != 500)
                 abort();

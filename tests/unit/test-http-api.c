@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The HTTP API without HTTP: what the host may and guests may not, by each kind of gateway, and whose rights count. Its JSON, words and
+ * states as clients see them are in tests/netns/test-http-api.py and tests/daemon/test-gvproxy.py.
+ */
+
+#include <glib.h>
+#include <glib/gstdio.h>
+#include <unistd.h>
+
+#include "daemon/manager.h"
+#include "http/http-api.h"
+
+#define SOMEBODY 12345u /* a uid with limits */
+
+static Manager *manager;
+static sd_event *event;
+
+static void set_up(void) {
+        const char *leases[] = { "192.168.127.2", "52:54:00:00:00:02", "192.168.127.3", "52:54:00:00:00:03", NULL };
+        NetworkOptions o = NETWORK_OPTIONS_INIT;
+        Network *n;
+        Error e = ERROR_INIT;
+
+        o.subnet = "192.168.127.0/24";
+        o.static_leases = leases;
+        g_assert_cmpint(sd_event_new(&event), >=, 0);
+        g_assert_cmpint(manager_new(&manager, &(ManagerConfig){ .user = false }, event), ==, 0);
+        g_assert_cmpint(manager_create_network(manager, "net", getuid(), &o, &n, &e), ==, 0);
+}
+
+static void tear_down(void) {
+        manager = manager_free(manager);
+        event = sd_event_unref(event);
+}
+
+static HttpCaller host_caller(uint32_t uid) {
+        return (HttpCaller){ .network = "net", .uid = uid };
+}
+
+static HttpCaller guest_caller(HttpGateway inside) {
+        HttpCaller c = { .network = "net", .uid = getuid(), .inside = inside };
+
+        g_assert_cmpint(ip_parse("192.168.127.3", &c.guest), ==, 0);
+        return c;
+}
+
+/* The status, and that the text begins with @text. */
+#define assert_answers(caller, method, path, body, status_expected, text_expected)                                     \
+        do {                                                                                                           \
+                HttpCaller c_ = (caller);                                                                              \
+                HttpReply r_;                                                                                          \
+                http_api_answer(manager, &c_, method, path, body, strlen(body), &r_);                                  \
+                g_assert_cmpuint(r_.status, ==, status_expected);                                                      \
+                if (!g_str_has_prefix(r_.text ?: "", text_expected))                                                   \
+                        g_error("%s %s: '%s' does not begin with '%s'", method, path, r_.text, text_expected);         \
+                free(r_.text);                                                                                         \
+        } while (false)
+
+#define EXPOSE "/services/forwarder/expose"
+#define UNEXPOSE "/services/forwarder/unexpose"
+#define ALL "/services/forwarder/all"
+#define PRIVILEGED "{\"local\":\"127.0.0.1:79\",\"remote\":\"192.168.127.2:79\"}"
+
+/* Over the bus polkit would be asked for a port below 1024; here those who have the right have it, and nobody else. */
+static void test_privileged_port(void) {
+        set_up();
+        assert_answers(host_caller(SOMEBODY), "POST", EXPOSE, PRIVILEGED, 500, "listen tcp 127.0.0.1:79: bind: permission denied");
+        assert_answers(host_caller(SOMEBODY), "POST", EXPOSE, "{\"local\":\":79\",\"remote\":\"192.168.127.2:79\",\"protocol\":\"udp\"}", 500,
+                       "listen udp :79: bind: permission denied");
+        assert_answers(host_caller(SOMEBODY), "POST", EXPOSE, "{\"local\":\"/tmp/x\",\"remote\":\"tcp://192.168.127.2:79\",\"protocol\":\"unix\"}", 500,
+                       "listen unix /tmp/x: bind: permission denied");
+        assert_answers(host_caller(getuid()), "GET", ALL, "", 200, "[]\n");
+        tear_down();
+}
+
+static void test_no_network(void) {
+        HttpCaller c = host_caller(getuid());
+
+        set_up();
+        c.network = "gone";
+        assert_answers(c, "GET", ALL, "", 404, "404 page not found");
+        assert_answers(host_caller(getuid()), "GET", "/services/forwarder/al", "", 404, "404 page not found");
+        tear_down();
+}
+
+static void test_guest_reads(void) {
+        static const char *const reads[] = { ALL, "/services/dns/all", "/services/dhcp/leases", "/leases", "/cam", "/stats" };
+        HttpCaller c = guest_caller(HTTP_GATEWAY_READ);
+
+        set_up();
+        for (size_t i = 0; i < G_N_ELEMENTS(reads); i++)
+                assert_answers(c, "GET", reads[i], "", 200, "");
+        assert_answers(c, "POST", EXPOSE, PRIVILEGED, 403, "guests of this network may only read");
+        assert_answers(c, "GET", EXPOSE, "", 403, "guests of this network may only read");
+        assert_answers(c, "POST", UNEXPOSE, PRIVILEGED, 403, "guests");
+        assert_answers(c, "POST", "/services/dns/add", "{\"Name\":\"x.\"}", 403, "guests");
+        assert_answers(c, "GET", "/metrics", "", 404, "404 page not found");
+        assert_answers(c, "POST", "/tunnel", "", 404, "404 page not found");
+        g_assert_null(manager_next_forward(manager, NULL));
+        tear_down();
+}
+
+static void test_guest_forwards(void) {
+        g_autofree char *dir = g_dir_make_tmp("vnetd-http-XXXXXX", NULL);
+        g_autofree char *unix_body = g_strdup_printf("{\"local\":\"%s/s\",\"remote\":\"tcp://192.168.127.3:80\",\"protocol\":\"unix\"}", dir);
+        HttpCaller c = guest_caller(HTTP_GATEWAY_FORWARD);
+
+        set_up();
+        assert_answers(c, "POST", EXPOSE, "{\"local\":\"127.0.0.1:48123\",\"remote\":\":80\"}", 200, "");
+        assert_answers(c, "GET", ALL, "", 200, "[{\"local\":\"127.0.0.1:48123\",\"remote\":\"192.168.127.3:80\",\"protocol\":\"tcp\"}]\n"); /* the caller */
+        assert_answers(c, "POST", EXPOSE, "{\"local\":\"127.0.0.1:48124\",\"remote\":\":99999\"}", 500, "");
+        assert_answers(c, "POST", EXPOSE, unix_body, 500, "protocol unix is not allowed from inside the network");
+        assert_answers(guest_caller(HTTP_GATEWAY_FORWARD_ALL), "POST", EXPOSE, unix_body, 200, "");
+        assert_answers(c, "POST", UNEXPOSE, unix_body, 500, "protocol unix is not allowed from inside the network");
+        assert_answers(guest_caller(HTTP_GATEWAY_FORWARD_ALL), "POST", UNEXPOSE, unix_body, 200, "");
+        assert_answers(c, "POST", UNEXPOSE, "{\"local\":\"127.0.0.1:48123\"}", 200, "");
+        assert_answers(c, "GET", "/services/dns/all", "", 404, "404 page not found");
+        assert_answers(c, "POST", "/services/dns/add", "{\"Name\":\"x.\"}", 404, "404 page not found");
+        assert_answers(c, "GET", "/leases", "", 404, "404 page not found");
+        assert_answers(c, "GET", "/metrics", "", 404, "404 page not found");
+        g_assert_cmpint(g_rmdir(dir), ==, 0);
+        tear_down();
+}
+
+int main(int argc, char **argv) {
+        g_test_init(&argc, &argv, NULL);
+        g_test_add_func("/http-api/privileged-port", test_privileged_port);
+        g_test_add_func("/http-api/no-network", test_no_network);
+        g_test_add_func("/http-api/guest/reads", test_guest_reads);
+        g_test_add_func("/http-api/guest/forwards", test_guest_forwards);
+        return g_test_run();
+}
