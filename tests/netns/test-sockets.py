@@ -379,13 +379,48 @@ def bad_input(w):
     w.ctl('device', 'remove', victim)
 
     w.ctl('device', 'create', 'vpnkit', f'--name={victim}', f'--listen={path}')
-    for wrong in b'GET / HTTP/1.0\r\n\r\n', b'\0' * 49, b'VMN3T' + bytes(44) + b'\7' + bytes(40), b'POST /connect HTTP/1.1\r\n' + b'x' * 9000:
+    hello = b'VMN3T' + bytes(44)
+    for wrong in b'GET / HTTP/1.0\r\n\r\n', bytes(49), b'VMN3', hello + b'\7' + bytes(40), b'POST /connect HTTP/1.1\r\n' + b'x' * 9000:
         s = connect()
         with contextlib.suppress(OSError):
             s.sendall(wrong)
+            s.shutdown(socket.SHUT_WR)
             while s.recv(4096):
                 pass
+        s.close()
+    check('the guest\'s connection was ended: Protocol error' in w.log_text(), 'the log says so')
+    for greeting, answer in (hello + b'\1' + b'0' * 40, 49 + 258), (b'POST /connect HTTP/1.1\r\n\r\n', 0):
+        before = shown(w, victim)
+        s = connect()
+        s.sendall(greeting)
+        read_exactly(s, answer)
+        short = struct.pack('<H', 0) * 100 + struct.pack('<H', 13) + bytes(13)
+        s.sendall(short + struct.pack('<H', 60) + frame(60)[4:] + struct.pack('<H', 65535) + frame(65535)[4:] + struct.pack('<H', 60) + b'abc')
+        wait_until(lambda: shown(w, victim)['RxFrames'] == before['RxFrames'] + 2, 5, 'frames after short ones')
+        equal(shown(w, victim)['Drops'].get('eth-short', 0), before['Drops'].get('eth-short', 0) + 101, 'short frames')
+        equal(shown(w, victim)['State'], 'attached', 'a frame may take its time')
+        s.close()
+        wait_until(lambda: shown(w, victim)['State'] == 'waiting', 5, 'gone')
     w.ctl('device', 'remove', victim)
+
+    for kind in 'vfkit', 'qemu-dgram':
+        w.ctl('device', 'create', kind, f'--name={victim}', f'--listen={path}')
+        nameless = connect(socket.SOCK_DGRAM)
+        nameless.send(frame(60)[4:])
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        s.bind(f'{w.dir}/peer')
+        s.connect(path)
+        for n in 0, 1, 13, 1519, 65536:
+            s.send(bytes(n))
+        s.send(b'VFKX')
+        s.send(frame(60)[4:])
+        wait_until(lambda: shown(w, victim)['RxFrames'] == 1, 5, 'a frame after datagrams that are none')
+        drops = shown(w, victim)['Drops']
+        equal((drops.get('eth-short'), drops.get('eth-long'), drops.get('device-down')), (4, 2, 1), f'{kind}: {drops}')
+        s.close()
+        os.unlink(f'{w.dir}/peer')
+        nameless.close()
+        w.ctl('device', 'remove', victim)
 
     w.ctl('device', 'create', 'bess', f'--name={victim}', f'--listen={path}')
     s = connect(socket.SOCK_SEQPACKET)
@@ -400,35 +435,58 @@ def bad_input(w):
     drop(w, g)
 
 
-def churn(w):
-    """10,000 machines come and go."""
-    g = SocketGuest(w, 'g1')
-    path = f'{w.dir}/churn.sock'
-    w.ctl('device', 'create', 'qemu', '--name=churn', f'--listen={path}')
-    before = None
-    for i in range(CYCLES):
-        s = socket.socket(socket.AF_UNIX)
+def churn_one(w, kind, type, path):
+    """One machine comes, says as much as it gets to, and goes."""
+    request = b'POST /connect HTTP/1.1\r\n\r\n' + struct.pack('<H', 60) + frame(60)[4:]
+    words = {'qemu': frame(60), 'vpnkit': b'VMN3T' + bytes(44) + b'\1' + b'0' * 40 + request[-62:], 'http': request, 'bess': frame(60)[4:],
+             'vfkit': b'VFKT'}[kind]
+    with socket.socket(socket.AF_UNIX, type) as s:
         s.settimeout(5)
+        if type == socket.SOCK_DGRAM:
+            s.bind(b'\0churn')
         while True:
             try:
                 s.connect(path)
                 break
             except BlockingIOError:
                 time.sleep(0.001)
+            except PermissionError:  # the one before is not known to be dead yet
+                return
         with contextlib.suppress(OSError):
-            s.sendall(frame(60)[:i % 64])
-        s.close()
-        if i == 500:
-            before = fds(w), w.rss()
-    wait_until(lambda: shown(w, 'churn')['State'] == 'waiting', 10, 'all gone')
-    wait_until(lambda: fds(w) <= before[0], 5, lambda: f'descriptors: {before[0]} before, {fds(w)} after')
-    after = w.rss()
-    comment(f'{CYCLES} cycles: {before[0]} descriptors, {before[1]} KiB before, {after} KiB after')
-    sanitized = 'libasan' in netns.read(f'/proc/{w.vnetd.pid}/maps')  # it keeps what is freed, to catch who still uses it
-    check(after < before[1] + 1024 or sanitized, f'memory: {before[1]} KiB before, {after} KiB after')
-    check(len(w.log_text().splitlines()) < 1000, 'the log is rate-limited')
-    g.run('ping', '-c', 1, '-W', 2, GATEWAY)
-    w.ctl('device', 'remove', 'churn')
+            s.sendall(words[:churn_one.n % (len(words) + 1)])
+    churn_one.n += 1
+
+
+def churn(w):
+    """10,000 machines of each kind come and go; one that stays is not disturbed."""
+    g = SocketGuest(w, 'g1')
+    c, s = pair(w, g)
+    path = f'{w.dir}/churn.sock'
+    types = {'bess': socket.SOCK_SEQPACKET, 'vfkit': socket.SOCK_DGRAM}
+    pings = w.spawn('ping', '-i', '0.05', '-W', 5, GATEWAY, ns=g, stdout=subprocess.PIPE)
+    for kind in 'qemu', 'vpnkit', 'http', 'bess', 'vfkit':
+        w.ctl('device', 'create', 'vpnkit' if kind == 'http' else kind, '--name=churn', f'--listen={path}')
+        churn_one.n = 0
+        before, lines = None, len(w.log_text().splitlines())
+        for i in range(CYCLES):
+            churn_one(w, kind, types.get(kind, socket.SOCK_STREAM), path)
+            if i == 500:
+                before = fds(w), w.rss()
+        wait_until(lambda: shown(w, 'churn')['State'] == 'waiting', 10, 'all gone')
+        wait_until(lambda: fds(w) <= before[0], 5, lambda: f'descriptors: {before[0]} before, {fds(w)} after')
+        after, lines = w.rss(), len(w.log_text().splitlines()) - lines
+        comment(f'{kind}, {CYCLES} cycles: {before[0]} descriptors before, {fds(w)} after; {before[1]} KiB before, {after} after; {lines} log lines')
+        check(after < before[1] + 1024 or w.is_sanitized(), f'memory: {before[1]} KiB before, {after} KiB after')
+        check(lines < 1000, f'the log is rate-limited: {lines}')
+        c.sendall(b'still here')
+        equal(read_exactly(s, 10), b'still here', 'who stays')
+        w.ctl('device', 'remove', 'churn')
+    pings.send_signal(signal.SIGINT)
+    result = pings.communicate()[0].decode()
+    w.procs.remove(pings)
+    check(' 0% packet loss' in result, result[-200:])
+    c.close()
+    s.close()
     drop(w, g)
 
 
@@ -545,18 +603,20 @@ def four_guests(w):
         frame = dst + mac_bytes(src) + b'\x88\xb5' + bytes(200)
         code = f'import socket,time\ns=socket.socket(17,3)\ns.bind(("eth0",0x88b5))\nf=bytes.fromhex("{frame.hex()}")\n' \
                'while True:\n for i in range(200):\n  s.send(f)\n time.sleep(0.005)\n'
-        # What they take of the processors by themselves is not what is measured.
-        work.append(w.spawn('nice', '-n', 19, 'python3', '-c', code, ns=g))
-        run('renice', '-n', 19, '-p', g.bridge.pid)
+        work.append(w.spawn('python3', '-c', code, ns=g))
+    for g, reason in (loud, 'switch-storm'), (liar, 'switch-spoof'):
+        wait_until(lambda: shown(w, g.device)['Drops'].get(reason, 0) > 1000, 30, f'{g.name} disturbs')
+    for p in *work, *(g.bridge for g in (loud, liar)):  # what they take of the processors by themselves is not what is measured
+        run('renice', '-n', 19, '-p', p.pid)
     solo, crowd = [], []
-    for n in range(6):  # side by side: the machine has other things to do, now more and now less
+    for n in range(24 if SLOW else 12):  # side by side: the machine has other things to do, now more and now less
         for p in work:
             p.send_signal(signal.SIGSTOP)
-        solo.append(speed(2))
+        solo.append(speed(1))
         for p in work:
             p.send_signal(signal.SIGCONT)
-        crowd.append(speed(2))
-        if n >= 2 and median(crowd) > 0.8 * median(solo):
+        crowd.append(speed(1))
+        if n >= 4 and median(crowd) > 0.8 * median(solo) and not SLOW:
             break
     solo, crowd = median(solo), median(crowd)
     equal([p.poll() for p in work], [None, None], 'those who disturb')
@@ -564,10 +624,8 @@ def four_guests(w):
         p.kill()
         p.wait()
         w.procs.remove(p)
-    comment(f'solo {solo:.0f} MB/s, with three others {crowd:.0f} MB/s: {100 * crowd / solo:.0f} %')
-    drops = [shown(w, g.device)['Drops'] for g in (loud, liar)]
-    check(drops[0].get('switch-storm', 0) > 0 and drops[1].get('switch-spoof', 0) > 0, drops)
-    check(crowd > 0.7 * solo, f'{crowd:.0f} of {solo:.0f} MB/s')
+    comment(f'solo {solo:.0f} MB/s, with three others {crowd:.0f} MB/s: {100 * crowd / solo:.0f} %, medians of {n + 1} seconds each')
+    check(crowd > 0.7 * solo or netns.starved(), f'{crowd:.0f} of {solo:.0f} MB/s')
     c.close()
     w.ctl('unexpose', '7005')
     deaf.bridge.send_signal(signal.SIGCONT)
