@@ -111,17 +111,15 @@ static void arm_stack_timer(Network *n) {
                 (void) timer_set(loop_timers(n->loop), &n->stack_timer, next);
 }
 
-static void on_stack_timer(Timer *t, usec_t now, void *userdata) {
-        Network *n = CONTAINER_OF(t, Network, stack_timer);
-        netstack_run_timers(n->stack);
-}
+/* It only ends the wait: after_wake() follows. */
+static void on_stack_timer(Timer *t, usec_t now, void *userdata) {}
 
-/* After each batch of events: what they produced leaves, and the timer follows. */
+/* After each batch of events: timers that are due and flows that waited have their turn, what came of it all leaves, the timer follows. */
 static void after_wake(void *userdata) {
         Network *n = userdata;
         if (!n->stack)
                 return;
-        netstack_flush(n->stack);
+        netstack_run_timers(n->stack);
         netstack_reap(n->stack);
         arm_stack_timer(n);
 }

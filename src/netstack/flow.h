@@ -65,6 +65,7 @@ typedef struct TcpFlow {
         bool output_blocked : 1; /* the device was full: queued until it has room */
         bool rexmit_due : 1;    /* a retransmission is owed at the end of the batch */
         bool in_ready : 1;      /* queued for another turn of output */
+        bool bulk : 1;          /* it had much to send of late: others go first */
         bool interactive : 1;   /* the host answers quickly: ACKs wait for its answer */
         bool delayed_ack : 1;   /* an ACK waits for that answer until ack_at */
         bool hop_limited : 1;   /* the host's packets have the hop limit of the guest's SYN */

@@ -561,7 +561,7 @@ static void finish_flow(Netstack *s, Flow *f, bool output_due) {
                 tcp_retransmit(s, f);
         }
         if (output_due && t->state == TCP_ESTABLISHED)
-                tcp_output(s, f); /* data carries the ACK along */
+                tcp_output_soon(s, f); /* data carries the ACK along */
         if (f->closing)
                 return;
         if (t->ack_now) {

@@ -255,12 +255,23 @@ void tcp_output(Netstack *s, Flow *f) {
                         break;
                 }
         }
+        if (TCP_OUTPUT_BUDGET - budget >= TCP_BULK_MIN)
+                t->bulk = true;
+        else if (!t->host_readable)
+                t->bulk = false;
         if (t->host_eof && t->snd_nxt == tcp_data_end(t) && (!t->fin_sent || t->snd_nxt != t->snd_max) && !t->output_blocked)
                 send_fin(s, f);
         if (t->rto_at == USEC_INFINITY && t->host_readable && t->snd_nxt == t->snd_una && usable_window(t) == 0)
                 tcp_rto_restart(s, f); /* the guest's window is closed: probe it (RFC 9293 3.8.6.1) */
         tcp_discard_acked(s, f, /* all= */ false);
         tcp_timer_update(s, f);
+}
+
+void tcp_output_soon(Netstack *s, Flow *f) {
+        if (f->tcp.bulk)
+                tcp_make_ready(s, f);
+        if (!f->tcp.in_ready)
+                tcp_output(s, f);
 }
 
 /* The first hole at or after @seq, between what the guest has reported. False: nothing there is known to be lost. */

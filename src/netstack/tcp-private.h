@@ -9,7 +9,9 @@
 
 #define TCP_WINDOW_MAX (512 * 1024)        /* what a guest may have on its way to one host socket; fits the cache */
 #define TCP_WSCALE 5                       /* ours: 65535 << 5 is 2 MiB */
-#define TCP_OUTPUT_BUDGET (512 * 1024)     /* bytes one flow may send to its guest in one turn */
+#define TCP_OUTPUT_BUDGET (256 * 1024)     /* bytes one flow may send to its guest in one turn */
+#define TCP_TURN_BUDGET (256 * 1024)       /* bytes all flows with much to send may, before the others are heard again */
+#define TCP_BULK_MIN (16 * 1024)           /* what is much */
 #define TCP_PEEK_MAX (256 * 1024)          /* bytes taken from a socket by one system call */
 #define TCP_PEEK_FRAMES_MAX 16
 #define TCP_DISCARD_MIN (16 * 1024)        /* acknowledged bytes left in the host's queue before they are discarded, idle */
@@ -123,6 +125,7 @@ void tcp_deliver(Netstack *s, Flow *f); /* gives the host what is parked in orde
 
 /* ---- tcp-output.c ---- */
 void tcp_output(Netstack *s, Flow *f);   /* data as far as window and budget go, FIN when it is due */
+void tcp_output_soon(Netstack *s, Flow *f); /* the same, at the end of the turn for a flow that had much to send of late */
 void tcp_send_ack(Netstack *s, Flow *f); /* at once */
 void tcp_send_control(Netstack *s, Flow *f, uint8_t flags, uint32_t seq); /* a segment without data: SYN, SYN|ACK, FIN|ACK, ACK */
 void tcp_send_rst(Netstack *s, Flow *f); /* to the guest */

@@ -433,7 +433,7 @@ void tcp_host_event(Netstack *s, Flow *f, uint32_t events) {
         if (f->closing || t->state != TCP_ESTABLISHED)
                 return;
         if (t->host_readable)
-                tcp_output(s, f);
+                tcp_output_soon(s, f);
         if (f->closing)
                 return;
         if (events & HOST_EVENT_ERROR) {
@@ -567,18 +567,21 @@ static void another_turn(Netstack *s, Flow *f) {
                 tcp_close_if_done(s, f);
 }
 
+/* One after the other until the turn's budget is spent: those that queue again stand behind all others. */
 void tcp_run_ready(Netstack *s) {
         FlowQueue *q = &s->tcp->ready;
-        uint32_t n = q->n; /* those that queue again stand behind these and wait */
-        for (uint32_t i = 0; i < n; i++) {
+        uint32_t n = q->n, i = 0;
+        for (uint64_t budget = TCP_TURN_BUDGET; i < n && budget > 0; i++) {
                 Flow *f = flow_by_cookie(s->flows, q->cookies[i]);
                 if (!f)
                         continue;
+                uint64_t before = f->tx_bytes;
                 f->tcp.in_ready = false;
                 another_turn(s, f);
+                budget -= MIN(budget, f->tx_bytes - before);
         }
-        if (n > 0)
-                queue_drop_first(q, n);
+        if (i > 0)
+                queue_drop_first(q, i);
 }
 
 void tcp_output_ready(Netstack *s, uint32_t port) {
