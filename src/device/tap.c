@@ -20,7 +20,7 @@
 #include "device/tap-private.h"
 
 #define SLOT_LEN (TAP_HEADER_LEN + FRAME_LEN_MAX + 1) /* one more byte tells a frame that is too long */
-#define TURN_BATCHES 4
+#define TURN_BATCHES 1
 #define SMALL_FRAME_LEN 512 /* what belongs to a conversation, not to a transfer */
 #define QUIET_TURNS 4       /* until the next turn is expected to be like them */
 #define LOOK_TURNS 16       /* of these, until it is looked whether that is still so */

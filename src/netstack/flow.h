@@ -65,6 +65,7 @@ typedef struct TcpFlow {
         bool output_blocked : 1; /* the device was full: queued until it has room */
         bool rexmit_due : 1;    /* a retransmission is owed at the end of the batch */
         bool in_ready : 1;      /* queued for another turn of output */
+        bool uploads : 1;       /* the guest sent much in the last period of sharing */
         bool bulk : 1;          /* it had much to send of late: others go first */
         bool interactive : 1;   /* the host answers quickly: ACKs wait for its answer */
         bool delayed_ack : 1;   /* an ACK waits for that answer until ack_at */
@@ -88,6 +89,7 @@ typedef struct TcpFlow {
         usec_t discard_at;      /* acknowledged bytes too few for a discard go then; USEC_INFINITY: there are none */
         usec_t probe_at;        /* keepalive, or the end of a handshake that never ends */
         uint32_t retransmits;
+        uint32_t share_period, share_bytes; /* payload the guest sent in that period (Tcp.share) */
         uint32_t parked_bytes, n_parked; /* in the list below */
         TcpParked *parked;      /* (owned) by sequence: first what a short send left, then what came out of order */
         SackRange sacks[TCP_SACKS_KNOWN_MAX]; /* the guest's, about our bytes; sorted, disjoint; the lowest when there are more */

@@ -77,7 +77,7 @@ void tcp_answer_rst(Netstack *s, const Packet *p, const Segment *g) {
 
 /* How far ahead of what the host took the guest may run: less while the park fills up. */
 static uint32_t window_for(const Netstack *s, const TcpFlow *t) {
-        uint32_t wnd = MIN((uint32_t) TCP_WINDOW_MAX, 65535u << t->rcv_wscale);
+        uint32_t wnd = MIN(s->tcp->share.window, 65535u << t->rcv_wscale);
         uint64_t limit = s->config.limits.park_bytes, parked = s->tcp->parked;
         if (parked > limit / 4 * 3)
                 return wnd / 32;
@@ -255,10 +255,8 @@ void tcp_output(Netstack *s, Flow *f) {
                         break;
                 }
         }
-        if (TCP_OUTPUT_BUDGET - budget >= TCP_BULK_MIN)
-                t->bulk = true;
-        else if (!t->host_readable)
-                t->bulk = false;
+        if (budget < TCP_OUTPUT_BUDGET)
+                t->bulk = t->host_readable || TCP_OUTPUT_BUDGET - budget >= TCP_BULK_MIN;
         if (t->host_eof && t->snd_nxt == tcp_data_end(t) && (!t->fin_sent || t->snd_nxt != t->snd_max) && !t->output_blocked)
                 send_fin(s, f);
         if (t->rto_at == USEC_INFINITY && t->host_readable && t->snd_nxt == t->snd_una && usable_window(t) == 0)

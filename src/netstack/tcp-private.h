@@ -8,6 +8,8 @@
 #include "netstack/tcp.h"
 
 #define TCP_WINDOW_MAX (512 * 1024)        /* what a guest may have on its way to one host socket; fits the cache */
+#define TCP_WINDOW_MIN (64 * 1024)         /* and at least, where many flows share that */
+#define TCP_SHARE_TIME (10 * USEC_PER_MSEC) /* flows that brought TCP_BULK_MIN in such a time share it the next time */
 #define TCP_WSCALE 5                       /* ours: 65535 << 5 is 2 MiB */
 #define TCP_OUTPUT_BUDGET (256 * 1024)     /* bytes one flow may send to its guest in one turn */
 #define TCP_TURN_BUDGET (256 * 1024)       /* bytes all flows with much to send may, before the others are heard again */
@@ -153,6 +155,14 @@ struct Tcp {
         uint64_t secret[2];
         uint32_t n_half_open, half_first, half_last; /* queue of half-open flows, oldest first */
         uint64_t parked; /* bytes, in n_parked pieces */
+
+        /* who uses the way from the guest: counted for a period, used in the next */
+        struct {
+                usec_t end;
+                uint32_t period;
+                uint32_t n_bulk, n_small; /* flows that bring much; packets of those that don't */
+                uint32_t window;          /* what each may have on its way */
+        } share;
         uint64_t n_parked;
         Flow *last;      /* (borrowed: until it closes) of the last segment: most segments are of the same flow */
 

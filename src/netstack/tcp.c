@@ -50,6 +50,7 @@ int tcp_new(Tcp **ret, Netstack *s) {
         if (!t)
                 return -ENOMEM;
         t->stack = s;
+        t->share.window = TCP_WINDOW_MAX;
         s->ops->random(s->userdata, t->secret, sizeof(t->secret));
         *ret = t;
         return 0;

@@ -641,7 +641,8 @@ void fake_run(FakeHost *h) {
                         any = true;
                         netstack_host_event(h->stack, k->cookie, events);
                 }
-                netstack_flush(h->stack);
+                any = any || netstack_next_timer(h->stack) == 0; /* a flow waits for another turn */
+                netstack_run_timers(h->stack);
         }
 }
 

@@ -1266,6 +1266,63 @@ static void test_window_reopened(void) {
         fake_clear_frames(h);
 }
 
+/* Flows that upload beside one that has little to say share one window, and have their own again when it has gone. */
+static void test_window_shared(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Tcp *t = h->stack->tcp;
+        Guest bulk[2], little = guest_connect(h, "10.1.2.3", 80);
+        g_autofree uint8_t *data = g_malloc0(20000);
+        static const struct {
+                bool little;
+                unsigned bulk;
+                uint32_t window; /* in the period after this one */
+        } periods[] = {
+                { false, 2, TCP_WINDOW_MAX }, { true, 2, TCP_WINDOW_MAX / 2 }, { true, 2, TCP_WINDOW_MAX / 2 },
+                { true, 1, TCP_WINDOW_MAX }, { false, 2, TCP_WINDOW_MAX },
+        };
+        for (unsigned i = 0; i < 2; i++) {
+                bulk[i] = guest_connect(h, "10.1.2.3", (uint16_t) (81 + i));
+                guest_send(&bulk[i], ACK, 8000, data, TCP_BULK_MIN); /* known for what they are from then on */
+                bulk[i].seq += TCP_BULK_MIN;
+                fake_clear_frames(h);
+        }
+        for (size_t i = 0; i < G_N_ELEMENTS(periods); i++) {
+                fake_advance(h, TCP_SHARE_TIME);
+                for (unsigned j = 0; j < periods[i].bulk; j++) {
+                        guest_send(&bulk[j], ACK, 8000, data, TCP_BULK_MIN);
+                        bulk[j].seq += TCP_BULK_MIN;
+                }
+                if (i > 0)
+                        g_assert_cmpuint(t->share.window, ==, periods[i - 1].window);
+                if (periods[i].little) {
+                        guest_send(&little, ACK, 8000, data, 1);
+                        little.seq++;
+                }
+                fake_clear_frames(h);
+        }
+}
+
+/* Who had much to send waits until the others have been heard. */
+static void test_bulk_waits(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest bulk = guest_connect(h, "10.1.2.3", 80), little = guest_connect(h, "10.1.2.3", 81);
+        g_autofree uint8_t *data = g_malloc0(60000);
+        for (unsigned i = 0; i < 2; i++) {
+                guest_send(&bulk, ACK, 60000, NULL, 0);
+                fake_stream_push(h, bulk.socket, data, 60000);
+                if (i == 1)
+                        fake_stream_push(h, little.socket, "x", 1);
+                fake_run(h);
+                if (i == 1)
+                        g_assert_cmpuint(guest_take(&little).sport, ==, 81);
+                while (fake_n_frames(h) > 0) {
+                        Parsed r = guest_take(&bulk);
+                        g_assert_cmpuint(r.sport, ==, 80);
+                        bulk.ack = r.seq + (uint32_t) r.payload_len;
+                }
+        }
+}
+
 /* Without window scaling the whole window is less than a quarter of the largest one: it must open again all the same. */
 static void test_window_update(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
@@ -1583,6 +1640,8 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/park-full-hole", test_park_full_hole);
         g_test_add_func("/tcp/window-reopened", test_window_reopened);
         g_test_add_func("/tcp/window-update", test_window_update);
+        g_test_add_func("/tcp/window-shared", test_window_shared);
+        g_test_add_func("/tcp/bulk-waits", test_bulk_waits);
         g_test_add_func("/tcp/old-connection", test_old_connection);
         g_test_add_func("/tcp/jumbo-mss", test_jumbo_mss);
         g_test_add_func("/tcp/reset-in-full-batch", test_reset_in_full_batch);
