@@ -200,10 +200,11 @@ static int connect_rr(const struct sockaddr_in *sa, unsigned seconds, unsigned p
 }
 
 static int hold(const struct sockaddr_in *sa, unsigned count) {
+        uint64_t begin = now_nsec();
         for (unsigned i = 0; i < count; i++)
                 if (!exchange(connect_to(sa, 0)))
                         die("exchange");
-        printf("{\"held\": %u}\n", count);
+        printf("{\"held\": %u, \"opened_per_second\": %.1f}\n", count, count * 1e9 / (double) (now_nsec() - begin));
         fflush(stdout);
         while (getchar() != EOF)
                 ;

@@ -139,6 +139,9 @@ static void serve_one(int control) {
         if (p.size == 0 || p.size > 65000 || p.seconds > 60)
                 return;
         int fd = udp_socket();
+        if (getsockname(control, (struct sockaddr *) &sa, &len) < 0)
+                die("getsockname");
+        sa.sin_port = 0; /* the address that was asked answers, whatever translates on the way */
         if (bind(fd, (struct sockaddr *) &sa, len) < 0 || getsockname(fd, (struct sockaddr *) &sa, &len) < 0)
                 die("bind");
         p.port = ntohs(sa.sin_port);

@@ -41,7 +41,7 @@ PURE_CALLS = re.compile(
 
 WEB = {
     "www.freedesktop.org", "dbus.freedesktop.org", "www.rfc-editor.org", "www.kernel.org", "docs.kernel.org", "docs.oasis-open.org", "www.gnu.org",
-    "spdx.org", "127.0.0.1", "localhost",
+    "spdx.org", "www.w3.org", "127.0.0.1", "localhost",
 }
 
 

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Results for people: a Markdown table a group of scenarios, the targets, and an SVG chart. Writes text, measures nothing."""
+
+from results import OWN
+from scenarios import GROUPS, SCENARIOS
+from targets import checks
+
+TITLES = {
+    "tcp": "TCP, begun by the guest", "fwd": "TCP and latency through a forward, begun by the host", "latency": "Latency and connections",
+    "udp": "UDP", "scale": "Many connections, many networks, none", "calls": "System calls of the gateway", "dns": "DNS",
+    "sock": "A guest behind a stream socket, as QEMU's",
+}
+DETAILS = {  # what a cell shows in brackets beside its figure
+    "cpu_s_per_gib": ("CPU", " s/GiB"), "cpu_s_per_mpkt": ("CPU", " s/M"), "p99_us": ("p99", " µs"),
+    "cpu_us_per_query": ("CPU", " µs each"),
+}
+
+
+def number(value):
+    return "-" if value is None else f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def ratio(a, b):
+    return f"{a / b:.2f} x" if a is not None and b else "-"
+
+
+def cell(results, name, mtu, peer):
+    value = results.median(name, mtu, peer, SCENARIOS[name].figure)
+    if value is None:
+        return "-"
+    for figure, (label, unit) in DETAILS.items():
+        detail = results.median(name, mtu, peer, figure)
+        if detail is not None and (detail > 0 or peer not in ("veth+nat", "loopback")):
+            return f"{number(value)} ({label} {number(detail)}{unit})"
+    return number(value)
+
+
+def table(results, names):
+    """Its rows are scenarios and MTUs, its columns the peers that took part."""
+    peers = [p for p in results.peers() if any(k[0] in names and k[2] == p for k in results.runs)]
+    lines = ["| scenario | MTU | unit | " + " | ".join(peers) + " | vnetd to the best peer | to veth+nat |", "|---" * (len(peers) + 5) + "|"]
+    for name in names:
+        s = SCENARIOS[name]
+        for mtu in [u for u in results.mtus(name) if u > 0]:
+            own = results.own(name, mtu, s.figure)
+            cells = [cell(results, name, 0 if p == "loopback" else mtu, p) for p in peers]
+            lines.append(f"| {name} | {mtu} | {s.unit} | " + " | ".join(cells) + f" | {ratio(own, results.best(name, mtu, s.figure, s.more))} | "
+                         f"{ratio(own, results.median(name, mtu, 'veth+nat', s.figure))} |")
+    return lines
+
+
+def ramp_table(results, names):
+    """What the one figure of the scale scenarios leaves out."""
+    rows = [("ramp", "opened_per_second", "opened one after another, a second"), ("ramp", "p50_alone_us", "rr p50 alone, µs"),
+            ("ramp", "p50_among_us", "rr p50 among 10,000, µs"), ("ramp", "empty_per_second", "crr-16 a second, table empty"),
+            ("ramp", "full_per_second", "crr-16 a second among 10,000"), ("ramp", "bytes_kept", "bytes a flow still held after they closed"),
+            ("idle", "rss_kib", "resident when idle, KiB"), ("nets-10", "kib_per_network", "KiB a network, of 10"),
+            ("nets-50", "kib_per_network", "KiB a network, of 50")]
+    rows = [r for r in rows if r[0] in names and results.mtus(r[0])]
+    peers = [p for p in results.peers() if any(k[0] in [r[0] for r in rows] and k[2] == p for k in results.runs)]
+    lines = ["| | " + " | ".join(peers) + " |", "|---" * (len(peers) + 1) + "|"]
+    for name, figure, what in rows:
+        mtu = results.mtus(name)[0]
+        lines.append(f"| {name}: {what} | " + " | ".join(number(results.median(name, mtu, p, figure)) for p in peers) + " |")
+    return lines if rows else []
+
+
+def call_lines(results, names):
+    for name in names:
+        for (scenario, _, peer), runs in results.runs.items():
+            if scenario == name and peer in OWN:
+                yield f"- {name}: " + ", ".join(f"{call} {n:g}" for call, n in runs[0]["calls"].items())
+
+
+def target_table(results):
+    lines = ["| target | wanted | measured | |", "|---|---|---|---|"]
+    return lines + [f"| {c.what} | {c.wanted} | {c.measured()} | {c.verdict()} |" for c in checks(results)]
+
+
+def retransmissions(results):
+    lost = [f"{k[0]} at MTU {k[1]}: {r['TcpRetransSegs']}/{r['TcpExtTCPTimeouts']}/{r['TcpExtTCPLossProbes']}"
+            for k, runs in results.runs.items() if k[2] in OWN for r in runs
+            if r.get("TcpRetransSegs") or r.get("TcpExtTCPTimeouts")]
+    return "vnetd's guests' retransmissions, RTOs and loss probes where there were any: " + (", ".join(lost) or "none anywhere.")
+
+
+def markdown(results, with_targets=True):
+    c = results.conditions
+    lines = [f"Linux {c['kernel']}, {c['cpus']} CPUs ({c['model']}), load {c['load']:.1f} when it began; medians of up to {c['rounds']} interleaved rounds "
+             f"of {c['seconds']} s. " + ", ".join(f"{k}: {v}" for k, v in c["versions"].items()) + ".", ""]
+    for group, title in TITLES.items():
+        names = [n for n in GROUPS[group] if results.mtus(n) and not (group == "latency" and n.startswith("fwd-"))]
+        if not names:
+            continue
+        lines += [f"## {title}", "", *table(results, names), ""]
+        if group == "scale":
+            lines += [*ramp_table(results, names), ""]
+        if group == "calls":
+            lines += [*call_lines(results, names), ""]
+    lines += [retransmissions(results), ""]
+    if with_targets:
+        lines += ["## Targets", "", *target_table(results), ""]
+    return "\n".join(lines)
+
+
+PANELS = [("tcp-up", 1500), ("tcp-down", 1500), ("tcp-up", 65520), ("tcp-down", 65520), ("fwd-up", 1500), ("fwd-down", 1500), ("rr", 1500), ("crr", 1500),
+          ("crr-16", 1500), ("udp-gso-up", 1500), ("udp-64-up", 1500), ("udp-64-down", 1500), ("sock-up", 1500), ("sock-down", 1500),
+          ("dns-zone", 1500), ("dns-upstream", 1500)]
+COLOURS = {"vnetd": "#1f6feb", "vnetd-qemu": "#1f6feb", "veth+nat": "#b0b0b0", "loopback": "#d0d0d0"}
+WIDTH, ROW, LABEL, BAR = 430, 18, 95, 220
+
+
+def panel(results, name, mtu, x, y):
+    s = SCENARIOS[name]
+    bars = [(p, results.median(name, 0 if p == "loopback" else mtu, p, s.figure)) for p in results.peers()]
+    bars = [(p, v) for p, v in bars if v]
+    out = [f'<text x="{x}" y="{y + 14}" font-weight="bold">{name}, MTU {mtu}: {s.unit}{"" if s.more else " (less is better)"}</text>']
+    for i, (p, v) in enumerate(bars):
+        top, width = y + 22 + i * ROW, max(v / max(b[1] for b in bars) * BAR, 1)
+        out.append(f'<text x="{x + LABEL - 6}" y="{top + 12}" text-anchor="end">{p}</text>'
+                   f'<rect x="{x + LABEL}" y="{top}" width="{width:.1f}" height="{ROW - 4}" fill="{COLOURS.get(p, "#8c8c8c")}"/>'
+                   f'<text x="{x + LABEL + width + 5:.1f}" y="{top + 12}">{number(v)}</text>')
+    return out, 34 + len(bars) * ROW
+
+
+def svg(results):
+    """Bars side by side, two panels a row."""
+    out, y, height = [], 10, 0
+    shown = [(n, u) for n, u in PANELS if any(k[:2] == (n, u) for k in results.runs)]
+    for i, (name, mtu) in enumerate(shown):
+        drawn, tall = panel(results, name, mtu, 15 + (i % 2) * WIDTH, y)
+        out += drawn
+        height = max(height, tall)
+        if i % 2 or i == len(shown) - 1:
+            y, height = y + height, 0
+    return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * WIDTH + 15}" height="{y + 10}" font-family="sans-serif" font-size="12">',
+                      f'<rect width="{2 * WIDTH + 15}" height="{y + 10}" fill="white"/>', *out, "</svg>", ""])

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What was measured: runs by scenario, MTU and peer; medians over the rounds, and the best of the peers."""
+
+import json
+import statistics
+
+from peers import PEERS
+
+OWN = ("vnetd", "vnetd-qemu")
+LIMITS = tuple(p.name for p in PEERS if p.limit)
+
+
+class Results:
+    def __init__(self):
+        self.runs = {}  # (scenario, MTU, peer): [figures of a round, ...]
+        self.conditions = {}
+
+    def add(self, scenario, mtu, peer, figures):
+        self.runs.setdefault((scenario, mtu, peer), []).append(figures)
+
+    def peers(self):
+        return [p.name for p in PEERS if any(k[2] == p.name for k in self.runs)]
+
+    def mtus(self, scenario):
+        return sorted({k[1] for k in self.runs if k[0] == scenario})
+
+    def median(self, scenario, mtu, peer, figure):
+        values = [r[figure] for r in self.runs.get((scenario, mtu, peer), ()) if figure in r]
+        return statistics.median(values) if values else None
+
+    def own(self, scenario, mtu, figure):
+        for name in OWN:
+            value = self.median(scenario, mtu, name, figure)
+            if value is not None:
+                return value
+        return None
+
+    def best(self, scenario, mtu, figure, more=True):
+        """The best peer's, at any MTU when @mtu is None."""
+        values = [self.median(s, u, p, figure) for s, u, p in self.runs
+                  if s == scenario and mtu in (None, u) and p not in OWN and p not in LIMITS]
+        values = [v for v in values if v]
+        return (max if more else min)(values) if values else None
+
+    def save(self, path):
+        with open(path, "w") as f:
+            json.dump({"conditions": self.conditions,
+                       "results": [{"scenario": k[0], "mtu": k[1], "peer": k[2], "runs": v} for k, v in self.runs.items()]}, f, indent=1)
+            f.write("\n")
+
+    @classmethod
+    def load(cls, path):
+        results = cls()
+        with open(path) as f:
+            saved = json.load(f)
+        results.conditions = saved["conditions"]
+        for r in saved["results"]:
+            results.runs[r["scenario"], r["mtu"], r["peer"]] = r["runs"]
+        return results
