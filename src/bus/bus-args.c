@@ -35,6 +35,8 @@ static const BusOption network_options[] = {
         { "GatewayAddresses", "as", offsetof(CreateNetworkArgs, gateway_addresses) },
         { "HttpApi", "s", offsetof(CreateNetworkArgs, options.http_api) },
         { "HttpGateway", "b", offsetof(CreateNetworkArgs, options.http_gateway) },
+        { "Dhcp", "a{ss}", offsetof(CreateNetworkArgs, dhcp) },
+        { "Outbound", "a{ss}", offsetof(CreateNetworkArgs, outbound) },
 };
 #define SEEN_MTU (1u << 2)
 #define SEEN_LEASE_TIME (1u << 7)
@@ -46,6 +48,8 @@ void create_network_args_deinit(CreateNetworkArgs *a) {
         free(a->nat);
         free(a->policy);
         free(a->gateway_addresses);
+        free(a->dhcp);
+        free(a->outbound);
 }
 
 static int check_network_lists(const CreateNetworkArgs *a, sd_bus_error *error) {
@@ -83,6 +87,8 @@ int create_network_args_read(CreateNetworkArgs *a, sd_bus_message *m, sd_bus_err
         o->nat = a->nat;
         o->policy = a->policy;
         o->gateway_addresses = a->gateway_addresses;
+        o->dhcp = a->dhcp;
+        o->outbound = a->outbound;
 
         if (o->subnet && (prefix_parse(o->subnet, &prefix) < 0 || !ip_is_v4(&prefix.addr)))
                 return refuse_value("Subnet", o->subnet, "an IPv4 prefix", error);

@@ -219,6 +219,22 @@ static int read_nat(const JsonDoc *doc, JsonVal v, void *field) {
         return read_pairs(doc, v, field, POLICY_NAT_MAX, is_nat);
 }
 
+static bool is_dhcp(const char *key, const char *value) {
+        return streq(key, "range") || streq(key, "ntp") || streq(key, "captivePortal") || streq(key, "search");
+}
+
+static int read_dhcp(const JsonDoc *doc, JsonVal v, void *field) {
+        return read_pairs(doc, v, field, CONFIG_LIST_MAX, is_dhcp);
+}
+
+static bool is_outbound(const char *key, const char *value) {
+        return streq(key, "source") || streq(key, "source6") || streq(key, "interface");
+}
+
+static int read_outbound(const JsonDoc *doc, JsonVal v, void *field) {
+        return read_pairs(doc, v, field, CONFIG_LIST_MAX, is_outbound);
+}
+
 /* A list of texts; @check: is one what the table promises? */
 static int read_texts(const JsonDoc *doc, JsonVal v, void *field, size_t max, bool (*check)(const char *text)) {
         char ***ret = field, **list;
@@ -322,6 +338,10 @@ static const ConfigKey keys[] = {
                 "domains whose names are asked of servers of their own"),
         NETWORK("nat", nat, read_nat, "an object of addresses of the subnet with the address meant each",
                 "addresses of the network that lead to addresses of the host's world"),
+        NETWORK("dhcp", dhcp, read_dhcp, "an object of texts for \"range\", \"ntp\", \"captivePortal\" and \"search\"",
+                "what DHCP gives away, and tells beside the usual"),
+        NETWORK("outbound", outbound, read_outbound, "an object of texts for \"source\", \"source6\" and \"interface\"",
+                "the address and interface of the host that connections of guests leave from"),
         NETWORK("gatewayAddresses", gateway_addresses, read_addresses, "a list of addresses of the subnet",
                 "further addresses of the gateway"),
         NETWORK("policy", policy, read_policy, "a list of rules such as \"deny private\" or \"allow tcp host 8080\"",
@@ -585,6 +605,8 @@ static void network_deinit(ConfigNetwork *n) {
         free_list(n->nat);
         free_list(n->policy);
         free_list(n->gateway_addresses);
+        free_list(n->dhcp);
+        free_list(n->outbound);
         /* A half-read list of pairs may have a hole only at its end: the value of the last pair. */
         free_list(n->static_leases);
         free(n->subnet);

@@ -45,6 +45,7 @@ typedef struct ConfigNetwork {
         char **policy, **gateway_addresses; /* (owned, nullable) NULL-terminated */
         char *http_api;                  /* (owned, nullable: unset) */
         int http_gateway;
+        char **dhcp, **outbound;         /* (owned, nullable) pairs: manager-options.c; NULL-terminated */
         char **dns_routes;               /* (owned, nullable) pairs: domain, servers; NULL-terminated */
         ConfigForward *forwards;         /* (owned) */
         size_t n_forwards;

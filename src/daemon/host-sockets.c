@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/errqueue.h>
+#include <net/if.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <sys/ioctl.h>
@@ -50,6 +51,10 @@ struct HostSockets {
         IpAddr asked;        /* the last address asked for, when, and what came of it */
         usec_t asked_at;
         bool asked_gone;
+        HostSource source;
+        bool has_source;
+        int source_index;       /* of source.ifname, as found out at: */
+        usec_t source_index_at;
         uint8_t scratch[SCRATCH_LEN];
 };
 
@@ -149,6 +154,11 @@ int host_sockets_new(HostSockets **ret, Loop *loop, const HostSocketsHandler *ha
         return 0;
 }
 
+void host_sockets_set_source(HostSockets *h, const HostSource *source) {
+        h->source = *source;
+        h->has_source = !ip_is_null(&source->v4) || !ip_is_null(&source->v6) || source->ifname[0] != 0;
+}
+
 HostSockets *host_sockets_free(HostSockets *h) {
         if (!h)
                 return NULL;
@@ -214,7 +224,36 @@ static void host_tcp_set_tos(void *userdata, int fd, uint8_t tos) {
                 (void) set_int(fd, IPPROTO_IP, IP_TOS, tos); /* fails too for a service's stream, which has no packets */
 }
 
+/* The host's own addresses are reached as ever. */
+static bool leaves_host(const HostSockets *h, const IpAddr *dst) {
+        return h->has_source && ip_classify(dst) != IP_CLASS_LOOPBACK;
+}
+
+static const IpAddr *source_for(const HostSockets *h, const IpAddr *dst) {
+        return ip_is_v4(dst) ? &h->source.v4 : &h->source.v6;
+}
+
+/* A port is chosen at connect(), when both ends are known: more connections than there are ports can have one source. */
+static int bind_source(const HostSockets *h, int fd, const Endpoint *dst) {
+        Endpoint local = { .addr = *source_for(h, &dst->addr) };
+        struct sockaddr_storage sa;
+        socklen_t len;
+
+        if (!leaves_host(h, &dst->addr))
+                return 0;
+        if (h->source.ifname[0] && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, h->source.ifname, strlen(h->source.ifname)) < 0)
+                return errno == ENODEV ? -ENETUNREACH : -errno;
+        if (ip_is_null(&local.addr))
+                return 0;
+        (void) set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+        len = endpoint_to_sockaddr(&local, &sa);
+        if (bind(fd, (struct sockaddr *) &sa, len) < 0)
+                return errno == EADDRNOTAVAIL ? -ENETUNREACH : -errno; /* the host does not have it now */
+        return 0;
+}
+
 static int host_tcp_connect(void *userdata, const Endpoint *dst, const HostConnect *how, uint64_t cookie, int *ret_fd) {
+        const HostSockets *h = userdata;
         struct sockaddr_storage sa;
         socklen_t len = endpoint_to_sockaddr(dst, &sa);
         _cleanup_close_ int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -224,6 +263,11 @@ static int host_tcp_connect(void *userdata, const Endpoint *dst, const HostConne
                 limit_hops(fd, sa.ss_family, how->ttl);
         if (how->tos)
                 host_tcp_set_tos(userdata, fd, how->tos);
+        if (h->has_source) {
+                int r = bind_source(h, fd, dst);
+                if (r < 0)
+                        return r;
+        }
         if (connect(fd, (struct sockaddr *) &sa, len) < 0 && errno != EINPROGRESS)
                 return -errno;
         return adopt(userdata, TAKE_FD(fd), cookie, STREAM_EVENTS, ret_fd);
@@ -529,18 +573,30 @@ static void add_control(struct msghdr *m, int level, int type, const void *value
         m->msg_controllen += CMSG_SPACE(len);
 }
 
-static void add_local(struct msghdr *m, const IpAddr *local) {
-        if (ip_is_v4(local)) {
-                struct in_pktinfo info = { .ipi_spec_dst.s_addr = ip_v4(local) };
+static void add_local(struct msghdr *m, bool v4, const IpAddr *local, int ifindex) {
+        if (v4) {
+                struct in_pktinfo info = { .ipi_ifindex = ifindex, .ipi_spec_dst.s_addr = ip_is_null(local) ? 0 : ip_v4(local) };
                 add_control(m, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
         } else {
-                struct in6_pktinfo info = {};
+                struct in6_pktinfo info = { .ipi6_ifindex = (unsigned) ifindex };
                 memcpy(&info.ipi6_addr, local, sizeof(info.ipi6_addr));
                 add_control(m, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
         }
 }
 
-static void add_controls(struct msghdr *m, void *control, const HostMsg *msg) {
+/* Interfaces come and go, with other numbers. One that is not there is -1: what asks for that is refused. */
+static int source_index(HostSockets *h) {
+        if (h->source.ifname[0] == 0)
+                return 0;
+        if (h->source_index == 0 || loop_now(h->loop) - h->source_index_at > USEC_PER_SEC) {
+                h->source_index = (int) if_nametoindex(h->source.ifname) ?: -1;
+                h->source_index_at = loop_now(h->loop);
+        }
+        return h->source_index;
+}
+
+/* @h: where it leaves from is for us to choose (nullable). */
+static void add_controls(struct msghdr *m, void *control, const HostMsg *msg, HostSockets *h) {
         bool v4 = ip_is_v4(&msg->peer.addr);
         int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
         m->msg_control = control;
@@ -552,7 +608,9 @@ static void add_controls(struct msghdr *m, void *control, const HostMsg *msg) {
         if (msg->ttl)
                 add_control(m, level, v4 ? IP_TTL : IPV6_HOPLIMIT, &(int){ msg->ttl }, sizeof(int));
         if (!ip_is_null(&msg->local))
-                add_local(m, &msg->local);
+                add_local(m, v4, &msg->local, 0);
+        else if (h && leaves_host(h, &msg->peer.addr))
+                add_local(m, v4, source_for(h, &msg->peer.addr), source_index(h));
         if (m->msg_controllen == 0)
                 m->msg_control = NULL;
 }
@@ -562,13 +620,17 @@ static int host_dgram_send(void *userdata, int fd, const HostMsg *msgs, unsigned
         struct sockaddr_storage sa[DGRAM_BATCH_MAX];
         _Alignas(struct cmsghdr) uint8_t control[DGRAM_BATCH_MAX][CONTROL_LEN];
 
+        HostSockets *h = userdata;
+        const HostSocket *s = h->has_source ? find(h, fd) : NULL;
+        bool choose = s && host_cookie_kind(s->cookie) != HOST_KIND_LISTENER; /* a forward's answers leave from where it listens */
+
         n = MIN(n, (unsigned) DGRAM_BATCH_MAX);
         for (unsigned i = 0; i < n; i++) {
                 struct msghdr *m = &mm[i].msg_hdr;
                 *m = (struct msghdr){ .msg_iov = msgs[i].iov, .msg_iovlen = msgs[i].n_iov };
                 m->msg_namelen = endpoint_to_sockaddr(&msgs[i].peer, &sa[i]);
                 m->msg_name = &sa[i];
-                add_controls(m, control[i], &msgs[i]);
+                add_controls(m, control[i], &msgs[i], choose ? h : NULL);
         }
         int r = n == 1 ? (sendmsg(fd, &mm[0].msg_hdr, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -1 : 1)
                        : sendmmsg(fd, mm, n, MSG_NOSIGNAL | MSG_DONTWAIT);

@@ -30,4 +30,12 @@ void host_sockets_prepare_dgram(int fd, int family, bool udp, bool which_local);
 /* Says that @fd, which the gateway is about to be given, is a Unix stream. 0 or -ENOMEM. */
 int host_sockets_adopt_stream(HostSockets *h, int fd);
 
+/* Where connections and datagrams to outside leave from; what goes to the host's own loopback is not asked. All null: as the host's routes
+ * have it. */
+typedef struct HostSource {
+        IpAddr v4, v6;   /* an address of the host; null: any */
+        char ifname[16]; /* "": any */
+} HostSource;
+void host_sockets_set_source(HostSockets *h, const HostSource *source);
+
 extern const HostOps host_sockets_ops; /* userdata: a HostSockets */

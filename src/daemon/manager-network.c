@@ -304,6 +304,8 @@ static int apply_options(Manager *m, NetworkConfig *c, uint32_t uid, const Netwo
                 r = manager_set_policy(m, c, uid, o, e);
         if (r >= 0)
                 r = set_http(c, uid, o, e);
+        if (r >= 0)
+                r = manager_set_maps(m, c, uid, o, e);
         return r;
 }
 

@@ -125,6 +125,9 @@ int manager_add_static_leases(Network *n, const char *const *leases, Error *e);
 bool manager_may_open_loopback(const Manager *m, uint32_t uid); /* may @uid have a network with host_loopback? */
 NetworkEntry *manager_network_entry(Manager *m, const Network *n); /* NULL when it is not, or no longer, one of ours */
 
+/* ---- manager-options.c ---- */
+int manager_set_maps(Manager *m, NetworkConfig *c, uint32_t uid, const NetworkOptions *o, Error *e); /* subnet is set */
+
 /* ---- manager-policy.c ---- */
 int manager_set_policy(Manager *m, NetworkConfig *c, uint32_t uid, const NetworkOptions *o, Error *e); /* subnet and loopback are set */
 

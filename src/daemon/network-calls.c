@@ -197,5 +197,10 @@ int network_set_resolvers(Network *n, const Endpoint *resolvers, size_t n_resolv
                 c.resolvers = n->config.dns_servers;
                 c.n_resolvers = n->config.n_dns_servers;
         }
+        if (n->config.search[0]) {
+                c.search = (const char *const *) n->config.search;
+                for (c.n_search = 0; n->config.search[c.n_search];)
+                        c.n_search++;
+        }
         return loop_call(n->loop, do_set_resolvers, &c);
 }

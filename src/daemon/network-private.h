@@ -2,7 +2,6 @@
 #pragma once
 /* What network.c and network-calls.c share: the network itself, and what is called on its thread. Included by these two alone. */
 
-#include "daemon/host-sockets.h"
 #include "daemon/network.h"
 #include "daemon/switch.h"
 

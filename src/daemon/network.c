@@ -93,11 +93,21 @@ int network_config_set_subnet(NetworkConfig *c, const IpPrefix *subnet) {
         return 0;
 }
 
+static void free_pairs(char ***pairs) {
+        for (char **p = *pairs; p && *p; p++)
+                free(*p);
+        free(TAKE_PTR(*pairs));
+}
+
 void network_config_deinit(NetworkConfig *c) {
         free(TAKE_PTR(c->dns_routes));
         c->n_dns_routes = 0;
         free(TAKE_PTR(c->http_api));
         free(TAKE_PTR(c->name));
+        for (size_t i = 0; c->search[i]; i++)
+                free(TAKE_PTR(c->search[i]));
+        free_pairs(&c->dhcp);
+        free_pairs(&c->outbound);
         netstack_config_deinit(&c->stack);
 }
 
@@ -507,6 +517,7 @@ static int begin_here(void *arg) {
         int r = host_sockets_new(&n->sockets, n->loop, &sockets_handler, n, /* no_peek_offset= */ false);
         if (r < 0)
                 return r;
+        host_sockets_set_source(n->sockets, &n->config.source);
         return netstack_new(&n->stack, &n->config.stack, &host_sockets_ops, n->sockets);
 }
 

@@ -8,6 +8,7 @@
 
 #include "basic/loop.h"
 #include "daemon/host-links.h"
+#include "daemon/host-sockets.h"
 #include "device/device.h"
 #include "netstack/dhcp.h"
 #include "netstack/netstack.h"
@@ -30,6 +31,9 @@ typedef struct NetworkConfig {
         size_t n_dns_routes;
         char *http_api;       /* (owned, nullable) path of the socket the network's HTTP API is served at */
         HttpGateway http_gateway;
+        char *search[NETSTACK_SEARCH_MAX + 1]; /* (owned) instead of the host's search domains; none: those */
+        HostSource source;                     /* what leaves the host does so from there */
+        char **dhcp, **outbound;               /* (owned, nullable) these, as asked: pairs, NULL-terminated */
 } NetworkConfig;
 
 /* Defaults of the network `default` for @name (interfaces.md): 192.168.127.0/24 and so on. The ULA /64 is derived from @name and the

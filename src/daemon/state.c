@@ -122,6 +122,14 @@ static void put_zone(JsonWriter *w, const NetworkEntry *entry, const DnsZoneSpec
         json_object_close(w);
 }
 
+static void put_pairs(JsonWriter *w, const char *key, char *const *pairs) {
+        json_key(w, key);
+        json_object_open(w);
+        for (; pairs && pairs[0]; pairs += 2)
+                put_text(w, pairs[0], pairs[1]);
+        json_object_close(w);
+}
+
 static void put_network(JsonWriter *w, Network *n) {
         const NetworkConfig *c = network_config(n);
 
@@ -147,6 +155,8 @@ static void put_network(JsonWriter *w, Network *n) {
         json_bool(w, c->http_gateway != HTTP_GATEWAY_OFF);
         put_dns_routes(w, c);
         put_policy(w, &c->stack.policy);
+        put_pairs(w, "dhcp", c->dhcp);
+        put_pairs(w, "outbound", c->outbound);
         put_static_leases(w, n);
         json_object_close(w);
 }

@@ -39,6 +39,7 @@ typedef enum DhcpOption {
         DHCP_OPTION_DOMAIN = 15,
         DHCP_OPTION_MTU = 26,
         DHCP_OPTION_BROADCAST = 28,
+        DHCP_OPTION_NTP = 42,
         DHCP_OPTION_REQUESTED = 50,
         DHCP_OPTION_LEASE = 51,
         DHCP_OPTION_OVERLOAD = 52,
@@ -51,6 +52,7 @@ typedef enum DhcpOption {
         DHCP_OPTION_CLIENT_ID = 61,
         DHCP_OPTION_RAPID_COMMIT = 80,
         DHCP_OPTION_FQDN = 81,
+        DHCP_OPTION_CAPTIVE_PORTAL = 114, /* RFC 8910 */
         DHCP_OPTION_SEARCH = 119,
         DHCP_OPTION_END = 255,
 } DhcpOption;

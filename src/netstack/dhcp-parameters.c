@@ -64,6 +64,15 @@ static void put_text(DhcpReply *r, uint8_t code, const char *text) {
                 (void) dhcp_reply_put(r, code, text, strlen(text));
 }
 
+static void put_ntp(DhcpReply *r, const NetstackConfig *c) {
+        uint32_t servers[NETSTACK_NTP_MAX];
+
+        for (size_t i = 0; i < c->n_ntp; i++)
+                servers[i] = ip_v4(&c->ntp[i]);
+        if (c->n_ntp > 0)
+                (void) dhcp_reply_put(r, DHCP_OPTION_NTP, servers, c->n_ntp * sizeof(*servers));
+}
+
 /* One option by its code; what there is nothing to say about is left out. */
 static void put_parameter(DhcpReply *r, const Told *t, uint8_t code) {
         const NetstackConfig *c = &t->stack->config;
@@ -91,6 +100,12 @@ static void put_parameter(DhcpReply *r, const Told *t, uint8_t code) {
                 break;
         case DHCP_OPTION_DOMAIN:
                 put_text(r, code, c->domain);
+                break;
+        case DHCP_OPTION_NTP:
+                put_ntp(r, c);
+                break;
+        case DHCP_OPTION_CAPTIVE_PORTAL:
+                put_text(r, code, c->captive_portal);
                 break;
         case DHCP_OPTION_SEARCH:
                 put_search(r, t);

@@ -110,12 +110,33 @@ bool dhcp_address_conflicts(const Dhcp *d, const IpAddr *a, const MacAddr *clien
         return arp_lookup(d->stack->arp, a, &mac, &mtu) && !mac_equal(&mac, client);
 }
 
+/* The range that is given away, as the first address's place in the subnet and that behind the last. */
+static void pool_range(const Dhcp *d, uint64_t *ret_begin, uint64_t *ret_end) {
+        const NetstackConfig *c = &d->stack->config;
+        uint32_t base = ntohl(ip_v4(&d->table.subnet.addr) & prefix_mask_v4(&d->table.subnet));
+
+        *ret_begin = 1;
+        *ret_end = (UINT64_C(1) << (32 - d->table.subnet.len)) - 1;
+        if (!ip_is_null(&c->lease_first)) {
+                *ret_begin = ntohl(ip_v4(&c->lease_first)) - base;
+                *ret_end = ntohl(ip_v4(&c->lease_last)) - base + UINT64_C(1);
+        }
+}
+
+static bool in_range(const Dhcp *d, const IpAddr *a) {
+        const NetstackConfig *c = &d->stack->config;
+        uint32_t n = ntohl(ip_v4(a));
+
+        return ip_is_null(&c->lease_first) || (n >= ntohl(ip_v4(&c->lease_first)) && n <= ntohl(ip_v4(&c->lease_last)));
+}
+
 /* The lowest address that nobody has, had or was offered; unless @any nor took for itself. */
 static bool address_unused(const Dhcp *d, const MacAddr *client, bool any, IpAddr *ret) {
-        uint64_t n = UINT64_C(1) << (32 - d->table.subnet.len);
+        uint64_t begin, end;
 
-        n = MIN(n - 1, (uint64_t) 2 * DHCP_LEASES_MAX);
-        for (uint64_t i = 1; i < n; i++) {
+        pool_range(d, &begin, &end);
+        end = MIN(end, begin + (uint64_t) 2 * DHCP_LEASES_MAX);
+        for (uint64_t i = begin; i < end; i++) {
                 IpAddr a = prefix_nth(&d->table.subnet, i);
 
                 if (!lease_table_valid(&d->table, &a) || lease_by_addr(&d->table, &a) ||
@@ -170,7 +191,7 @@ LeaseEntry *dhcp_allocate(Dhcp *d, const IpAddr *wanted, const uint8_t *id, size
 
         (void) dhcp_sweep(d, now);
 
-        if (!ip_is_null(wanted) && lease_table_valid(&d->table, wanted) && !lease_by_addr(&d->table, wanted) &&
+        if (!ip_is_null(wanted) && in_range(d, wanted) && lease_table_valid(&d->table, wanted) && !lease_by_addr(&d->table, wanted) &&
             !dhcp_address_conflicts(d, wanted, mac))
                 e = lease_take(&d->table, wanted, id, id_len, mac);
         else if (address_unused(d, mac, /* any= */ false, &a))

@@ -43,16 +43,19 @@ void netstack_config_defaults(NetstackConfig *c) {
 void netstack_config_deinit(NetstackConfig *c) {
         free(TAKE_PTR(c->domain));
         free(TAKE_PTR(c->hostname));
+        free(TAKE_PTR(c->captive_portal));
 }
 
 int netstack_config_copy(NetstackConfig *dst, const NetstackConfig *src) {
         _cleanup_free_ char *domain = src->domain ? strdup(src->domain) : NULL;
         _cleanup_free_ char *hostname = src->hostname ? strdup(src->hostname) : NULL;
-        if ((src->domain && !domain) || (src->hostname && !hostname))
+        _cleanup_free_ char *portal = src->captive_portal ? strdup(src->captive_portal) : NULL;
+        if ((src->domain && !domain) || (src->hostname && !hostname) || (src->captive_portal && !portal))
                 return -ENOMEM;
         *dst = *src;
         dst->domain = TAKE_PTR(domain);
         dst->hostname = TAKE_PTR(hostname);
+        dst->captive_portal = TAKE_PTR(portal);
         return 0;
 }
 

@@ -16,6 +16,8 @@
 
 #define NETSTACK_RESOLVERS_MAX 8
 #define NETSTACK_SEARCH_MAX 8
+#define NETSTACK_NTP_MAX 4
+#define NETSTACK_PORTAL_MAX 255 /* bytes: one option */
 #define NETSTACK_TCP_FLOWS_MAX 65536 /* defaults of the limits below */
 #define NETSTACK_UDP_FLOWS_MAX 16384
 #define NETSTACK_PING_FLOWS_MAX 256
@@ -41,6 +43,10 @@ typedef struct NetstackConfig {
         bool host_loopback;   /* the host addresses lead to the host's loopback */
         Policy policy;        /* of what guests may reach, and where it is */
         uint32_t lease_sec;   /* DHCP lease time */
+        IpAddr lease_first, lease_last; /* what DHCP gives to who has no static lease; null: the whole subnet */
+        IpAddr ntp[NETSTACK_NTP_MAX];   /* of IPv4, told by DHCP to who asks */
+        size_t n_ntp;
+        char *captive_portal; /* (owned, nullable) URI, likewise (RFC 8910) */
         NetstackLimits limits;
 } NetstackConfig;
 

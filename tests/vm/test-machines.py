@@ -30,6 +30,7 @@ CACHE = os.path.abspath(os.environ.get('VM_CACHE', 'build/vm'))
 KERNEL = os.path.join(CACHE, 'stable')
 BULK = 64 << 20
 BOOT_SEC = 60
+GVPROXY = os.path.abspath(os.environ.get('VNET_GVPROXY', 'build/src/gvproxy/vnet-gvproxy'))
 
 
 class Orders:
@@ -194,8 +195,8 @@ class QemuByFd(Machine):
         wait_until(lambda: self.name not in self.w.ctl('device', 'list'), 5, 'the device goes with QEMU')
 
 
-def transfer(w, m):
-    size = BULK >> 20
+def transfer(w, m, size=BULK):
+    size >>= 20
     data = random.Random(m.name).randbytes(1 << 20) * size
     digest = hashlib.sha256(data).hexdigest()
     server = w.outside.listen(OUTSIDE, 9100)
@@ -294,6 +295,78 @@ def uml_bess(w):
     whole_life(w, Machine(w, 'vm-uml', uml_run, 'bess'))
 
 
+class PodmanMachine(Machine):
+    """A machine behind vnet-gvproxy, which is started as podman machine starts gvproxy."""
+
+    def __init__(self, w):
+        if not os.access('/usr/sbin/sshd', os.X_OK) or not shutil.which('socat'):
+            raise Unavailable('sshd or socat is not installed')
+        self.dir = d = f'{w.dir}/podman'
+        os.mkdir(d)
+        for name in 'host', 'machine':
+            run('ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', f'{d}/{name}')
+        netns.write(f'{d}/sshd.conf', 'HostKey /host\nAuthorizedKeysFile /authorized\nStrictModes no\nUsePAM no\nPidFile none\n')
+        shutil.copy(f'{d}/machine.pub', f'{d}/authorized')
+        forward = lambda name, dest: ['-forward-sock', f'{d}/{name}.sock', '-forward-dest', dest, '-forward-user', 'root',
+                                      '-forward-identity', f'{d}/machine']
+        self.gvproxy = w.spawn(GVPROXY, '-mtu', '1500', '-ssh-port', '38197', '-listen-qemu', f'unix://{d}/gvproxy.sock',
+                               *forward('podman', '/run/user/501/podman/podman.sock'), *forward('podman-root', '/run/podman/podman.sock'),
+                               '-pid-file', f'{d}/gvproxy.pid', '-log-file', f'{d}/gvproxy.log', '-notification', f'unix://{d}/notify.sock',
+                               '-services', f'unix://{d}/services.sock')
+        wait_until(lambda: os.path.exists(f'{d}/services.sock'), 10, 'vnet-gvproxy')
+        netdev = f'-netdev stream,id=vlan,server=off,addr.type=unix,addr.path={d}/gvproxy.sock '
+        argv = vm_run(lambda m: netdev + '-device virtio-net-pci,netdev=vlan,mac=5a:94:ef:e4:0c:ee,romfile=')
+
+        def with_sshd(m):
+            a = argv(m)
+            extra = ['-b', '/usr/sbin/sshd', '-b', shutil.which('socat')]
+            for name, at in ('host', '/host'), ('sshd.conf', '/sshd.conf'), ('authorized', '/authorized'):
+                extra += ['-f', f'{d}/{name}:{at}']
+            return a[:1] + extra + a[1:]
+
+        super().__init__(w, 'podman', with_sshd)
+
+    def mark(self):
+        return 'mac=5a:94:ef:e4:0c:ee'
+
+
+def gvproxy_podman(w):
+    """podman machine's command line for gvproxy, with a machine behind it: DHCP, DNS, ssh by -ssh-port, the two API sockets by ssh, expose."""
+    m = PodmanMachine(w)
+    d = m.dir
+    equal(m.addr, '192.168.127.2', 'the lease of podman\'s MAC address')
+    equal(netns.read(f'{d}/gvproxy.pid'), str(m.gvproxy.pid), 'pid file')
+    for name, addr in ('gateway.containers.internal', '192.168.127.1'), ('host.containers.internal', '192.168.127.254'), \
+            ('host.docker.internal', '192.168.127.254'):
+        check(addr in m.do(f'nslookup -type=a {name}. {GATEWAY}').replace(f'Address:\t{GATEWAY}:53', ''), name)
+    m.do('mkdir -p /run/sshd /run/podman /run/user/501/podman; chmod 600 /host; echo "sshd:x:74:74::/run/sshd:/bin/false" >>/etc/passwd; '
+         '/usr/sbin/sshd -f /sshd.conf')
+    for name in '/run/podman', '/run/user/501/podman':
+        m.do(f'socat UNIX-LISTEN:{name}/podman.sock,fork TCP:127.0.0.1:8080 </dev/null >/dev/null 2>&1 &')
+    for name in 'podman', 'podman-root':
+        r = run('curl', '-sS', '--max-time', 60, '--unix-socket', f'{d}/{name}.sock', 'http://d/')
+        equal(r.stdout.strip(), 'podman', name)
+    ssh = run('ssh', '-F', 'none', '-i', f'{d}/machine', '-o', 'BatchMode=yes', '-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null',
+              '-o', 'LogLevel=ERROR', '-p', 38197, 'root@127.0.0.1', 'uname -n; cat /proc/uptime', timeout=100)
+    check(ssh.stdout, 'ssh by -ssh-port')
+    comment('ssh -p 38197:', ssh.stdout.replace('\n', ' '))
+    api = ['curl', '-sS', '--max-time', 20, '--unix-socket', f'{d}/services.sock']
+    equal(run(*api, 'http://unix/services/forwarder/expose', '-X', 'POST', '-d', '{"local":":6443","remote":"192.168.127.2:8080"}').stdout, '', 'expose')
+    equal(exposed(w, m, 6443), 'podman', 'exposed')
+    equal(run(*api, 'http://unix/services/forwarder/unexpose', '-X', 'POST', '-d', '{"local":":6443"}').stdout, '', 'unexpose')
+    transfer(w, m, 16 << 20)
+
+    # The machine is killed and comes back to all of it.
+    m.kill()
+    m.boot()
+    equal(m.addr, '192.168.127.2', 'after its return')
+    m.kill()
+    m.gvproxy.terminate()
+    equal(m.gvproxy.wait(10), 0, 'exit status')
+    w.procs.remove(m.gvproxy)
+    check(not os.path.exists(f'{d}/gvproxy.pid') and not os.path.exists(f'{d}/podman.sock'), 'files are left')
+
+
 def get_kernel():
     r = subprocess.run([f'{HERE}/get-kernel', KERNEL, 'stable'], capture_output=True, text=True)
     if r.returncode == 77:
@@ -305,4 +378,4 @@ def get_kernel():
 if __name__ == '__main__':
     if not os.environ.get(netns.INSIDE):
         get_kernel()
-    netns.main([qemu_stream_unix, qemu_stream_tcp, qemu_dgram, qemu_fd, uml_bess])
+    netns.main([qemu_stream_unix, qemu_stream_tcp, qemu_dgram, qemu_fd, uml_bess, gvproxy_podman])
