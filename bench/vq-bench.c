@@ -4,11 +4,13 @@
  *
  *     vq-bench ring [SECONDS]     driver and device in this process, each a thread, the device copying every frame out as vhost does
  *                                 (or not: "no copy"); frames and bytes per second at 64, 1514 and 65536 bytes
+ *     vq-bench one BYTES [SECONDS] frames per second of one case alone: batches of 64, EVENT_IDX, copied
  *     vq-bench vhost [FRAMES]     through the kernel's vhost-net and a TAP (root, /dev/vhost-net): kicks, system calls and allocations
  *                                 per frame, at batches of 1, 8 and 64, with EVENT_IDX and without
  *
  * Kicks and calls are counted, not guessed; allocations are those of the library's own code. Rates are of this machine at this
  * moment; the ratios are the point. Prints one line a case: a table for people, columns apart by blanks for programs.
+ * bench/vq-report runs all of it, in machines of both kernels and beside DPDK too.
  */
 
 #include <errno.h>
@@ -158,7 +160,15 @@ static uint64_t drive(Ring *r, char *frames, size_t len, unsigned batch) {
         return done;
 }
 
-static void bench_ring(size_t len, unsigned batch, bool event_idx, bool copy, double seconds) {
+static void print_ring(const Ring *r, size_t len, unsigned batch, bool event_idx, uint64_t n, double t, uint64_t allocations) {
+        printf("ring   %6zu %6u %-10s %-8s %12.0f %9.2f %9.4f %9.4f %6.2f\n", len, batch, event_idx ? "event-idx" : "flags", r->copy ? "copy" : "no-copy",
+               (double) n / t, (double) n * (double) len / t / 1e9, (double) r->kicks / (double) n, (double) r->calls / (double) n,
+               (double) allocations / (double) n);
+        fflush(stdout);
+}
+
+/* Return: frames per second. */
+static double bench_ring(size_t len, unsigned batch, bool event_idx, bool copy, double seconds, bool quiet) {
         Ring r = { .copy = copy, .seconds = seconds, .kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
         VqFeatures f = {};
         VqMemory m = {};
@@ -186,10 +196,8 @@ static void bench_ring(size_t len, unsigned batch, bool event_idx, bool copy, do
         r.stop = true;
         wake(r.kick_fd, &(uint64_t) { 0 });
         (void) pthread_join(thread, NULL);
-        printf("ring   %6zu %6u %-10s %-8s %12.0f %9.2f %9.4f %9.4f %6.2f\n", len, batch, event_idx ? "event-idx" : "flags", copy ? "copy" : "no-copy",
-               (double) n / t, (double) n * (double) len / t / 1e9, (double) r.kicks / (double) n, (double) r.calls / (double) n,
-               (double) allocations / (double) n);
-        fflush(stdout);
+        if (!quiet)
+                print_ring(&r, len, batch, event_idx, n, t, allocations);
         vq_driver_free(r.driver);
         vq_device_free(r.device);
         close(r.kick_fd);
@@ -197,6 +205,7 @@ static void bench_ring(size_t len, unsigned batch, bool event_idx, bool copy, do
         free(ring);
         free(frames);
         free(r.sink);
+        return (double) n / t;
 }
 
 static int ring_main(double seconds) {
@@ -208,7 +217,7 @@ static int ring_main(double seconds) {
                 for (unsigned i = 0; i < 3; i++)
                         for (unsigned b = 0; b < 3; b++)
                                 for (unsigned e = 0; e < 2; e++)
-                                        bench_ring(lens[i], batches[b], e, copy, seconds);
+                                        bench_ring(lens[i], batches[b], e, copy, seconds, false);
         return 0;
 }
 
@@ -298,11 +307,26 @@ static int vhost_main(uint64_t n_frames) {
         return 0;
 }
 
+static int usage(FILE *f, int r) {
+        fprintf(f, "Usage: vq-bench ring [SECONDS]        driver and device in this process\n"
+                   "       vq-bench one BYTES [SECONDS]   frames per second of one case: batches of 64, EVENT_IDX, copied\n"
+                   "       vq-bench vhost [FRAMES]        through vhost-net and a TAP (root, /dev/vhost-net)\n"
+                   "bench/vq-report runs all of it, vhost in virtual machines, and DPDK beside it.\n");
+        return r;
+}
+
 int main(int argc, char **argv) {
-        if (argc >= 2 && strcmp(argv[1], "ring") == 0)
+        const char *what = argc >= 2 ? argv[1] : "";
+
+        if (strcmp(what, "ring") == 0)
                 return ring_main(argc > 2 ? atof(argv[2]) : 1);
-        if (argc >= 2 && strcmp(argv[1], "vhost") == 0)
+        if (strcmp(what, "one") == 0 && argc > 2 && atoi(argv[2]) > 0 && atoi(argv[2]) <= (int) FRAME_MAX) {
+                printf("%.0f\n", bench_ring((size_t) atoi(argv[2]), 64, true, true, argc > 3 ? atof(argv[3]) : 1, true));
+                return 0;
+        }
+        if (strcmp(what, "vhost") == 0)
                 return vhost_main(argc > 2 ? strtoull(argv[2], NULL, 10) : 50000);
-        fprintf(stderr, "Usage: vq-bench ring [SECONDS] | vhost [FRAMES]\n");
-        return 2;
+        if (strcmp(what, "--help") == 0 || strcmp(what, "-h") == 0)
+                return usage(stdout, 0);
+        return usage(stderr, 2);
 }

@@ -27,7 +27,8 @@
 #define LEN_MAX 65535u
 #define WAIT_MSEC 5000
 
-static const size_t lengths[] = { 60, 64, 1500, 1514, 3636, 3637, 4096, 9014, 16384, 64100, LEN_MAX };
+/* Also where the kernel changes its path, and where a copy just fits one chunk, or two. */
+static const size_t lengths[] = { 60, 64, 1500, 1514, 3636, 3637, 4084, 4085, 4096, 8180, 8181, 9014, 16384, 64100, LEN_MAX };
 static const VmTapOptions tap_options = { .flags = IFF_TAP | IFF_VNET_HDR, .header_len = 12, .packet = true };
 
 static VhostNet *open_net(const VhostNetConfig *c) {
@@ -132,6 +133,10 @@ static void test_sizes(void) {
                 check_send(v, 0, &t, lengths[i], false);
                 check_send(v, 0, &t, lengths[i], true);
                 check_receive(v, &t, lengths[i], (unsigned) (lengths[i] + 12 + 4095) / 4096);
+        }
+        for (size_t len = 60; len <= LEN_MAX; len += 619) { /* and some of all between */
+                check_send(v, 0, &t, len, len % 2);
+                check_receive(v, &t, len, (unsigned) (len + 12 + 4095) / 4096);
         }
         g_assert_cmpint(vhost_net_check(v, 0, vm_now_usec()), ==, VHOST_NET_HEALTH_GOOD);
         v = vhost_net_free(v);
@@ -270,8 +275,11 @@ static void test_refusals(void) {
                 { { .flags = IFF_TAP | IFF_VNET_HDR, .header_len = 12 }, VNET_LINK_ETHERNET, false, 0 },
         };
         const VqFeatures any = VQ_FEATURES(VNET_F_MRG_RXBUF, VQ_F_ANY_LAYOUT), packed = VQ_FEATURES(VQ_F_RING_PACKED);
+        int lowest = dup(0), after;
         VhostNet *v = NULL;
         const char *what;
+
+        close(lowest);
 
         for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
                 VmTap t = vm_tap_open(&cases[i].tap);
@@ -304,6 +312,10 @@ static void test_refusals(void) {
         close(udp);
         close(file);
         vm_tap_close(&t);
+        after = dup(0); /* nothing was left open, and nothing closed that was not ours */
+        close(after);
+        g_assert_cmpint(after, ==, lowest);
+        g_assert_cmpint(fcntl(0, F_GETFD), >=, 0);
 }
 
 static void test_header_modes(void) {
@@ -343,7 +355,31 @@ static void test_header_modes(void) {
         vm_tap_close(&t);
 }
 
-/* IP without Ethernet, at every size around the path that would strip 14 bytes. */
+/* The next IP packet equal to @wanted, by way of the ring; what else the kernel says on that interface is not ours. */
+static void receive_ip(VhostNet *v, const uint8_t *wanted, size_t len) {
+        static uint8_t in[2 * LEN_MAX];
+        uint64_t until = vm_now_usec() + WAIT_MSEC * 1000;
+        VhostNetLoan l;
+
+        for (bool found = false; !found;) {
+                int n = vhost_net_receive(v, 0, &l, 1);
+
+                g_assert_cmpint(n, >=, 0);
+                g_assert_cmpuint(vm_now_usec(), <, until);
+                if (n == 0) {
+                        if (vhost_net_arm(v, 0, VHOST_NET_RX, 1))
+                                (void) vm_wait(vhost_net_fd(v, 0, VHOST_NET_RX, VHOST_NET_FD_CALL), 50);
+                        vhost_net_disarm(v, 0, VHOST_NET_RX);
+                        continue;
+                }
+                for (unsigned i = 0, at = 0; i < l.n_iov; at += (unsigned) l.iov[i].iov_len, i++)
+                        memcpy(in + at, l.iov[i].iov_base, l.iov[i].iov_len);
+                found = l.len == len && memcmp(in, wanted, len) == 0;
+                g_assert_cmpint(vhost_net_return(v, 0, &l, 1), ==, 0);
+        }
+}
+
+/* IP without Ethernet, at every size around the path that would strip 14 bytes, both ways. */
 static void test_tun(void) {
         static uint8_t ip[LEN_MAX], in[LEN_MAX];
         static const size_t sizes[] = { 20, 46, 576, 1400, 3622, 3623, 3636, 3637, 3700, 8000, 65000, LEN_MAX };
@@ -369,6 +405,11 @@ static void test_tun(void) {
                         g_assert_cmpuint(vm_now_usec(), <, until);
                         if (n < 0)
                                 (void) vm_wait(t.packet_fd, 100);
+                }
+
+                if (len <= 65521) { /* the interface's MTU */
+                        g_assert_cmpint(send(t.packet_fd, ip, len, 0), ==, len);
+                        receive_ip(v, ip, len);
                 }
         }
         v = vhost_net_free(v);
@@ -531,6 +572,53 @@ static void test_unplug(void) {
         }
 }
 
+/* The thread that waits for room in a ring that nobody empties. */
+static void *wait_for_room(void *arg) {
+        VhostNet *v = arg;
+
+        g_assert_true(vm_wait(vhost_net_fd(v, 0, VHOST_NET_TX, VHOST_NET_FD_CALL), 2 * WAIT_MSEC));
+        return NULL;
+}
+
+/* Closed while a transmitter waits: a write to the call event wakes it, sending says "full" and never blocks, and every token comes back,
+ * once. */
+static void test_close_while_waiting(void) {
+        static uint8_t out[64], seen[256];
+        VmTap t = vm_tap_open(&tap_options);
+        VhostNet *v = open_net(&(VhostNetConfig) { .n_pairs = 1, .backend_fds = &t.fd });
+        struct iovec iov = { out, sizeof(out) };
+        const uint64_t one = 1;
+        void *tokens[64];
+        unsigned n_sent = 0, n_back = 0;
+        GThread *waiter;
+
+        vm_frame(out, sizeof(out), 1);
+        g_assert_cmpint(vhost_net_stop(v), ==, 0);
+        for (;;) {
+                int r = vhost_net_send(v, 0, &(VhostNetFrame) { .iov = &iov, .n_iov = 1, .token = &seen[n_sent % 256] }, 1);
+
+                if (r == 0)
+                        break;
+                g_assert_cmpint(r, ==, 1);
+                n_sent++;
+        }
+        g_assert_cmpuint(n_sent, ==, VHOST_NET_QUEUE_SIZE);
+        g_assert_true(vhost_net_arm(v, 0, VHOST_NET_TX, 1));
+        waiter = g_thread_new("waiter", wait_for_room, v);
+        g_usleep(20000);
+        g_assert_cmpint(write(vhost_net_fd(v, 0, VHOST_NET_TX, VHOST_NET_FD_CALL), &one, sizeof(one)), ==, sizeof(one));
+        g_thread_join(waiter);
+
+        g_assert_cmpint(vhost_net_done(v, 0, tokens, 64), ==, 0);
+        g_assert_cmpint(vhost_net_recover(v, 0), ==, 0);
+        for (int n; (n = vhost_net_done(v, 0, tokens, 64)) > 0; n_back += (unsigned) n)
+                for (int i = 0; i < n; i++)
+                        g_assert_cmpuint((*(uint8_t *) tokens[i])++, ==, 0);
+        g_assert_cmpuint(n_back, ==, n_sent);
+        v = vhost_net_free(v);
+        vm_tap_close(&t);
+}
+
 /* Everything on loan: the kernel has nothing to fill. Returned, it goes on, without a kick of luck. */
 static void test_loans(void) {
         static VhostNetLoan loans[256];
@@ -674,7 +762,7 @@ static void test_random_headers(void) {
         vm_tap_close(&t);
 }
 
-/* uid 65534, no capability, no lockable memory; descriptors handed over by root, or opened by permission. */
+/* uid 1000, no capability, no lockable memory; descriptors handed over by root, or opened by permission. */
 static void test_unprivileged(void) {
         for (unsigned handed = 0; handed < 2; handed++) {
                 VmTap t = vm_tap_open(&tap_options);
@@ -687,7 +775,7 @@ static void test_unprivileged(void) {
                         struct rlimit none = {};
                         VhostNet *v;
 
-                        if (setrlimit(RLIMIT_MEMLOCK, &none) < 0 || setgroups(0, NULL) < 0 || setgid(65534) < 0 || setuid(65534) < 0)
+                        if (setrlimit(RLIMIT_MEMLOCK, &none) < 0 || setgroups(0, NULL) < 0 || setgid(1000) < 0 || setuid(1000) < 0)
                                 _exit(2);
                         v = open_net(&(VhostNetConfig) { .n_pairs = 1, .backend_fds = &t.fd, .vhost_fds = handed ? &vhost_fd : NULL });
                         for (unsigned i = 0; i < G_N_ELEMENTS(lengths); i++) {
@@ -749,6 +837,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/vhost-net/restart", test_restart);
         g_test_add_func("/vhost-net/two-pairs", test_two_pairs);
         g_test_add_func("/vhost-net/unplug", test_unplug);
+        g_test_add_func("/vhost-net/close-while-waiting", test_close_while_waiting);
         g_test_add_func("/vhost-net/loans", test_loans);
         g_test_add_func("/vhost-net/stuck-worker", test_stuck_worker);
         g_test_add_func("/vhost-net/arena", test_arena);
