@@ -159,6 +159,8 @@ void loop_forget(Loop *l, LoopIo *io) {
 }
 
 static void loop_run_batch(Loop *l) {
+        int n_late = 0;
+
         for (int i = 0; i < l->n_batch; i++) {
                 LoopIo *io = l->batch[i].data.ptr;
 
@@ -166,7 +168,16 @@ static void loop_run_batch(Loop *l) {
                         l->event_dirty = true;
                 else if ((void *) io == &l->wake_fd)
                         l->woken = true; /* edge-triggered: nothing to read */
+                else if (io && io->batches)
+                        l->batch[n_late++] = l->batch[i]; /* stays where loop_forget() finds it */
                 else if (io)
+                        io->fn(io, l->batch[i].events);
+        }
+        l->n_batch = n_late;
+        for (int i = 0; i < n_late; i++) {
+                LoopIo *io = l->batch[i].data.ptr;
+
+                if (io)
                         io->fn(io, l->batch[i].events);
         }
         l->n_batch = 0;

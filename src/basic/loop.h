@@ -29,6 +29,7 @@ typedef void (*LoopIoFn)(LoopIo *io, uint32_t events);
 struct LoopIo {
         LoopIoFn fn;
         int fd; /* (borrowed) -EBADF while not added */
+        bool batches; /* an event brings many things at once: it is run when all others of the same wake-up have been */
 };
 
 /* Starts a thread named "vnet/@name" (cut to 15 characters). @ret owns it.

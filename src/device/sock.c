@@ -420,6 +420,7 @@ static int sock_alloc(Sock **ret, const SockConfig *c) {
         s->rights = (SockRights){ c->owner, c->limited };
         s->file = SOCK_FILE_INIT;
         s->listen_fd = s->fd = s->far_fd = s->io.fd = s->listen_io.fd = -EBADF;
+        s->io.batches = true;
         timer_init(&s->resume, on_resume);
         timer_init(&s->tick, on_tick);
         timer_init(&s->fall, on_fall);

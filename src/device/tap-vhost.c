@@ -483,6 +483,7 @@ static int tap_vhost_alloc(TapVhost **ret, const TapConfig *c) {
                 q->device = t;
                 q->pair = i;
                 q->rx_io.fd = q->tx_io.fd = q->rx_error_io.fd = q->tx_error_io.fd = -EBADF;
+                q->rx_io.batches = true;
                 timer_init(&q->resume, on_resume);
         }
         timer_init(&t->check, on_check);

@@ -280,6 +280,7 @@ static int tap_start(Device *d, Loop *loop) {
         for (unsigned i = 0; i < d->n_queues; i++) {
                 TapQueue *q = &t->queues[i];
                 /* Level-triggered: a turn may end before the queue does and is taken up again without a further system call. */
+                q->io.batches = true;
                 int r = loop_add(loop, &q->io, q->fd, EPOLLIN, on_io);
 
                 if (r < 0) {
