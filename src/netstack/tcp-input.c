@@ -139,7 +139,7 @@ static bool share_window(Netstack *s, Flow *f, uint32_t bytes) {
         usec_t now = netstack_now(s);
         if (now >= t->share.end) {
                 bool fresh = now < t->share.end + TCP_SHARE_TIME, shared = fresh && t->share.n_small > 0 && t->share.n_bulk > 1;
-                t->share.window = shared ? MAX(TCP_WINDOW_MAX / t->share.n_bulk, (uint32_t) TCP_WINDOW_MIN) : TCP_WINDOW_MAX;
+                t->share.window = shared ? MAX(TCP_WINDOW_SHARED / t->share.n_bulk, (uint32_t) TCP_WINDOW_MIN) : TCP_WINDOW_MAX;
                 t->share.n_bulk = t->share.n_small = 0;
                 t->share.period++;
                 t->share.end = now + TCP_SHARE_TIME;

@@ -1277,7 +1277,7 @@ static void test_window_shared(void) {
                 unsigned bulk;
                 uint32_t window; /* in the period after this one */
         } periods[] = {
-                { false, 2, TCP_WINDOW_MAX }, { true, 2, TCP_WINDOW_MAX / 2 }, { true, 2, TCP_WINDOW_MAX / 2 },
+                { false, 2, TCP_WINDOW_MAX }, { true, 2, TCP_WINDOW_SHARED / 2 }, { true, 2, TCP_WINDOW_SHARED / 2 },
                 { true, 1, TCP_WINDOW_MAX }, { false, 2, TCP_WINDOW_MAX },
         };
         for (unsigned i = 0; i < 2; i++) {
