@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/errqueue.h>
+#include <malloc.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
@@ -23,6 +24,7 @@
 #include <linux/sockios.h>
 
 #define PAGE_FDS 256
+#define TRIM_MIN 1024 /* sockets: when of so many, or more, few are left, the heap is given back */
 #define SCRATCH_LEN (64 * 1024)
 #define PEEK_IOV_MAX 1024 /* UIO_MAXIOV */
 #define DGRAM_BATCH_MAX 64
@@ -48,6 +50,7 @@ struct HostSockets {
         void *userdata;
         HostSocket **pages[(1 << 20) / PAGE_FDS]; /* by fd: at most 2^20 descriptors (fs.nr_open's default) */
         bool no_peek_offset; /* the kernel has none */
+        unsigned n_open, n_peak;
         IpAddr asked;        /* the last address asked for, when, and what came of it */
         usec_t asked_at;
         bool asked_gone;
@@ -75,6 +78,7 @@ static HostSocket *get(HostSockets *h, int fd) {
         HostSocket **s = &(*page)[fd % PAGE_FDS];
         if (!*s && (*s = calloc(1, sizeof(**s)))) {
                 (*s)->owner = h;
+                h->n_peak = MAX(h->n_peak, ++h->n_open);
                 (*s)->io.fd = -EBADF;
         }
         return *s;
@@ -83,6 +87,10 @@ static HostSocket *get(HostSockets *h, int fd) {
 static void forget(HostSockets *h, int fd) {
         free(find(h, fd));
         h->pages[fd / PAGE_FDS][fd % PAGE_FDS] = NULL;
+        if (--h->n_open > h->n_peak / 16 || h->n_peak < TRIM_MIN)
+                return;
+        h->n_peak = h->n_open;
+        (void) malloc_trim(0);
 }
 
 static int set_int(int fd, int level, int option, int value) {
