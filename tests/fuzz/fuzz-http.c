@@ -30,9 +30,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 return 0;
         if (http_head_read((const char *) data, size, &head) == HTTP_HEAD_TUNNEL && head.len > size)
                 abort();
-        http_api_answer(manager, &caller, data[0] & 0x80 ? "GET" : "POST", paths[data[0] % ELEMENTSOF(paths)], (const char *) data + 1,
+        caller.inside = data[0] >> 5 & 3;
+        http_api_answer(manager, &caller, data[0] & 0x80 ? "GET" : "POST", paths[(data[0] & 0x1f) % ELEMENTSOF(paths)], (const char *) data + 1,
                         size - 1, &reply);
-        if (reply.status != 200 && reply.status != 400 && reply.status != 404 && reply.status != 500)
+        if (reply.status != 200 && reply.status != 400 && reply.status != 403 && reply.status != 404 && reply.status != 500)
                 abort();
         free(reply.text);
         while (manager_nth_zone(manager, manager_network(manager, "fuzz"), 0))
