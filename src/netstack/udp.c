@@ -299,6 +299,24 @@ static bool udp_input_inbound(Netstack *s, const Packet *p, uint16_t sport, uint
         return true;
 }
 
+/* Queries may come as a run of datagrams (USO): each is one. */
+static void udp_input_dns(Netstack *s, const Packet *p, uint16_t sport, uint16_t dport, IovCur *payload) {
+        bool run = p->gso_type == VIRTIO_NET_HDR_GSO_UDP_L4 && p->gso_size > 0;
+        size_t left;
+
+        do {
+                IovCur one = *payload;
+                size_t len;
+
+                left = iovcur_left(payload);
+                len = run ? MIN(left, (size_t) p->gso_size) : left;
+                (void) iovcur_trim(&one, len);
+                dns_input(s->dns, &(Endpoint){ p->src, sport }, &(Endpoint){ p->dst, dport }, &one);
+                (void) iovcur_skip(payload, len);
+                left -= len;
+        } while (left > 0);
+}
+
 static void udp_input_gateway(Netstack *s, const Packet *p, uint16_t sport, uint16_t dport,
                               IovCur *payload) {
         switch (dport) {
@@ -307,8 +325,7 @@ static void udp_input_gateway(Netstack *s, const Packet *p, uint16_t sport, uint
                         break;
                 return dhcp_input(s->dhcp, &p->src_mac, &p->src, payload);
         case UDP_PORT_DNS:
-                return dns_input(s->dns, &(Endpoint){ p->src, sport }, &(Endpoint){ p->dst, dport },
-                                 payload);
+                return udp_input_dns(s, p, sport, dport, payload);
         default:
                 break;
         }

@@ -358,6 +358,36 @@ static void check_same_but_id(const uint8_t *a, size_t a_len, const uint8_t *b, 
         g_assert_cmpmem(a + 2, a_len - 2, b + 2, b_len - 2);
 }
 
+/* A run of datagrams (USO) is as many queries, and the last may be shorter. */
+static void test_run(void) {
+        static const char *const names[] = { "gateway.vnet.internal", "Gateway.vnet.internal", "host.vnet.internal" };
+        g_autoptr(FakeHost) h = host_new(1, NULL);
+        g_autoptr(GByteArray) all = g_byte_array_new();
+        Packet4 p = packet4("192.168.127.1", 53);
+        size_t each = 0;
+
+        for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+                g_autoptr(GByteArray) q = query(names[i], TYPE_A);
+
+                each = MAX(each, (size_t) q->len);
+                g_byte_array_append(all, q->data, q->len);
+        }
+        g_autoptr(GByteArray) frame = packet_udp(&p, all->data, all->len);
+        struct virtio_net_hdr_v1 hdr = {
+                .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .gso_type = VIRTIO_NET_HDR_GSO_UDP_L4, .gso_size = htole16((uint16_t) each),
+                .hdr_len = htole16(42), .csum_start = htole16(34), .csum_offset = htole16(6),
+        };
+        fake_input_hdr(h, &hdr, frame->data, frame->len);
+        for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+                g_autoptr(GByteArray) m = take_udp(h);
+                g_assert_nonnull(m);
+                g_autoptr(ldns_pkt) pkt = decode(m);
+
+                check_counts(pkt, LDNS_RCODE_NOERROR, 1, 0);
+        }
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+}
+
 static void test_relay(void) {
         g_autoptr(FakeHost) h = host_new(2, NULL);
         g_autoptr(GByteArray) q = query_edns("Example.ORG", TYPE_TXT, 1, 1232, 0);
@@ -692,6 +722,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/dns/local/edns", test_local_edns);
         g_test_add_func("/dns/local/longest", test_local_longest);
         g_test_add_func("/dns/local/truncated", test_local_truncated);
+        g_test_add_func("/dns/run", test_run);
         g_test_add_func("/dns/relay", test_relay);
         g_test_add_func("/dns/relay/odd-answers", test_relay_odd_answers);
         g_test_add_func("/dns/relay/failover", test_failover);
