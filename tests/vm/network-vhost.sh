@@ -61,7 +61,7 @@ dd if=/dev/urandom of=$dir/www/blob bs=1M count="$size" 2> /dev/null || exit 1
 page=http://$host:8080/blob
 sum=$(sha256sum < $dir/www/blob)
 httpd -p 127.0.0.1:8080 -h $dir/www
-check "${size} MiB come down" sh -c "nsenter -t $guest -n wget -q -O - $page | sha256sum > $dir/down"
+check "${size} MiB come down" sh -c "nsenter -t $guest -n curl -sf $page | sha256sum > $dir/down"
 check "unchanged" same "$sum" "$(cat $dir/down)"
 
 guest nc -l -p 9000 -e sh -c "cat $dir/www/blob" &
