@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <net/ethernet.h>
 #include <netinet/in.h>
+#include <netinet/ip6.h>
 #include <netinet/ip_icmp.h>
 
 #include "device/offload.h"
@@ -46,6 +47,26 @@ static const uint8_t *take(Run *r, size_t n) {
 
 /* ---- frames ---- */
 
+/* A piece whose place is the first byte, in eights; the second: bit 7 more follow, bit 6 a place 256 further, the rest is the id. */
+static GByteArray *build_piece(uint8_t op, const uint8_t *bytes, size_t len) {
+        bool six = op & 4;
+        Packet4 p = packet4(six ? op & 1 ? "fd00:1::1" : "2001:db8::8" : op & 1 ? "192.168.127.1" : "8.8.8.8", 53);
+        uint16_t place = (uint16_t) ((len > 0 ? bytes[0] : 0) + (len > 1 && bytes[1] & 0x40 ? 256 : 0));
+        bool more = len > 1 && bytes[1] & 0x80;
+        uint8_t id = len > 1 ? bytes[1] & 0x3f : 0;
+        struct ip6_frag f = { .ip6f_nxt = op & 2 ? IPPROTO_UDP : IPPROTO_ICMPV6, .ip6f_ident = id };
+        g_autoptr(GByteArray) l4 = g_byte_array_new();
+
+        f.ip6f_offlg = htons((uint16_t) (place << 3)) | (more ? IP6F_MORE_FRAG : 0);
+        if (six)
+                g_byte_array_append(l4, (const uint8_t *) &f, sizeof(f));
+        if (len > 2)
+                g_byte_array_append(l4, bytes + 2, (guint) (len - 2));
+        p.id = id;
+        p.frag = place | (more ? IP_MF : 0);
+        return packet_ip(&p, six ? IPPROTO_FRAGMENT : op & 2 ? IPPROTO_UDP : IPPROTO_ICMP, l4->data, l4->len);
+}
+
 static GByteArray *build_frame(Run *r, uint8_t op, const uint8_t *bytes, size_t len) {
         static const char *const dsts[] = {
                 "192.168.127.1", "192.168.127.254", "8.8.8.8", "9.9.9.9", "127.0.0.1", "255.255.255.255", "192.168.127.77", "224.0.0.1",
@@ -54,7 +75,8 @@ static GByteArray *build_frame(Run *r, uint8_t op, const uint8_t *bytes, size_t 
                 "fd00:1::1", "fd00:1::fe", "2001:db8::8", "fe80::5054:ff:fe00:1", "ff02::1", "ff02::2", "ff02::1:ff00:1", "ff02::1:2",
         };
         static const MacAddr all = { { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff } };
-        Packet4 p = packet4(r->layer == FUZZ_ND ? dsts6[op & 7] : dsts[op & 7], 0);
+        bool six = r->layer == FUZZ_ND || r->layer == FUZZ_ICMP6;
+        Packet4 p = packet4(six ? dsts6[op & 7] : dsts[op & 7], 0);
         GByteArray *b = NULL;
 
         len = MIN(len, (size_t) 65515);
@@ -88,6 +110,11 @@ static GByteArray *build_frame(Run *r, uint8_t op, const uint8_t *bytes, size_t 
         case FUZZ_ICMP:
                 b = packet_ip(&p, IPPROTO_ICMP, bytes, len);
                 break;
+        case FUZZ_ICMP6:
+                b = packet_ip(&p, IPPROTO_ICMPV6, bytes, len);
+                break;
+        case FUZZ_FRAGMENT:
+                return build_piece(op, bytes, len); /* no checksum of a piece could be made right */
         case FUZZ_UDP:
                 b = packet_ip(&p, IPPROTO_UDP, bytes, len);
                 break;
@@ -319,7 +346,7 @@ int fuzz_stack(FuzzLayer layer, const uint8_t *data, size_t size) {
         const uint8_t *p = take(&r, 1);
         uint8_t how = p ? *p : 0;
 
-        with_ip6 = layer == FUZZ_IP6 || layer == FUZZ_ND || layer == FUZZ_DHCP6;
+        with_ip6 = layer == FUZZ_IP6 || layer == FUZZ_ND || layer == FUZZ_DHCP6 || layer == FUZZ_ICMP6 || layer == FUZZ_FRAGMENT;
         r.h = fake_host_new(how & 2 ? tiny : how & 1 ? no_loopback : plain);
         r.h->port.mtu = how & 8 ? 576 : how & 16 ? 65520 : 1500;
         if (how & 4)

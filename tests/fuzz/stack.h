@@ -23,6 +23,8 @@ typedef enum FuzzLayer {
         FUZZ_ND,   /* ... ICMPv6 messages that come from the link itself (hop limit 255) */
         FUZZ_DHCP6, /* ... messages to the DHCPv6 server, in datagrams without fault */
         FUZZ_ICMP, /* ... messages, in packets without fault; here and below checksums are made right */
+        FUZZ_ICMP6, /* ... the same of IPv6, that come from anywhere (hop limit 64) */
+        FUZZ_FRAGMENT, /* ... pieces of UDP datagrams in either family: a byte of place, one of id and flags, payload */
         FUZZ_UDP,
         FUZZ_TCP,  /* the acknowledgment is relative to what the gateway sent last */
 } FuzzLayer;
