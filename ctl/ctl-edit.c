@@ -83,6 +83,7 @@ int verb_network_create(Ctl *c, int argc, char **argv) {
                 return fail_errno(r, "Failed to make a D-Bus message");
         if ((r = append_string(c, m, OPT_SUBNET, "Subnet")) != 0 ||
             (r = append_string(c, m, OPT_SUBNET6, "Subnet6")) != 0 ||
+            (r = append_string(c, m, OPT_NAT64, "Nat64")) != 0 ||
             (r = append_string(c, m, OPT_DOMAIN, "Domain")) != 0 ||
             (r = append_number(c, m, OPT_MTU, "Mtu")) != 0 || (r = append_static_leases(c, m)) != 0)
                 return r;

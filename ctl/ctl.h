@@ -34,6 +34,7 @@ typedef enum Opt {
         OPT_NETWORK = _OPT_GLOBAL_END,
         OPT_SUBNET,
         OPT_SUBNET6,
+        OPT_NAT64,
         OPT_DOMAIN,
         OPT_DNS,
         OPT_STATIC_LEASE,

@@ -27,7 +27,7 @@
         (OPT_BIT(OPT_NAME) | OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_MAC) | OPT_BIT(OPT_MTU) |                 \
          OPT_BIT(OPT_DEVICE) | OPT_BIT(OPT_ISOLATED) | OPT_BIT(OPT_GUARDED))
 #define NETWORK_OPTIONS                                                                                     \
-        (OPT_BIT(OPT_SUBNET) | OPT_BIT(OPT_SUBNET6) | OPT_BIT(OPT_DOMAIN) | OPT_BIT(OPT_DNS) |              \
+        (OPT_BIT(OPT_SUBNET) | OPT_BIT(OPT_SUBNET6) | OPT_BIT(OPT_NAT64) | OPT_BIT(OPT_DOMAIN) | OPT_BIT(OPT_DNS) | \
          OPT_BIT(OPT_STATIC_LEASE) | OPT_BIT(OPT_MTU))
 #define GUEST_OPTIONS                                                                                       \
         (OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_IFNAME) | OPT_BIT(OPT_MTU) | OPT_BIT(OPT_NO_CONFIGURE) |        \

@@ -37,6 +37,7 @@ static const BusOption network_options[] = {
         { "HttpGateway", "b", offsetof(CreateNetworkArgs, options.http_gateway) },
         { "Dhcp", "a{ss}", offsetof(CreateNetworkArgs, dhcp) },
         { "Outbound", "a{ss}", offsetof(CreateNetworkArgs, outbound) },
+        { "Nat64", "s", offsetof(CreateNetworkArgs, options.nat64) },
 };
 #define SEEN_MTU (1u << 2)
 #define SEEN_LEASE_TIME (1u << 7)
@@ -90,10 +91,12 @@ int create_network_args_read(CreateNetworkArgs *a, sd_bus_message *m, sd_bus_err
         o->dhcp = a->dhcp;
         o->outbound = a->outbound;
 
-        if (o->subnet && (prefix_parse(o->subnet, &prefix) < 0 || !ip_is_v4(&prefix.addr)))
+        if (o->subnet && !streq(o->subnet, NETWORK_SUBNET_NONE) && (prefix_parse(o->subnet, &prefix) < 0 || !ip_is_v4(&prefix.addr)))
                 return refuse_value("Subnet", o->subnet, "an IPv4 prefix", error);
         if (o->subnet6 && (prefix_parse(o->subnet6, &prefix) < 0 || ip_is_v4(&prefix.addr)))
                 return refuse_value("Subnet6", o->subnet6, "an IPv6 prefix", error);
+        if (o->nat64 && !streq(o->nat64, NETWORK_NAT64_WELL_KNOWN) && (prefix_parse(o->nat64, &prefix) < 0 || !nat64_prefix_is_valid(&prefix)))
+                return refuse_value("Nat64", o->nat64, "an IPv6 prefix of 96 bits", error);
         if (seen & SEEN_MTU && (o->mtu < DEVICE_MTU_MIN || o->mtu > DEVICE_MTU_MAX))
                 return refuse_number("Mtu", o->mtu, DEVICE_MTU_MIN, DEVICE_MTU_MAX, error);
         if (o->domain && !dns_name_is_valid(o->domain))

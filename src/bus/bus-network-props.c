@@ -22,20 +22,23 @@ static int append_dns_servers(sd_bus_message *reply, const NetworkConfig *c) {
 
 int bus_network_property(sd_bus *sd, const char *path, const char *interface, const char *property,
                          sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        static const IpPrefix no_prefix;
         const NetworkConfig *c = network_config(userdata);
 
         if (streq(property, "Name"))
                 return sd_bus_message_append(reply, "s", c->name);
         if (streq(property, "Subnet"))
-                return append_prefix(reply, &c->stack.subnet);
+                return append_prefix(reply, c->stack.no_ip4 ? &no_prefix : &c->stack.subnet);
         if (streq(property, "Gateway"))
-                return append_ip(reply, &c->stack.gateway);
+                return append_ip(reply, c->stack.no_ip4 ? &no_prefix.addr : &c->stack.gateway);
         if (streq(property, "HostAddress"))
-                return append_ip(reply, &c->stack.host);
+                return append_ip(reply, c->stack.no_ip4 ? &no_prefix.addr : &c->stack.host);
         if (streq(property, "Subnet6"))
                 return append_prefix(reply, &c->stack.subnet6);
         if (streq(property, "Gateway6"))
                 return append_ip(reply, &c->stack.gateway6);
+        if (streq(property, "Nat64"))
+                return append_prefix(reply, &c->stack.nat64);
         if (streq(property, "Mtu"))
                 return sd_bus_message_append(reply, "u", c->stack.mtu);
         if (streq(property, "Domain"))

@@ -88,10 +88,22 @@ static int read_subnet_of(const JsonDoc *doc, JsonVal v, void *field, bool v4) {
 }
 
 static int read_subnet(const JsonDoc *doc, JsonVal v, void *field) {
+        const char *text;
+
+        if (json_get_string(doc, v, &text) >= 0 && streq(text, "none"))
+                return read_text(doc, v, field);
         return read_subnet_of(doc, v, field, true);
 }
 
 static int read_subnet6(const JsonDoc *doc, JsonVal v, void *field) {
+        return read_subnet_of(doc, v, field, false);
+}
+
+static int read_nat64(const JsonDoc *doc, JsonVal v, void *field) {
+        const char *text;
+
+        if (json_get_string(doc, v, &text) >= 0 && streq(text, "well-known"))
+                return read_text(doc, v, field);
         return read_subnet_of(doc, v, field, false);
 }
 
@@ -325,9 +337,11 @@ static const ConfigKey keys[] = {
         MAIN("hostLoopback", host_loopback, read_bool, "true or false",
              "whether the host address of networks that do not say leads to the loopback of the host"),
 
-        NETWORK("subnet", subnet, read_subnet, "an IPv4 subnet such as \"192.168.127.0/24\"",
-                "addresses of the network; the gateway is the first, the host the last"),
+        NETWORK("subnet", subnet, read_subnet, "an IPv4 subnet such as \"192.168.127.0/24\", or \"none\"",
+                "addresses of the network; the gateway is the first, the host the last; none: IPv6 alone"),
         NETWORK("subnet6", subnet6, read_subnet6, "an IPv6 prefix such as \"fd00:1:2:3::/64\"", "IPv6 addresses of the network"),
+        NETWORK("nat64", nat64, read_nat64, "an IPv6 prefix of 96 bits, or \"well-known\"",
+                "the prefix by which guests of IPv6 reach IPv4 addresses"),
         NETWORK("mtu", mtu, read_mtu, "a number from 576 to 65520", "the largest MTU offered to guests"),
         NETWORK("domain", domain, read_domain, "a domain name such as \"vnet.internal\"",
                 "the domain guests' names are in, and their search domain"),
@@ -611,6 +625,7 @@ static void network_deinit(ConfigNetwork *n) {
         free_list(n->static_leases);
         free(n->subnet);
         free(n->subnet6);
+        free(n->nat64);
         free(n->domain);
         free(n->http_api);
         free(n->name);

@@ -35,7 +35,7 @@ typedef struct ConfigNetwork {
         char *name, *path; /* (owned) */
         char *text;        /* (owned) the file as read: the same text is the same network */
         bool broken;       /* it has problems: the rest is not to be used */
-        char *subnet, *subnet6, *domain; /* (owned, nullable: unset) */
+        char *subnet, *subnet6, *nat64, *domain; /* (owned, nullable: unset) */
         uint32_t mtu;                    /* 0: unset */
         char **dns_servers;              /* (owned, nullable) NULL-terminated */
         char **static_leases;            /* (owned, nullable) pairs: address, MAC; NULL-terminated */

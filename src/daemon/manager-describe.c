@@ -138,14 +138,18 @@ static void put_network(JsonWriter *w, Manager *m, Network *n) {
         json_object_open(w);
         put_text(w, "name", c->name);
         put_u64(w, "owner", c->owner);
-        put_text(w, "subnet", PREFIX_TO_TEXT(&s->subnet));
-        put_text(w, "gateway", IP_TO_TEXT(&s->gateway));
-        put_text(w, "hostAddress", IP_TO_TEXT(&s->host));
+        if (!s->no_ip4) {
+                put_text(w, "subnet", PREFIX_TO_TEXT(&s->subnet));
+                put_text(w, "gateway", IP_TO_TEXT(&s->gateway));
+                put_text(w, "hostAddress", IP_TO_TEXT(&s->host));
+        }
         if (!ip_is_null(&s->subnet6.addr)) {
                 put_text(w, "subnet6", PREFIX_TO_TEXT(&s->subnet6));
                 put_text(w, "gateway6", IP_TO_TEXT(&s->gateway6));
                 put_text(w, "hostAddress6", IP_TO_TEXT(&s->host6));
         }
+        if (s->nat64.len > 0)
+                put_text(w, "nat64", PREFIX_TO_TEXT(&s->nat64));
         put_u64(w, "mtu", s->mtu);
         put_text(w, "domain", s->domain);
         put_dns_servers(w, m, c);

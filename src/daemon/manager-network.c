@@ -128,9 +128,13 @@ static int set_subnet(Manager *m, NetworkConfig *c, const char *text, Error *e) 
         IpPrefix p;
         int r;
 
+        if (text && streq(text, NETWORK_SUBNET_NONE)) {
+                network_config_set_no_ip4(c);
+                return 0;
+        }
         if (text) {
                 if (prefix_parse(text, &p) < 0 || !ip_is_v4(&p.addr))
-                        return error_set(e, ERROR_INVALID_ARGS, "Subnet '%s' is no IPv4 subnet such as 192.168.127.0/24",
+                        return error_set(e, ERROR_INVALID_ARGS, "Subnet '%s' is no IPv4 subnet such as 192.168.127.0/24, nor \"none\"",
                                          ERROR_QUOTE(text));
                 r = check_subnet(m, text, &p, e);
         } else if (streq(c->name, MANAGER_NAME_DEFAULT)) {
@@ -172,6 +176,22 @@ static int set_subnet6(Manager *m, NetworkConfig *c, const char *text, Error *e)
         c->stack.subnet6 = p;
         c->stack.gateway6 = move_into(&p, &c->stack.gateway6);
         c->stack.host6 = move_into(&p, &c->stack.host6);
+        return 0;
+}
+
+static int set_nat64(NetworkConfig *c, const char *text, Error *e) {
+        IpPrefix p;
+
+        if (!text)
+                return 0;
+        if (streq(text, NETWORK_NAT64_WELL_KNOWN))
+                text = NAT64_WELL_KNOWN;
+        if (prefix_parse(text, &p) < 0 || !nat64_prefix_is_valid(&p))
+                return error_set(e, ERROR_INVALID_ARGS, "Nat64 '%s' is neither \"well-known\" nor an IPv6 prefix of 96 bits such as %s",
+                                 ERROR_QUOTE(text), NAT64_WELL_KNOWN);
+        if (prefix_contains(&c->stack.subnet6, &p.addr))
+                return error_set(e, ERROR_INVALID_ARGS, "Nat64 '%s' lies in the subnet of the network itself", ERROR_QUOTE(text));
+        c->stack.nat64 = p;
         return 0;
 }
 
@@ -292,6 +312,8 @@ static int apply_options(Manager *m, NetworkConfig *c, uint32_t uid, const Netwo
                 r = set_gateway(c, o, e);
         if (r >= 0)
                 r = set_subnet6(m, c, o->subnet6, e);
+        if (r >= 0)
+                r = set_nat64(c, o->nat64, e);
         if (r >= 0)
                 r = set_domain(c, o->domain, e);
         if (r >= 0)
@@ -425,8 +447,9 @@ int manager_add_network(Manager *m, const char *name, uint32_t uid, Origin origi
         memcpy(entry->name, name, strlen(name) + 1);
         HASH_ADD_STR(m->networks, name, entry);
         entry = NULL; /* the hash's now */
-        log_info("Network '%s' is up: %s, gateway %s", name, PREFIX_TO_TEXT(&network_config(n)->stack.subnet),
-                 IP_TO_TEXT(&network_config(n)->stack.gateway));
+        const NetstackConfig *s = &network_config(n)->stack;
+        log_info("Network '%s' is up: %s, gateway %s", name, PREFIX_TO_TEXT(s->no_ip4 ? &s->subnet6 : &s->subnet),
+                 IP_TO_TEXT(s->no_ip4 ? &s->gateway6 : &s->gateway));
         manager_tell_network(m, n, MANAGER_ADDED);
         state_changed(m, STATE_NETWORKS);
         if (ret)

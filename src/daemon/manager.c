@@ -279,6 +279,7 @@ static int make_network(Manager *m, const ConfigNetwork *c) {
         NetworkOptions o = {
                 .subnet = c->subnet,
                 .subnet6 = c->subnet6,
+                .nat64 = c->nat64,
                 .domain = c->domain,
                 .mtu = c->mtu,
                 .dns_servers = (const char *const *) c->dns_servers,
@@ -378,7 +379,7 @@ static bool pairs_among(char *const *a, char *const *b) {
 
 /* Everything that cannot change while the network runs: not forwards, not zones, not static leases that are new. */
 static bool same_settings(const ConfigNetwork *a, const ConfigNetwork *b) {
-        return text_equal(a->subnet, b->subnet) && text_equal(a->subnet6, b->subnet6) && text_equal(a->domain, b->domain) &&
+        return text_equal(a->subnet, b->subnet) && text_equal(a->subnet6, b->subnet6) && text_equal(a->nat64, b->nat64) && text_equal(a->domain, b->domain) &&
                a->mtu == b->mtu && a->host_loopback == b->host_loopback && a->lease_sec == b->lease_sec &&
                list_equal(a->dns_servers, b->dns_servers) && list_equal(a->dns_routes, b->dns_routes) && list_equal(a->nat, b->nat) && list_equal(a->policy, b->policy) &&
                list_equal(a->gateway_addresses, b->gateway_addresses) && text_equal(a->http_api, b->http_api) &&

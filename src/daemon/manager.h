@@ -87,8 +87,11 @@ void manager_follow_host(Manager *m); /* its resolvers and links; manager_load()
 int manager_reload(Manager *m, Error *e); /* adds what is new in the files, removes what is gone, keeps the rest running */
 
 /* ---- networks ---- */
+#define NETWORK_SUBNET_NONE "none"
+#define NETWORK_NAT64_WELL_KNOWN "well-known"
 typedef struct NetworkOptions { /* what CreateNetwork() and a networks.d file may say; unset: NULL or 0 */
-        const char *subnet, *subnet6, *domain;
+        const char *subnet, *subnet6, *domain; /* subnet "none": no IPv4 */
+        const char *nat64;              /* a prefix, or "well-known" */
         uint32_t mtu;
         const char *const *dns_servers; /* NULL-terminated */
         int host_loopback;              /* -1: the default */

@@ -99,6 +99,13 @@ static void free_pairs(char ***pairs) {
         free(TAKE_PTR(*pairs));
 }
 
+void network_config_set_no_ip4(NetworkConfig *c) {
+        c->stack.no_ip4 = true;
+        c->stack.subnet = (IpPrefix){ ip_from_v4(htonl(0xc0000000)), 29 };
+        c->stack.gateway = prefix_nth(&c->stack.subnet, 1);
+        c->stack.host = prefix_nth(&c->stack.subnet, 6);
+}
+
 void network_config_deinit(NetworkConfig *c) {
         free(TAKE_PTR(c->dns_routes));
         c->n_dns_routes = 0;

@@ -41,6 +41,8 @@ typedef struct NetworkConfig {
 int network_config_defaults(NetworkConfig *c, const char *name);
 /* Puts subnet, gateway (.1) and host (last usable) in place. -EINVAL: not IPv4 or smaller than /29 or not a private unicast range. */
 int network_config_set_subnet(NetworkConfig *c, const IpPrefix *subnet);
+/* No IPv4: in its place stands the prefix of RFC 7335, which is nobody's address anywhere, so that what has to be told apart still is. */
+void network_config_set_no_ip4(NetworkConfig *c);
 void network_config_deinit(NetworkConfig *c);
 
 typedef struct Network Network;

@@ -108,6 +108,7 @@ static void restore_network(Manager *m, const StateFile *f, JsonVal v) {
         NetworkOptions o = {
                 .subnet = text_of(f->doc, v, "subnet"),
                 .subnet6 = text_of(f->doc, v, "subnet6"),
+                .nat64 = text_of(f->doc, v, "nat64"),
                 .domain = text_of(f->doc, v, "domain"),
                 .http_api = text_of(f->doc, v, "httpApi"),
                 .http_gateway = bool_of(f->doc, v, "httpGateway"),

@@ -136,9 +136,11 @@ static void put_network(JsonWriter *w, Network *n) {
         json_object_open(w);
         put_text(w, "name", c->name);
         put_u64(w, "owner", c->owner);
-        put_text(w, "subnet", PREFIX_TO_TEXT(&c->stack.subnet));
+        put_text(w, "subnet", c->stack.no_ip4 ? NETWORK_SUBNET_NONE : PREFIX_TO_TEXT(&c->stack.subnet));
         if (!ip_is_null(&c->stack.subnet6.addr))
                 put_text(w, "subnet6", PREFIX_TO_TEXT(&c->stack.subnet6));
+        if (c->stack.nat64.len > 0)
+                put_text(w, "nat64", PREFIX_TO_TEXT(&c->stack.nat64));
         put_u64(w, "mtu", c->stack.mtu);
         put_text(w, "domain", c->stack.domain);
         put_u64(w, "leaseTimeSec", c->stack.lease_sec);

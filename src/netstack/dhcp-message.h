@@ -16,6 +16,7 @@
 #define DHCP_IP_UDP_LEN 28
 #define DHCP_REPLY_MIN 300       /* BOOTP's own size: shorter messages are dropped by old relays and clients */
 #define DHCP_REPLY_MAX (DHCP_SIZE_MAX - DHCP_IP_UDP_LEN)
+#define DHCP_V6ONLY_WAIT_SEC 1800 /* how long a client does without IPv4 before it asks again (RFC 8925 3.4) */
 #define DHCP_OPTION_BYTES_MAX 512 /* one option, its pieces put together (RFC 3396) */
 
 typedef enum DhcpType {
@@ -52,6 +53,7 @@ typedef enum DhcpOption {
         DHCP_OPTION_CLIENT_ID = 61,
         DHCP_OPTION_RAPID_COMMIT = 80,
         DHCP_OPTION_FQDN = 81,
+        DHCP_OPTION_V6ONLY = 108, /* RFC 8925 */
         DHCP_OPTION_CAPTIVE_PORTAL = 114, /* RFC 8910 */
         DHCP_OPTION_SEARCH = 119,
         DHCP_OPTION_END = 255,

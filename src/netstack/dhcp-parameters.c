@@ -7,6 +7,7 @@
 
 #include "netstack/dhcp-private.h"
 #include "netstack/dns-message.h"
+#include "netstack/nat64.h"
 #include "netstack/netstack-private.h"
 
 #define SEARCH_BYTES_MAX (DNS_NAME_MAX * (NETSTACK_SEARCH_MAX + 1))
@@ -93,6 +94,10 @@ static void put_parameter(DhcpReply *r, const Told *t, uint8_t code) {
                 break;
         case DHCP_OPTION_MTU:
                 (void) dhcp_reply_put_u16(r, code, t->mtu);
+                break;
+        case DHCP_OPTION_V6ONLY: /* who asks can do without IPv4, and here it need not have any */
+                if (nat64_is_on(t->stack))
+                        (void) dhcp_reply_put_u32(r, code, DHCP_V6ONLY_WAIT_SEC);
                 break;
         case DHCP_OPTION_HOSTNAME:
                 if (t->entry)

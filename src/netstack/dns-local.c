@@ -94,6 +94,8 @@ static bool know_fixed(const Netstack *s, const char *label, Known *ret) {
                 ret->addr6 = s->config.host6;
         } else
                 return false;
+        if (!netstack_has_ip4(s))
+                ret->addr = (IpAddr){};
         ret->exists = true;
         return true;
 }
@@ -104,7 +106,8 @@ static bool know_guest(const Netstack *s, const char *label, Known *ret) {
 
         if (!lease)
                 return false;
-        ret->addr = lease->addr;
+        if (netstack_has_ip4(s))
+                ret->addr = lease->addr;
         if (netstack_has_ip6(s))
                 (void) arp_find_by_mac(s->arp, &lease->mac, &s->config.subnet6, &ret->addr6);
         ret->exists = true;

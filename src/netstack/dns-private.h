@@ -33,6 +33,20 @@ typedef struct DnsAnswer {
 
 #define DNS_ROUTE_NONE (-1) /* the resolvers for everything that has none of its own */
 
+typedef enum Dns64Stage {
+        DNS64_STAGE_NONE, /* no concern of DNS64's */
+        DNS64_STAGE_AAAA, /* IPv6 addresses were asked for */
+        DNS64_STAGE_A,    /* there were none: IPv4 addresses are asked for */
+        DNS64_STAGE_PTR,  /* the name of an IPv4 address is asked for in place of one of the prefix */
+} Dns64Stage;
+
+typedef struct Dns64 { /* of a relayed query: dns64.h */
+        Dns64Stage stage;
+        DnsQuestion question; /* the client's */
+        DnsAnswer kept;       /* (owned) the answer that said there are none */
+        uint32_t ttl;         /* how long that holds */
+} Dns64;
+
 /* A query relayed by UDP. */
 typedef struct DnsPending {
         bool used;
@@ -45,6 +59,7 @@ typedef struct DnsPending {
         DnsQuestion question;
         uint8_t *query;     /* (owned) */
         size_t len;
+        Dns64 dns64;        /* (owned) */
         Timer timer;
 } DnsPending;
 

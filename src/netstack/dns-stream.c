@@ -12,6 +12,7 @@
 #include <errno.h>
 
 #include "netstack/dns-local.h"
+#include "netstack/dns64.h"
 
 #define PREFIX_LEN 2
 
@@ -23,6 +24,7 @@ typedef struct StreamQuery {
         DnsQuestion question;
         uint8_t *framed; /* (owned) */
         size_t len;
+        Dns64 dns64;     /* (owned) */
 } StreamQuery;
 
 struct DnsStream {
@@ -126,6 +128,7 @@ static StreamQuery *query_by_id(DnsStream *st, uint16_t id) {
 static void query_free(DnsStream *st, StreamQuery *q) {
         assert(q != st->sending);
         free(q->framed);
+        dns64_end(&q->dns64);
         *q = (StreamQuery){};
         st->n_queries--;
 }
@@ -181,6 +184,35 @@ static bool upstream_send(DnsStream *st) {
         return true;
 }
 
+static bool stream_queue_answer(DnsStream *st, DnsAnswer *answer);
+
+/* The answer of DNS64 in place of the resolver's in st->up. False when the latter is the client's, too. */
+static bool upstream_take_dns64(DnsStream *st, StreamQuery *q) {
+        DnsAnswer made = {};
+
+        switch (dns64_reply(st->dns->stack, &q->dns64, &q->question, q->framed + PREFIX_LEN, q->len - PREFIX_LEN, st->up.data + PREFIX_LEN,
+                            st->up.len - PREFIX_LEN, DNS_MESSAGE_MAX, &made)) {
+        case DNS64_PASS:
+                return false;
+        case DNS64_ASK:
+                q->sent = false;
+                break;
+        case DNS64_FAIL:
+                made = dns_servfail(q->framed + PREFIX_LEN, q->len - PREFIX_LEN, q->client_id, dns64_question(&q->dns64, &q->question));
+                /* fall through */
+        case DNS64_ANSWER:
+                if (made.data)
+                        dns_id_set(made.data, q->client_id);
+                (void) stream_queue_answer(st, &made); /* without memory the client waits in vain */
+                query_free(st, q);
+                break;
+        }
+        free(TAKE_PTR(st->up.data));
+        st->up_len = 0;
+        st->up_active_at = netstack_now(st->dns->stack);
+        return true;
+}
+
 /* A whole answer of the resolver in st->up: becomes what is written to the client. False when it answers nothing we asked. */
 static bool upstream_take_reply(DnsStream *st) {
         const uint8_t *msg = st->up.data + PREFIX_LEN;
@@ -192,6 +224,8 @@ static bool upstream_take_reply(DnsStream *st) {
                 return false;
         }
 
+        if (upstream_take_dns64(st, q))
+                return true;
         dns_id_set(st->up.data + PREFIX_LEN, q->client_id);
         query_free(st, q);
         st->out = (DnsAnswer){ .data = TAKE_PTR(st->up.data), .len = st->up.len };
@@ -238,8 +272,11 @@ static bool upstream_read(DnsStream *st) {
                         return false;
                 }
                 if (!in_prefix && st->up_len == st->up.len) {
-                        if (upstream_take_reply(st))
-                                return true;
+                        if (upstream_take_reply(st)) {
+                                if (st->out.data)
+                                        return true;
+                                continue; /* another question follows from it */
+                        }
                         upstream_lost(st); /* TCP loses nothing: who answers what was not asked is not to be trusted further */
                         return false;
                 }
@@ -298,6 +335,11 @@ static int stream_relay(DnsStream *st, const uint8_t *framed, size_t len, const 
                 .framed = copy,
                 .len = len,
         };
+        q->len -= PREFIX_LEN;
+        dns64_begin(st->dns->stack, &q->dns64, &q->question, copy + PREFIX_LEN, &q->len);
+        copy[0] = (uint8_t) (q->len >> 8);
+        copy[1] = (uint8_t) q->len;
+        q->len += PREFIX_LEN;
         if (st->n_queries++ == 0)
                 st->up_active_at = netstack_now(st->dns->stack);
         if (st->up_fd < 0 && !st->up_given_up) {
@@ -391,7 +433,7 @@ static Progress stream_fail_one(DnsStream *st) {
 
                 if (!q->used || q->route != st->route)
                         continue;
-                answer = dns_servfail(q->framed + PREFIX_LEN, q->len - PREFIX_LEN, q->client_id, &q->question);
+                answer = dns_servfail(q->framed + PREFIX_LEN, q->len - PREFIX_LEN, q->client_id, dns64_question(&q->dns64, &q->question));
                 query_free(st, q);
                 return stream_queue_answer(st, &answer) ? PROGRESS_MADE : PROGRESS_OVER;
         }
@@ -430,8 +472,10 @@ static void stream_close(DnsStream *st) {
         upstream_close(st);
         timer_stop(&s->timers, &st->timer);
         s->ops->close(s->userdata, st->fd, false);
-        for (size_t i = 0; i < DNS_STREAM_QUERIES_MAX; i++)
+        for (size_t i = 0; i < DNS_STREAM_QUERIES_MAX; i++) {
                 free(st->queries[i].framed);
+                dns64_end(&st->queries[i].dns64);
+        }
         free(st->out.data);
         d->streams[st->slot] = NULL;
         d->stream_generation[st->slot]++;

@@ -17,6 +17,7 @@
 #include <xxhash.h>
 
 #include "netstack/dns-local.h"
+#include "netstack/dns64.h"
 #include "netstack/rate.h"
 #include "netstack/udp.h"
 
@@ -68,9 +69,13 @@ DnsAction dns_consider(Dns *d, const Endpoint *client, bool udp, const uint8_t *
                 return DNS_ACTION_DROP;
 
         if (r == DNS_RCODE_OK) {
-                r = dns_local_answer(s, msg, len, ret_question, udp ? DNS_UDP_ROOM_MIN : DNS_MESSAGE_MAX, ret_answer);
+                size_t room = udp ? DNS_UDP_ROOM_MIN : DNS_MESSAGE_MAX;
+
+                r = dns64_local_answer(s, msg, len, ret_question, room, ret_answer);
                 if (r == 0)
-                        return dns_cache_get(d->cache, ret_question, msg, len, udp ? DNS_UDP_ROOM_MIN : DNS_MESSAGE_MAX, netstack_now(s),
+                        r = dns_local_answer(s, msg, len, ret_question, room, ret_answer);
+                if (r == 0)
+                        return dns_cache_get(d->cache, ret_question, msg, len, room, netstack_now(s),
                                              &ret_answer->data, &ret_answer->len)
                                        ? DNS_ACTION_ANSWER
                                        : DNS_ACTION_RELAY;
@@ -160,13 +165,14 @@ static void pending_free(Dns *d, DnsPending *p) {
         pending_close_socket(d, p);
         timer_stop(&d->stack->timers, &p->timer);
         free(TAKE_PTR(p->query));
+        dns64_end(&p->dns64);
         p->used = false;
         d->n_pending--;
 }
 
 /* Nobody could be asked: the client is told. */
 static void pending_fail(Dns *d, DnsPending *p) {
-        DnsAnswer answer = dns_servfail(p->query, p->len, p->client_id, &p->question);
+        DnsAnswer answer = dns_servfail(p->query, p->len, p->client_id, dns64_question(&p->dns64, &p->question));
 
         if (answer.data)
                 udp_send(d->stack, &p->server, &p->client, NULL, answer.data, answer.len);
@@ -270,6 +276,7 @@ static int pending_new(Dns *d, const Endpoint *client, const Endpoint *server, c
                 .query = query,
                 .len = len,
         };
+        dns64_begin(d->stack, &p->dns64, &p->question, p->query, &p->len);
         p->first = dns_first_resolver(d, p->route);
         timer_init(&p->timer, pending_on_timer);
         d->n_pending++;
@@ -309,6 +316,7 @@ void dns_input(Dns *d, const Endpoint *client, const Endpoint *server, IovCur *p
 /* One datagram at a query's socket, in d->buf from @off on. True when it was the answer; @p is then free. */
 static bool pending_take_reply(Dns *d, DnsPending *p, const Endpoint *peer, size_t off, size_t len) {
         uint8_t *msg = d->buf + off;
+        DnsAnswer made = {};
 
         if (!endpoint_equal(peer, &p->resolver) || !dns_reply_matches(msg, len, p->id, &p->question)) {
                 netstack_drop(d->stack, DROP_DNS_UPSTREAM);
@@ -317,9 +325,26 @@ static bool pending_take_reply(Dns *d, DnsPending *p, const Endpoint *peer, size
 
         if (p->route == DNS_ROUTE_NONE)
                 dns_resolver_answered(d, &p->resolver);
+        switch (dns64_reply(d->stack, &p->dns64, &p->question, p->query, p->len, msg, len, DNS_UDP_ROOM_MIN, &made)) {
+        case DNS64_PASS:
+                break;
+        case DNS64_ASK:
+                p->tries = 0;
+                p->first = dns_first_resolver(d, p->route);
+                pending_ask_next(d, p);
+                return true;
+        case DNS64_ANSWER:
+                msg = made.data;
+                len = made.len;
+                break;
+        case DNS64_FAIL:
+                pending_fail(d, p);
+                return true;
+        }
         dns_cache_put(d->cache, &p->question, p->query, p->len, msg, len, netstack_now(d->stack));
         dns_id_set(msg, p->client_id);
         udp_send(d->stack, &p->server, &p->client, NULL, msg, len);
+        free(made.data);
         pending_free(d, p);
         return true;
 }

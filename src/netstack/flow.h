@@ -21,7 +21,7 @@ typedef enum FlowKind {
 } FlowKind;
 
 typedef struct FlowKey {
-        IpAddr guest, remote; /* remote null for UDP mappings */
+        IpAddr guest, remote; /* remote null for UDP mappings, or the prefix of NAT64 */
         uint16_t guest_port, remote_port;
         uint8_t kind;  /* FlowKind */
         uint8_t pad[3]; /* zero: the key is hashed as bytes */

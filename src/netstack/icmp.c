@@ -278,7 +278,7 @@ static bool icmp_of_errno(int error, uint32_t mtu, IcmpKind *ret) {
 
 bool icmp_relay_error(Netstack *s, const Endpoint *guest, const Endpoint *remote, uint8_t proto,
                       const HostError *e) {
-        IpAddr offender = netstack_source_in(s, &e->offender);
+        IpAddr offender = netstack_source_for(s, &guest->addr, &e->offender);
         bool to_4 = ip_is_v4(&guest->addr), from_4 = ip_is_v4(&e->offender);
         IcmpKind k = { e->icmp_type, e->icmp_code, e->mtu };
 
@@ -291,9 +291,11 @@ bool icmp_relay_error(Netstack *s, const Endpoint *guest, const Endpoint *remote
         else if (!from_4 && (k.type < ICMP6_DST_UNREACH || k.type > ICMP6_PARAM_PROB))
                 return false;
 
-        if (from_4 && !to_4)
+        if (from_4 && !to_4) {
+                if (ip_is_v4(&e->peer.addr) && k.arg > 0) /* the packet was 20 bytes longer with us (RFC 7915 4.2) */
+                        k.arg = MAX(k.arg + 20, UINT32_C(1280));
                 k = icmp_to_6(k.type, k.code, k.arg);
-        else if (!from_4 && to_4)
+        } else if (!from_4 && to_4)
                 k = icmp_from_6(k.type, k.code, k.arg);
         send_kind_for(s, guest, remote, proto, e->payload, MIN(e->payload_len, sizeof(e->payload)), k,
                       ip_is_v4(&offender) == to_4 ? &offender : NULL);

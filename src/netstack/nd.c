@@ -21,12 +21,14 @@
 #include "netstack/arp.h"
 #include "netstack/dns-message.h"
 #include "netstack/ip.h"
+#include "netstack/nat64.h"
 #include "netstack/rate.h"
 
 #define ND_HOP_LIMIT 255
 #define ND_OPTIONS_MAX 16 /* of one message that are looked at */
 #define ND_OPT_RDNSS 25   /* RFC 8106 */
 #define ND_OPT_DNSSL 31
+#define ND_OPT_PREF64 38 /* RFC 8781 */
 #define ND_ADVERT_MAX 1232 /* of options and all: within 1280 */
 
 struct Nd {
@@ -179,6 +181,17 @@ static uint8_t *put_dnssl(uint8_t *p, const uint8_t *end, const Netstack *s) {
         return at;
 }
 
+/* Lifetime in units of 8 s, and three bits that say "96 bits": zeroes. */
+static uint8_t *put_pref64(uint8_t *p, const IpPrefix *prefix) {
+        uint16_t scaled = htons(ND_ROUTER_SEC / 8 << 3);
+
+        p[0] = ND_OPT_PREF64;
+        p[1] = 2;
+        memcpy(p + 2, &scaled, sizeof(scaled));
+        memcpy(p + 4, prefix->addr.b, 12);
+        return p + 16;
+}
+
 /* @mtu: of the one link it goes to; 0: to all, whose links may differ. */
 static void nd_advertise_router(Nd *n, const IpAddr *dst, const MacAddr *mac, uint32_t mtu) {
         Netstack *s = n->stack;
@@ -193,6 +206,8 @@ static void nd_advertise_router(Nd *n, const IpAddr *dst, const MacAddr *mac, ui
         if (mtu > 0)
                 p = put_mtu(p, MIN(mtu, s->config.mtu));
         p = put_prefix(p, &s->config.subnet6);
+        if (nat64_is_on(s))
+                p = put_pref64(p, &s->config.nat64);
         p = put_rdnss(p, &s->config.gateway6);
         p = put_dnssl(p, l4 + ND_ADVERT_MAX - 8, s);
         nd_send(s, &s->link_local6, dst, mac, l4, (size_t) (p - l4));

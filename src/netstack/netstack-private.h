@@ -108,6 +108,9 @@ void tcp_input(Netstack *s, Packet *p); /* may keep pointers into the batch unti
 void tcp_input_done(Netstack *s);       /* the batch is over: one send a flow, one ACK a flow */
 void udp_input_done(Netstack *s);       /* the same: one send a socket */
 
+static inline bool netstack_has_ip4(const Netstack *s) {
+        return !s->config.no_ip4;
+}
 static inline bool netstack_has_ip6(const Netstack *s) {
         return !ip_is_null(&s->link_local6);
 }
@@ -133,5 +136,7 @@ int netstack_route_out(const Netstack *s, uint8_t proto, const Endpoint *dst, En
 /* The reverse for sources: an address of the host's world as the guest sees it (loopback becomes the host address, a real one that
  * is mapped the virtual one). */
 IpAddr netstack_source_in(const Netstack *s, const IpAddr *src);
+/* The same as @guest sees it, who may have NAT64 between (nat64.h). */
+IpAddr netstack_source_for(const Netstack *s, const IpAddr *guest, const IpAddr *src);
 /* The gateway as somebody with address @a speaks to it: of the same family, and link-local to link-local. */
 IpAddr netstack_gateway_for(const Netstack *s, const IpAddr *a);

@@ -18,6 +18,7 @@
 #include "netstack/forward.h"
 #include "netstack/icmp.h"
 #include "netstack/ip.h"
+#include "netstack/nat64.h"
 #include "netstack/nd.h"
 #include "netstack/netstack-private.h"
 #include "netstack/ping.h"
@@ -68,6 +69,11 @@ static bool config_is_valid(const NetstackConfig *c) {
             (ip_is_v4(&c->subnet6.addr) || c->subnet6.len != 64 || ip_classify(&c->subnet6.addr) != IP_CLASS_UNICAST ||
              !prefix_contains(&c->subnet6, &c->gateway6) || !prefix_contains(&c->subnet6, &c->host6) ||
              ip_equal(&c->gateway6, &c->host6)))
+                return false;
+        if (c->nat64.len > 0 &&
+            (!nat64_prefix_is_valid(&c->nat64) || ip_is_null(&c->subnet6.addr) || prefix_contains(&c->subnet6, &c->nat64.addr)))
+                return false;
+        if (c->no_ip4 && ip_is_null(&c->subnet6.addr))
                 return false;
         return !ip_equal(&c->gateway, &c->host) && !mac_is_multicast(&c->mac) && !mac_is_zero(&c->mac);
 }
@@ -204,16 +210,21 @@ static void input_one(Netstack *s, Frame *frame) {
         memcpy(&type, &eth->ether_type, sizeof(type));
         switch (ntohs(type)) {
         case ETHERTYPE_ARP:
+                if (!netstack_has_ip4(s))
+                        break;
                 return arp_input(s, &src, &cur);
         case ETHERTYPE_IP:
+                if (!netstack_has_ip4(s))
+                        break;
                 return ip4_input(s, frame, &src, &dst, &cur);
         case ETHERTYPE_IPV6:
                 if (!netstack_has_ip6(s))
-                        return netstack_drop(s, DROP_ETH_TYPE);
+                        break;
                 return ip6_input(s, frame, &src, &dst, &cur);
         default:
-                return netstack_drop(s, DROP_ETH_TYPE);
+                break;
         }
+        netstack_drop(s, DROP_ETH_TYPE);
 }
 
 void netstack_input(Netstack *s, const NetstackPort *port, Frame *frames, unsigned n) {
@@ -287,8 +298,15 @@ void netstack_run_timers(Netstack *s) {
 
 /* Where @dst is in the host's world. 0, -EACCES or -ENETUNREACH as netstack_route_out(), but for rules. */
 static int resolve_destination(const Netstack *s, const IpAddr *dst, IpAddr *ret) {
-        const IpAddr *real = policy_real(&s->config.policy, dst);
+        const IpAddr *real;
+        IpAddr v4;
 
+        if (nat64_read(s, dst, &v4)) { /* from here on what it stands for, with all that holds for IPv4 */
+                if (!nat64_may_mean(s, &v4))
+                        return -ENETUNREACH;
+                dst = &v4;
+        }
+        real = policy_real(&s->config.policy, dst);
         if (real) {
                 *ret = *real;
                 return 0;
@@ -317,12 +335,15 @@ static int resolve_destination(const Netstack *s, const IpAddr *dst, IpAddr *ret
 }
 
 int netstack_route_out(const Netstack *s, uint8_t proto, const Endpoint *dst, Endpoint *ret_dst) {
-        Endpoint real = { .port = dst->port };
+        Endpoint real = { .port = dst->port }, meant = real;
         int r = resolve_destination(s, &dst->addr, &real.addr);
 
         if (r < 0)
                 return r;
         if (!policy_allows(&s->config.policy, proto, &real))
+                return -EACCES;
+        /* somebody beyond the host may translate: no way around the rules about IPv4 either */
+        if (nat64_read_well_known(&real.addr, &meant.addr) && !policy_allows(&s->config.policy, proto, &meant))
                 return -EACCES;
         *ret_dst = real;
         return 0;
@@ -336,6 +357,12 @@ IpAddr netstack_source_in(const Netstack *s, const IpAddr *src) {
         if (ip_classify(src) != IP_CLASS_LOOPBACK)
                 return *src;
         return ip_is_v4(src) ? s->config.host : s->config.host6;
+}
+
+IpAddr netstack_source_for(const Netstack *s, const IpAddr *guest, const IpAddr *src) {
+        IpAddr a = netstack_source_in(s, src);
+
+        return nat64_as_seen(s, guest, &a);
 }
 
 IpAddr netstack_gateway_for(const Netstack *s, const IpAddr *a) {
@@ -360,7 +387,7 @@ void netstack_set_resolvers(Netstack *s, const Endpoint *resolvers, size_t n, co
 }
 
 void netstack_set_uplink(Netstack *s, bool ip4, bool ip6) {
-        nd_set_uplink(s->nd, ip6);
+        nd_set_uplink(s->nd, ip6 || (ip4 && nat64_is_on(s)));
         netstack_flush(s);
 }
 

@@ -37,6 +37,8 @@ typedef struct NetstackConfig {
         IpAddr gateway, host; /* in it */
         IpPrefix subnet6;     /* a /64; null: no IPv6 */
         IpAddr gateway6, host6;
+        bool no_ip4;          /* guests have IPv6 alone; subnet and the addresses in it are nobody's then */
+        IpPrefix nat64;       /* a /96 whose addresses stand for IPv4 ones; null: none */
         uint32_t mtu;         /* cap for what DHCP offers; the device may carry less */
         char *domain;         /* (owned) "vnet.internal" */
         char *hostname;       /* (owned, nullable) short name of the host */
@@ -55,6 +57,10 @@ typedef struct NetstackPort {
         uint32_t id;  /* for the switch; opaque here */
         uint32_t mtu; /* 0: 1500 */
 } NetstackPort;
+
+#define NAT64_WELL_KNOWN "64:ff9b::/96" /* RFC 6052 2.1 */
+/* Can it stand for IPv4 addresses: 96 bits, unicast, bits 64 to 71 zero (RFC 6052 2.2)? */
+bool nat64_prefix_is_valid(const IpPrefix *p);
 
 void netstack_config_defaults(NetstackConfig *c); /* zeroes, then the numbers above; strings NULL */
 void netstack_config_deinit(NetstackConfig *c);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Ping to the outside: one flow and one ping socket per guest, destination and echo id. ICMP and ICMPv6 echo differ in two numbers and
- * in what the checksum covers. Errors the host's stack learns go back as if they had come from the path.
+ * in what the checksum covers, and behind NAT64 the guest and the host's socket speak different ones. Errors the host's stack learns go back as if they had come from the path.
  */
 
 #include "netstack/ping.h"
@@ -16,12 +16,19 @@
 #include "netstack/icmp.h"
 #include "netstack/ip.h"
 
-#define PING_IOV_MAX FRAME_IOV_MAX
+#define PING_IOV_MAX (FRAME_IOV_MAX + 1)
 #define PING_EVICT_USEC (100 * USEC_PER_MSEC) /* between two: finding the oldest is a walk over the table */
 #define PING_READS_MAX 64              /* messages taken per event: the rest waits for the timer */
 
 static uint8_t ping_proto(const Flow *f) {
         return ip_is_v4(&f->key.remote) ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+}
+
+static uint8_t echo_request(bool v4) {
+        return v4 ? ICMP_ECHO : ICMP6_ECHO_REQUEST;
+}
+static uint8_t echo_reply(bool v4) {
+        return v4 ? ICMP_ECHOREPLY : ICMP6_ECHO_REPLY;
 }
 
 /* ---- out ---- */
@@ -53,7 +60,7 @@ static bool ping_make_room(Netstack *s) {
         return true;
 }
 
-static Flow *ping_flow(Netstack *s, const Packet *p, uint16_t id) {
+static Flow *ping_flow(Netstack *s, const Packet *p, uint16_t id, int family) {
         FlowKey key = { .guest = p->src, .remote = p->dst, .guest_port = id, .kind = FLOW_PING };
         Flow *f = flow_find(s->flows, &key);
         if (f)
@@ -69,7 +76,7 @@ static Flow *ping_flow(Netstack *s, const Packet *p, uint16_t id) {
         f->guest_mac = p->src_mac;
         f->guest_mtu = s->port ? s->port->mtu : 0;
 
-        int fd, r = s->ops->dgram_open(s->userdata, HOST_SOCKET_PING, ip_family(&p->dst),
+        int fd, r = s->ops->dgram_open(s->userdata, HOST_SOCKET_PING, family,
                                        /* local= */ NULL, flow_cookie(f), &fd);
         if (r < 0) {
                 flow_close(s, f, /* reset= */ false);
@@ -89,7 +96,7 @@ void ping_out(Netstack *s, Packet *p, uint16_t id) {
         if (!ip_route_or_refuse(s, p, 0, &dst))
                 return;
 
-        Flow *f = ping_flow(s, p, id);
+        Flow *f = ping_flow(s, p, id, ip_family(&dst.addr));
         if (!f)
                 return;
 
@@ -98,7 +105,12 @@ void ping_out(Netstack *s, Packet *p, uint16_t id) {
         IovCur bytes = p->l4;
         HostMsg m = { .peer = dst, .iov = iov, .len = len, .tos = p->tos, .ttl = ip_ttl_out(s, p) };
 
-        m.n_iov = iovcur_slice(&bytes, len, iov, ELEMENTSOF(iov));
+        struct icmphdr h; /* of both families: that of the host's; the kernel puts its id and checksum in */
+        if (!iovcur_copy(&bytes, &h, sizeof(h)))
+                return netstack_drop(s, DROP_ICMP_MALFORMED);
+        h.type = echo_request(ip_is_v4(&dst.addr));
+        iov[0] = (struct iovec){ &h, sizeof(h) };
+        m.n_iov = 1 + iovcur_slice(&bytes, len - sizeof(h), iov + 1, ELEMENTSOF(iov) - 1);
         f->last_used = netstack_now(s);
         f->rx_bytes += len;
         int r = s->ops->dgram_send(s->userdata, f->fd, &m, 1);
@@ -121,13 +133,14 @@ static void ping_reply(Netstack *s, Flow *f, const HostMsg *m, uint8_t *l4) {
         struct icmphdr h; /* of both families */
         bool v4 = ip_is_v4(&f->key.remote);
         uint32_t sum = 0;
-        IpAddr from = netstack_source_in(s, &m->peer.addr);
+        IpAddr from = netstack_source_for(s, &f->key.guest, &m->peer.addr);
 
         if (m->len < sizeof(h) || m->truncated || !ip_equal(&from, &f->key.remote) ||
-            l4[0] != (v4 ? ICMP_ECHOREPLY : ICMP6_ECHO_REPLY))
+            l4[0] != echo_reply(ip_is_v4(&m->peer.addr)))
                 return netstack_drop(s, DROP_PING_FILTERED);
 
         memcpy(&h, l4, sizeof(h));
+        h.type = echo_reply(v4);
         h.un.echo.id = htons(f->key.guest_port);
         h.checksum = 0;
         memcpy(l4, &h, sizeof(h));
@@ -148,9 +161,12 @@ static void ping_reply(Netstack *s, Flow *f, const HostMsg *m, uint8_t *l4) {
 static void ping_errors(Netstack *s, Flow *f) {
         HostError e;
 
-        for (unsigned i = 0; i < PING_READS_MAX && s->ops->dgram_error(s->userdata, f->fd, &e) == 0; i++)
+        for (unsigned i = 0; i < PING_READS_MAX && s->ops->dgram_error(s->userdata, f->fd, &e) == 0; i++) {
+                if (e.payload_len > 0) /* what the guest sent, not what the host's socket did */
+                        e.payload[0] = echo_request(ip_is_v4(&f->key.remote));
                 (void) icmp_relay_error(s, &(Endpoint){ f->key.guest, f->key.guest_port },
                                         &(Endpoint){ f->key.remote, 0 }, ping_proto(f), &e);
+        }
 }
 
 void ping_host_event(Netstack *s, Flow *f, uint32_t events) {

@@ -97,7 +97,7 @@ const char *policy_rule_to_text(const PolicyRule *r, char buf[static POLICY_RULE
         return buf;
 }
 
-static bool is_private(const IpAddr *a) {
+bool policy_is_private(const IpAddr *a) {
         uint32_t v4 = ntohl(ip_v4(a));
 
         if (!ip_is_v4(a))
@@ -118,7 +118,7 @@ static bool rule_fits(const PolicyRule *r, uint8_t proto, const Endpoint *real) 
         case POLICY_HOST:
                 return class == IP_CLASS_LOOPBACK;
         case POLICY_PRIVATE:
-                return is_private(&real->addr);
+                return policy_is_private(&real->addr);
         case POLICY_PREFIX:
                 /* 0.0.0.0/0 is no way to say "metadata services" */
                 return prefix_contains(&r->prefix, &real->addr) && (class != IP_CLASS_LINK_LOCAL || !r->allow || policy_rule_opens_link_local(r));

@@ -53,6 +53,8 @@ const char *policy_rule_to_text(const PolicyRule *r, char buf[static POLICY_RULE
 /* May a guest reach @real (the host's loopback where that is meant) by @proto? */
 bool policy_allows(const Policy *p, uint8_t proto, const Endpoint *real);
 
+bool policy_is_private(const IpAddr *a); /* what "private" means in rules */
+
 const IpAddr *policy_real(const Policy *p, const IpAddr *virtual); /* NULL: it is not in the map */
 const IpAddr *policy_virtual(const Policy *p, const IpAddr *real); /* the reverse, the first that fits */
 bool policy_has_address(const Policy *p, const IpAddr *a);         /* one of the gateway's further addresses */

@@ -114,7 +114,7 @@ static bool udp_target(Netstack *s, const UdpSource *from, const HostMsg *m, Udp
                         ret->mtu = 0;
                 from->fw->stats.tx_bytes += m->len;
         } else {
-                IpAddr src = netstack_source_in(s, &m->peer.addr);
+                IpAddr src = netstack_source_for(s, &f->key.guest, &m->peer.addr);
 
                 /* The second: nobody outside has an address of the subnet, so none passes for the host. */
                 if (!udp_peer_is_known(f, &src) || netstack_is_inside(s, &m->peer.addr)) {
@@ -272,7 +272,7 @@ static void udp_flow_errors(Netstack *s, Flow *f) {
         HostError e;
 
         for (unsigned i = 0; i < UDP_ERRORS_MAX && s->ops->dgram_error(s->userdata, f->fd, &e) == 0; i++) {
-                Endpoint remote = { netstack_source_in(s, &e.peer.addr), e.peer.port };
+                Endpoint remote = { netstack_source_for(s, &f->key.guest, &e.peer.addr), e.peer.port };
 
                 if (udp_peer_is_known(f, &remote.addr))
                         (void) icmp_relay_error(s, &(Endpoint){ f->key.guest, f->key.guest_port }, &remote,

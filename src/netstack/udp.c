@@ -189,10 +189,15 @@ static void udp_peer_add(Flow *f, const IpAddr *addr) {
         uf->peers[uf->n_peers++] = *addr;
 }
 
-/* The mapping of the guest's endpoint, made when there is none. */
-static Flow *udp_outbound_flow(Netstack *s, const Packet *p, uint16_t sport, uint16_t dport) {
+/* The mapping of the guest's endpoint, made when there is none: one for each family of the host's world, @family, for a guest of IPv6 may
+ * speak to both by NAT64. */
+static Flow *udp_outbound_flow(Netstack *s, const Packet *p, uint16_t sport, uint16_t dport, int family) {
         FlowKey key = { .guest = p->src, .guest_port = sport, .kind = FLOW_UDP };
-        Flow *f = flow_find(s->flows, &key);
+        Flow *f;
+
+        if (family != ip_family(&p->src))
+                key.remote = s->config.nat64.addr;
+        f = flow_find(s->flows, &key);
 
         if (f) {
                 f->udp.dns_only = f->udp.dns_only && dport == UDP_PORT_DNS;
@@ -204,7 +209,7 @@ static Flow *udp_outbound_flow(Netstack *s, const Packet *p, uint16_t sport, uin
                 return NULL;
         f->udp.dns_only = dport == UDP_PORT_DNS;
 
-        int r = s->ops->dgram_open(s->userdata, HOST_SOCKET_UDP, ip_family(&p->dst), /* local= */ NULL,
+        int r = s->ops->dgram_open(s->userdata, HOST_SOCKET_UDP, family, /* local= */ NULL,
                                    flow_cookie(f), &f->fd);
         if (r < 0) {
                 f->fd = -EBADF;
@@ -339,7 +344,7 @@ static void udp_input_outside(Netstack *s, const Packet *p, uint16_t sport, uint
         if (!ip_route_or_refuse(s, p, dport, &peer))
                 return;
 
-        Flow *f = udp_outbound_flow(s, p, sport, dport);
+        Flow *f = udp_outbound_flow(s, p, sport, dport, ip_family(&peer.addr));
         if (!f)
                 return;
         udp_peer_add(f, &p->dst);

@@ -311,6 +311,7 @@ typedef struct OptionCase {
 static const OptionCase option_cases[] = {
         { MANAGER, "CreateNetwork", "'x',", "Subnet", "'10.9.8.0/24'" },
         { MANAGER, "CreateNetwork", "'x',", "Subnet6", "'fd00:1:2:3::/64'" },
+        { MANAGER, "CreateNetwork", "'x',", "Nat64", "'64:ff9b::/96'" },
         { MANAGER, "CreateNetwork", "'x',", "Mtu", "@u 1500" },
         { MANAGER, "CreateNetwork", "'x',", "Domain", "'example.internal'" },
         { MANAGER, "CreateNetwork", "'x',", "DnsServers", "['192.0.2.1']" },
@@ -432,6 +433,9 @@ static void test_option_values(void) {
                 { MANAGER, "CreateNetwork", "'x',", "Subnet", "'127.0.0.0/24'" },
                 { MANAGER, "CreateNetwork", "'x',", "Subnet", "'10.0.0.0/30'" },
                 { MANAGER, "CreateNetwork", "'x',", "Subnet6", "'10.0.0.0/24'" },
+                { MANAGER, "CreateNetwork", "'x',", "Nat64", "'10.0.0.0/24'" },
+                { MANAGER, "CreateNetwork", "'x',", "Nat64", "'64:ff9b::/64'" },
+                { MANAGER, "CreateNetwork", "'x',", "Nat64", "'yes'" },
                 { MANAGER, "CreateNetwork", "'x',", "Mtu", "@u 0" },
                 { MANAGER, "CreateNetwork", "'x',", "Mtu", "@u 575" },
                 { MANAGER, "CreateNetwork", "'x',", "Mtu", "@u 65521" },

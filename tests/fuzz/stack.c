@@ -72,7 +72,7 @@ static GByteArray *build_frame(Run *r, uint8_t op, const uint8_t *bytes, size_t 
                 "192.168.127.1", "192.168.127.254", "8.8.8.8", "9.9.9.9", "127.0.0.1", "255.255.255.255", "192.168.127.77", "224.0.0.1",
         };
         static const char *const dsts6[] = {
-                "fd00:1::1", "fd00:1::fe", "2001:db8::8", "fe80::5054:ff:fe00:1", "ff02::1", "ff02::2", "ff02::1:ff00:1", "ff02::1:2",
+                "fd00:1::1", "fd00:1::fe", "2001:db8::808:808", "fe80::5054:ff:fe00:1", "ff02::1", "ff02::2", "ff02::1:ff00:1", "ff02::1:2",
         };
         static const MacAddr all = { { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff } };
         bool six = r->layer == FUZZ_ND || r->layer == FUZZ_ICMP6;
@@ -312,11 +312,13 @@ static void check_limits(FakeHost *h) {
         fuzz_check(s.neighbours <= ARP_NEIGHBOURS_MAX && s.fragments_held <= FRAG_DATAGRAMS_MAX);
 }
 
-static bool with_ip6; /* of the input at hand */
+static bool with_ip6, with_nat64; /* of the input at hand */
 
 static void plain(NetstackConfig *c) {
         if (with_ip6)
                 fake_ip6(c);
+        if (with_ip6 && with_nat64)
+                fuzz_check(prefix_parse("2001:db8::/96", &c->nat64) == 0);
 }
 
 static void no_loopback(NetstackConfig *c) {
@@ -347,6 +349,7 @@ int fuzz_stack(FuzzLayer layer, const uint8_t *data, size_t size) {
         uint8_t how = p ? *p : 0;
 
         with_ip6 = layer == FUZZ_IP6 || layer == FUZZ_ND || layer == FUZZ_DHCP6 || layer == FUZZ_ICMP6 || layer == FUZZ_FRAGMENT;
+        with_nat64 = how & 32;
         r.h = fake_host_new(how & 2 ? tiny : how & 1 ? no_loopback : plain);
         r.h->port.mtu = how & 8 ? 576 : how & 16 ? 65520 : 1500;
         if (how & 4)

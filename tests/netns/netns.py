@@ -62,7 +62,7 @@ def wait_until(fn, seconds=10.0, what='', every=0.02):
         if r:
             return r
         if time.monotonic() > end:
-            raise Failed(f'not within {seconds} s: {what or fn}')
+            raise Failed(f'not within {seconds} s: {what() if callable(what) else what or fn}')
         time.sleep(every)
 
 

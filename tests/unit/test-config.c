@@ -34,7 +34,7 @@ static Config *parse_main(const char *text) {
 
 static void test_network(void) {
         _cleanup_(config_freep) Config *c = parse_network("{\n"
-                "  \"subnet\": \"10.1.0.0/24\", \"subnet6\": \"fd00:1::/64\", \"mtu\": 9000, \"domain\": \"lab.example\",\n"
+                "  \"subnet\": \"10.1.0.0/24\", \"subnet6\": \"fd00:1::/64\", \"nat64\": \"well-known\", \"mtu\": 9000, \"domain\": \"lab.example\",\n"
                 "  \"dnsServers\": [\"192.0.2.1\", \"[2001:db8::1]:5353\"], \"hostLoopback\": false,\n"
                 "  \"staticLeases\": {\"10.1.0.9\": \"52:54:00:00:00:09\"}, \"leaseTime\": \"12h\",\n"
                 "  \"forwards\": [{\"local\": \"6443\"},\n"
@@ -47,6 +47,7 @@ static void test_network(void) {
         g_assert_cmpstr(n->name, ==, "lab");
         g_assert_cmpstr(n->subnet, ==, "10.1.0.0/24");
         g_assert_cmpstr(n->subnet6, ==, "fd00:1::/64");
+        g_assert_cmpstr(n->nat64, ==, "well-known");
         g_assert_cmpuint(n->mtu, ==, 9000);
         g_assert_cmpstr(n->domain, ==, "lab.example");
         g_assert_cmpstr(n->dns_servers[0], ==, "192.0.2.1");
@@ -96,13 +97,15 @@ static void test_refused(void) {
         static const struct {
                 const char *text, *problem;
         } cases[] = {
-                { "{\n\n\"subnett\": 1}", "lab.json:3: unknown key 'subnett'; there are: subnet, subnet6, mtu, *" },
+                { "{\n\n\"subnett\": 1}", "lab.json:3: unknown key 'subnett'; there are: subnet, subnet6, nat64, mtu, *" },
                 { "[]", "lab.json:1: expected an object, not an array" },
                 { "{\"subnet\": 5}", "lab.json:1: subnet: expected an IPv4 subnet * not a number" },
                 { "{\"subnet\": \"10.0.0.0\"}", "*subnet: expected* not \"10.0.0.0\"" },
                 { "{\"subnet\": \"10.0.0.0/33\"}", "*subnet: expected*" },
                 { "{\"subnet\": \"fd00::/64\"}", "*subnet: expected*" },
                 { "{\"subnet6\": \"10.0.0.0/24\"}", "*subnet6: expected*" },
+                { "{\"nat64\": \"10.0.0.0/24\"}", "*nat64: expected*" },
+                { "{\"nat64\": true}", "*nat64: expected*" },
                 { "{\"mtu\": 575}", "*mtu: expected a number from 576 to 65520*" },
                 { "{\"mtu\": 65521}", "*mtu: expected*" },
                 { "{\"mtu\": 1500.5}", "*mtu: expected*" },
