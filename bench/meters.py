@@ -13,8 +13,7 @@ import time
 
 from world import FORWARD, LANE_PORT, METER_PORT, PORT, UDP_PORT, sh
 
-LINKS = 10000  # connections of the ramp
-RAMP_SECONDS = 15  # at most for opening them
+RAMP_SECONDS = 15  # at most for opening its connections
 
 
 def ends(peer, inward):
@@ -77,6 +76,7 @@ def exchange(peer, seconds, what, *more, inward=False):
     figures = {}
     with spent(peer, figures):
         figures |= meter(peer, "netmeter", what, address, METER_PORT + add, seconds, *more, enter=enter)
+    figures["cpu_us_each"] = figures["cpu_s"] * 1e6 / max(figures["count"], 1)
     return figures
 
 
@@ -98,7 +98,8 @@ def datagrams(peer, seconds, way, size, rate=0, gso=False):
     figures = {}
     with spent(peer, figures):
         figures |= meter(peer, "udpmeter", way, peer.server, UDP_PORT, seconds, size, rate, *(["gso"] if gso else []))
-    figures["cpu_s_per_mpkt"] = figures["cpu_s"] / max(figures["received"] / 1e6, 1e-9)
+    if figures["received"] > 0:
+        figures["cpu_s_per_mpkt"] = figures["cpu_s"] / (figures["received"] / 1e6)
     return figures
 
 
@@ -115,27 +116,39 @@ def datagram_rate(peer, way, size):
         rate = min(rate * 2, (low + high) // 2) if low else rate // 4
         if rate < 500 or high - low < max(low // 16, 1):
             break
-    return best or {"received_per_second": 0, "cpu_s_per_mpkt": 0}
+    return best or {"received_per_second": 0}
 
 
 def resident(peer):
-    return {"rss_kib": peer.status("VmRSS"), "own_kib": peer.status("RssAnon") + peer.status("RssShmem")}
+    return {"rss_kib": peer.status("VmRSS"), "own_kib": peer.status("RssAnon") + peer.status("RssShmem"), "threads": peer.status("Threads"),
+            "fds": sum(len(os.listdir(f"/proc/{p.pid}/fd")) for p in peer.gateway)}
 
 
-def ramp(peer, seconds):
-    """Many idle connections: what each costs, what they cost the others, and whether it is given back."""
+def settled(peer):
+    """When nothing more is given back for a second."""
+    now = resident(peer)
+    for _ in range(10):
+        time.sleep(1)
+        before, now = now, resident(peer)
+        if before["own_kib"] - now["own_kib"] < 64:
+            break
+    return now
+
+
+def ramp(peer, seconds, links):
+    """So many idle connections: what each costs, what they cost the others, and whether it is given back."""
     f = {"idle": resident(peer)}
     alone = exchange(peer, seconds, "rr")
     empty = exchange(peer, seconds, "crr", 16)
     f["before"] = resident(peer)
     hold = subprocess.Popen([*(peer.guest.enter if peer.guest else ()), f"{peer.args.build}/bench/netmeter", "hold", peer.server,
-                             str(METER_PORT), str(LINKS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                             str(METER_PORT), str(links)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         in_time, _, _ = select.select([hold.stdout], [], [], RAMP_SECONDS)
         line = hold.stdout.readline() if in_time else ""
         if not line:
             hold.kill()
-            raise RuntimeError(f"{peer.name}: {LINKS} connections: {hold.stderr.read().strip() or f'not within {RAMP_SECONDS} s'}")
+            raise RuntimeError(f"{peer.name}: {links} connections: {hold.stderr.read().strip() or f'not within {RAMP_SECONDS} s'}")
         f |= json.loads(line)
         f["full"] = resident(peer)
         among = exchange(peer, seconds, "rr")
@@ -143,10 +156,9 @@ def ramp(peer, seconds):
     finally:
         hold.kill()
         hold.communicate()
-    time.sleep(2)
-    f["after"] = resident(peer)
-    f["bytes_per_flow"] = (f["full"]["own_kib"] - f["before"]["own_kib"]) * 1024 / LINKS
-    f["bytes_kept"] = (f["after"]["own_kib"] - f["before"]["own_kib"]) * 1024 / LINKS
+    f["after"] = settled(peer)
+    f["bytes_per_flow"] = (f["full"]["own_kib"] - f["before"]["own_kib"]) * 1024 / links
+    f["kept_ratio"] = (f["after"]["own_kib"] - f["before"]["own_kib"]) / max(f["full"]["own_kib"] - f["before"]["own_kib"], 1)
     f["p50_alone_us"], f["p50_among_us"] = alone["p50_us"], among["p50_us"]
     f["p50_ratio"] = among["p50_us"] / alone["p50_us"]
     f["empty_per_second"], f["full_per_second"] = empty["per_second"], full["per_second"]
@@ -201,18 +213,22 @@ def system_calls(peer, seconds, unit):
 
 
 def networks(peer, seconds, n, mtu):
-    """One upload in each of @n networks at once; the gateway that serves them all."""
+    """One upload in each of @n networks at once. By the wall clock, for not all of them begin at the same time."""
+    seconds = max(seconds, 3)
     f = {"before": resident(peer)}
     lanes = [(peer.guest, peer.server)] + peer.more_networks(n - 1, mtu)
     f["after"] = resident(peer)
     f["kib_per_network"] = (f["after"]["own_kib"] - f["before"]["own_kib"]) / max(n - 1, 1)
     with spent(peer, f):
+        began = time.monotonic()
         runs = [subprocess.Popen([*guest.enter, *iperf_argv(server, LANE_PORT + i, seconds, False, 1)], stdout=subprocess.PIPE, text=True)
                 for i, (guest, server) in enumerate(lanes)]
         results = [iperf_result(peer, r.communicate(timeout=seconds + 60)[0]) for r in runs]
-    f["gbps"] = sum(r["bits_per_second"] for r in results) / 1e9
+        elapsed = time.monotonic() - began
+    total = sum(r["bytes"] for r in results)
+    f["gbps"] = total * 8 / elapsed / 1e9
     f["least_gbps"] = min(r["bits_per_second"] for r in results) / 1e9
-    f["cpu_s_per_gib"] = f["cpu_s"] / max(sum(r["bytes"] for r in results) / 2**30, 1e-9)
+    f["cpu_s_per_gib"] = f["cpu_s"] / max(total / 2**30, 1e-9)
     return f
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Results for people: a Markdown table a group of scenarios, the targets, and an SVG chart. Writes text, measures nothing."""
 
+import model
 from results import OWN
 from scenarios import GROUPS, SCENARIOS
 from targets import checks
@@ -49,11 +50,11 @@ def table(results, names):
     return lines
 
 
-def ramp_table(results, names):
+def scale_table(results, names):
     """What the one figure of the scale scenarios leaves out."""
-    rows = [("ramp", "opened_per_second", "opened one after another, a second"), ("ramp", "p50_alone_us", "rr p50 alone, µs"),
-            ("ramp", "p50_among_us", "rr p50 among 10,000, µs"), ("ramp", "empty_per_second", "crr-16 a second, table empty"),
-            ("ramp", "full_per_second", "crr-16 a second among 10,000"), ("ramp", "bytes_kept", "bytes a flow still held after they closed"),
+    rows = [("ramp-10000", "opened_per_second", "opened one after another, a second"), ("ramp-10000", "p50_alone_us", "rr p50 alone, µs"),
+            ("ramp-10000", "p50_among_us", "rr p50 among 10,000, µs"), ("ramp-10000", "empty_per_second", "crr-16 a second, table empty"),
+            ("ramp-10000", "full_per_second", "crr-16 a second among 10,000"), ("ramp-10000", "kept_ratio", "of their memory kept after they closed"),
             ("idle", "rss_kib", "resident when idle, KiB"), ("nets-10", "kib_per_network", "KiB a network, of 10"),
             ("nets-50", "kib_per_network", "KiB a network, of 50")]
     rows = [r for r in rows if r[0] in names and results.mtus(r[0])]
@@ -94,7 +95,8 @@ def markdown(results, with_targets=True):
             continue
         lines += [f"## {title}", "", *table(results, names), ""]
         if group == "scale":
-            lines += [*ramp_table(results, names), ""]
+            lines += [*scale_table(results, names), ""]
+            lines += model.lines(results)
         if group == "calls":
             lines += [*call_lines(results, names), ""]
     lines += [retransmissions(results), ""]

@@ -25,7 +25,10 @@ class Results:
         return sorted({k[1] for k in self.runs if k[0] == scenario})
 
     def median(self, scenario, mtu, peer, figure):
+        """A figure that is a dictionary of figures is the median of each."""
         values = [r[figure] for r in self.runs.get((scenario, mtu, peer), ()) if figure in r]
+        if values and isinstance(values[0], dict):
+            return {k: statistics.median(v[k] for v in values) for k in values[0]}
         return statistics.median(values) if values else None
 
     def own(self, scenario, mtu, figure):

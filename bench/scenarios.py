@@ -57,6 +57,11 @@ def networks(n):
                     only=("vnetd", "veth+nat") if n > 10 else None)
 
 
+def ramp(n):
+    return Scenario(lambda p, t, mtu: m.ramp(p, t, n), "bytes_per_flow", "bytes an idle flow", more=False, pinned=True, limits=False,
+                    rounds=3 if n == 10000 else 1, fresh=True, only=None if n == 10000 else ("vnetd",))
+
+
 def system_calls(unit, what):
     return Scenario(lambda p, t, mtu: m.system_calls(p, t, unit), "per_unit", f"system calls a {what}", more=False, limits=False, rounds=1)
 
@@ -83,8 +88,7 @@ SCENARIOS = {
     **{f"udp-gso-{way}": datagrams(way, 1400, gso=True) for way in ("up", "down")},
     **{f"udp-{size}-{way}": datagrams(way, size) for size in (1400, 8192) for way in ("up", "down")},
     **{f"udp-64-{way}": datagram_rate(way, 64) for way in ("up", "down")},
-    "ramp": Scenario(lambda p, t, mtu: m.ramp(p, t), "bytes_per_flow", "bytes an idle flow", more=False, pinned=True, limits=False, rounds=2,
-                     fresh=True),
+    **{f"ramp-{n}": ramp(n) for n in (10, 100, 1000, 10000)},
     "idle": Scenario(lambda p, t, mtu: m.idle(p, t), "wakeups_per_second", "wake-ups/s", more=False, limits=False, rounds=1, fresh=True),
     **{f"nets-{n}": networks(n) for n in (1, 8, 10, 50)},
     "calls-up": system_calls("up", "64 KiB"),
@@ -102,7 +106,9 @@ GROUPS = {
     "fwd": [n for n in SCENARIOS if n.startswith("fwd-")],
     "latency": ["rr", "crr", "crr-16", "fwd-rr", "fwd-crr", "fwd-crr-16", "rr-bulk-up", "rr-bulk-down"],
     "udp": [n for n in SCENARIOS if n.startswith("udp-")],
-    "scale": ["ramp", "idle"] + [n for n in SCENARIOS if n.startswith("nets-")],
+    "scale": [n for n in SCENARIOS if n.startswith(("ramp-", "nets-"))] + ["idle"],
+    "ramp": [n for n in SCENARIOS if n.startswith("ramp-")],
+    "nets": [n for n in SCENARIOS if n.startswith("nets-")],
     "calls": [n for n in SCENARIOS if n.startswith("calls-")],
     "dns": [n for n in SCENARIOS if n.startswith("dns-")],
     "sock": ["sock-up", "sock-down"],

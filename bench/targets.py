@@ -71,12 +71,12 @@ def datagrams(r, small):
 
 
 def scale(r, small):
-    yield Check("5. the daemon's memory a connection of 10,000", r.own("ramp", small, "bytes_per_flow"), 1024, more=False, unit=" B")
-    yield Check("5. what of it is kept when they are closed", r.own("ramp", small, "bytes_kept"), 102.4, more=False, unit=" B")
+    yield Check("5. the daemon's memory a connection of 10,000", r.own("ramp-10000", small, "bytes_per_flow"), 1024, more=False, unit=" B")
+    yield Check("5. of that is kept after they closed", r.own("ramp-10000", small, "kept_ratio"), 0.2, more=False, unit=" x")
     idle = r.own("idle", small, "rss_kib")
     yield Check("5. the idle daemon, resident", over(idle, 1024), 16, more=False, unit=" MiB")
-    yield Check("5. rr p50 among them, of that alone", r.own("ramp", small, "p50_ratio"), 1.2, more=False, unit=" x")
-    yield Check("5. crr-16 rate among them, of the empty table's", r.own("ramp", small, "rate_ratio"), 0.8, unit=" x")
+    yield Check("5. rr p50 among them, of that alone", r.own("ramp-10000", small, "p50_ratio"), 1.2, more=False, unit=" x")
+    yield Check("5. crr-16 rate among them, of the empty table's", r.own("ramp-10000", small, "rate_ratio"), 0.8, unit=" x")
     yield Check("6. 8 networks at once, in all, of one", over(r.own("nets-8", small, "gbps"), r.own("nets-1", small, "gbps")), 0.9, unit=" x")
     yield Check("6. wake-ups of an idle daemon with a guest", r.own("idle", small, "wakeups_per_second"), 1, more=False, unit="/s")
 
