@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "basic/counters.h"
 #include "ctl-client.h"
 #include "ctl-show.h"
 #include "ctl-table.h"
@@ -324,10 +323,9 @@ int verb_device_show(Ctl *c, int argc, char **argv) {
 
 /* ---- what each network is asked for ---- */
 
-typedef int (*NetworkFn)(Ctl *c, Table *t, const char *name, const char *path);
 
 /* Lets @fn add the rows of every network meant to @t, and prints it. */
-static int each_network(Ctl *c, const char *what, Table *t, NetworkFn fn) {
+int show_each_network(Ctl *c, const char *what, Table *t, NetworkFn fn) {
         _cleanup_(value_freep) Value *networks = NULL;
         int r;
 
@@ -375,7 +373,7 @@ int verb_leases(Ctl *c, int argc, char **argv) {
         _cleanup_(table_freep) Table *t = NULL;
         int r = table_new(&t, c, "leases", columns, ELEMENTSOF(columns));
 
-        return r != 0 ? r : each_network(c, "list leases", t, leases_of_network);
+        return r != 0 ? r : show_each_network(c, "list leases", t, leases_of_network);
 }
 
 /* A row a record; a default address and a zone without records have one too. */
@@ -411,7 +409,7 @@ int verb_zones(Ctl *c, int argc, char **argv) {
         _cleanup_(table_freep) Table *t = NULL;
         int r = table_new(&t, c, "records", columns, ELEMENTSOF(columns));
 
-        return r != 0 ? r : each_network(c, "list zones", t, zones_of_network);
+        return r != 0 ? r : show_each_network(c, "list zones", t, zones_of_network);
 }
 
 static void flow_row(Table *t, const char *network, const Value *flow) {
@@ -445,48 +443,5 @@ int verb_flows(Ctl *c, int argc, char **argv) {
         _cleanup_(table_freep) Table *t = NULL;
         int r = table_new(&t, c, "flows", columns, ELEMENTSOF(columns));
 
-        return r != 0 ? r : each_network(c, "list flows", t, flows_of_network);
-}
-
-/* What a drop counter counts, "" for the others. */
-static const char *counter_meaning(const char *name) {
-        static const char prefix[] = "drop-";
-
-        if (strncmp(name, prefix, strlen(prefix)) == 0)
-                for (Drop d = 0; d < _DROP_MAX; d++)
-                        if (streq(drop_to_name(d), name + strlen(prefix)))
-                                return drop_to_text(d);
-        return "";
-}
-
-/* Every counter of one network; those at zero say nothing and are left out unless asked for. */
-static int stats_of_network(Ctl *c, Table *t, const char *name, const char *path) {
-        _cleanup_(value_freep) Value *stats = NULL;
-        int r;
-
-        r = client_call_value(c, path, VNETD_NETWORK, "GetStats", "read counters", &stats, "");
-        if (r != 0)
-                return r;
-        for (size_t i = 0; i < value_size(stats); i++) {
-                uint64_t n = value_number(stats->items[i]);
-
-                if (n == 0 && !opt_set(c, OPT_ZERO))
-                        continue;
-                table_row(t);
-                table_text(t, name);
-                table_text(t, stats->keys[i]);
-                table_number(t, n);
-                table_text(t, counter_meaning(stats->keys[i]));
-        }
-        return 0;
-}
-
-int verb_stats(Ctl *c, int argc, char **argv) {
-        static const TableColumn columns[] = {
-                { "NETWORK" }, { "COUNTER" }, { "VALUE", true }, { "MEANING" }
-        };
-        _cleanup_(table_freep) Table *t = NULL;
-        int r = table_new(&t, c, "counters", columns, ELEMENTSOF(columns));
-
-        return r != 0 ? r : each_network(c, "read counters", t, stats_of_network);
+        return r != 0 ? r : show_each_network(c, "list flows", t, flows_of_network);
 }

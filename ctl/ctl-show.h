@@ -2,6 +2,7 @@
 #pragma once
 /* The commands that only look: status, lists and single objects. Each returns what to exit with. */
 
+#include "ctl-table.h"
 #include "ctl-value.h"
 #include "ctl.h"
 
@@ -14,7 +15,10 @@ int verb_forwards(Ctl *c, int argc, char **argv);
 int verb_leases(Ctl *c, int argc, char **argv);
 int verb_flows(Ctl *c, int argc, char **argv);
 int verb_zones(Ctl *c, int argc, char **argv);
-int verb_stats(Ctl *c, int argc, char **argv);
+
+/* Calls @fn for the network that is meant, or each, then prints @t. @what: "list leases". */
+typedef int (*NetworkFn)(Ctl *c, Table *t, const char *name, const char *path);
+int show_each_network(Ctl *c, const char *what, Table *t, NetworkFn fn);
 
 /* Where a forward leads, from its properties: "192.168.127.2:6443", "(only guest):80". Returns @buf. */
 #define FORWARD_REMOTE_MAX 128

@@ -15,6 +15,7 @@
 #include "ctl-qemu.h"
 #include "ctl-run.h"
 #include "ctl-show.h"
+#include "ctl-stats.h"
 #include "ctl-table.h"
 #include "ctl-zone.h"
 

@@ -9,6 +9,7 @@
  */
 
 #include "basic/macro.h"
+#include "basic/trace.h"
 
 typedef enum Drop {
 #define DROP(id, name, text) DROP_##id,
@@ -33,5 +34,6 @@ static inline uint64_t counter_read(const uint64_t *counter) {
         return __atomic_load_n(counter, __ATOMIC_RELAXED);
 }
 static inline void counters_drop(Counters *c, Drop reason) {
+        TRACE1(drop, reason);
         counter_add(&c->drops[reason], 1);
 }

@@ -109,6 +109,7 @@ static int append_netstack_stats(sd_bus_message *m, const NetstackStats *s) {
                 { "frames-out", s->frames_out },
                 { "batches-out", s->batches_out },
                 { "host-events", s->host_events },
+                { "turns", s->turns },
                 { "tcp-opened", s->tcp_opened },
                 { "tcp-refused", s->tcp_refused },
                 { "udp-opened", s->udp_opened },

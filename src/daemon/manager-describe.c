@@ -109,6 +109,7 @@ static void put_stats(JsonWriter *w, Network *n) {
         put_u64(w, "dupAcksSent", s.dup_acks_sent);
         put_u64(w, "zeroWindowProbes", s.zero_window_probes);
         put_u64(w, "framesIn", s.frames_in);
+        put_u64(w, "turns", s.turns);
         put_u64(w, "batchesIn", s.batches_in);
         put_u64(w, "framesOut", s.frames_out);
         put_u64(w, "batchesOut", s.batches_out);

@@ -14,6 +14,7 @@
 
 #include <xxhash.h>
 
+#include "basic/trace.h"
 #include "netstack/ping.h"
 #include "netstack/tcp.h"
 #include "netstack/udp.h"
@@ -217,6 +218,7 @@ Flow *flow_new(FlowTable *t, const FlowKey *key, TimerFn timer_fn) {
         *head = f->index;
         t->n_flows++;
         t->count[key->kind]++;
+        TRACE2(flow_open, f->index, key->kind);
         return f;
 }
 
@@ -234,6 +236,7 @@ void flow_close(Netstack *s, Flow *f, bool reset) {
         if (f->closing)
                 return;
         f->closing = true;
+        TRACE4(flow_close, f->index, f->key.kind, f->rx_bytes, f->tx_bytes);
 
         switch ((FlowKind) f->key.kind) {
         case FLOW_TCP:

@@ -11,6 +11,7 @@
 #include <net/ethernet.h>
 #include <netinet/in.h>
 
+#include "basic/trace.h"
 #include "netstack/arp.h"
 #include "netstack/dhcp.h"
 #include "netstack/dns.h"
@@ -160,6 +161,7 @@ void netstack_tx_commit(Netstack *s, uint8_t *data, size_t len, const struct vir
 void netstack_flush(Netstack *s) {
         if (s->n_out > 0) {
                 unsigned n = s->ops->output(s->userdata, s->out, s->n_out);
+                TRACE2(batch_out, s->n_out, n);
                 counter_add(&s->stats.batches_out, 1);
                 counter_add(&s->stats.frames_out, n);
                 counter_add(&s->counters.tx_frames, n);
@@ -229,6 +231,7 @@ static void input_one(Netstack *s, Frame *frame) {
 
 void netstack_input(Netstack *s, const NetstackPort *port, Frame *frames, unsigned n) {
         assert(n <= FRAME_BATCH_MAX);
+        TRACE1(batch_in, n);
         counter_add(&s->stats.batches_in, 1);
         counter_add(&s->stats.frames_in, n);
         counter_add(&s->counters.rx_frames, n);
@@ -288,6 +291,7 @@ usec_t netstack_next_timer(const Netstack *s) {
 }
 
 void netstack_run_timers(Netstack *s) {
+        counter_add(&s->stats.turns, 1);
         timerq_run(&s->timers, netstack_now(s));
         tcp_run_ready(s);
         netstack_flush(s);

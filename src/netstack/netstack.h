@@ -165,7 +165,7 @@ int netstack_list_flows(const Netstack *s, size_t max, FlowInfo **ret, size_t *r
 typedef struct NetstackStats {
         uint32_t tcp_flows, udp_flows, ping_flows, half_open, neighbours, leases, fragments_held;
         uint64_t parked_bytes, parked_peak, partial_sends, retransmits, rto_fired, fast_retransmits, dup_acks_sent, zero_window_probes;
-        uint64_t frames_in, batches_in, frames_out, batches_out, host_events;
+        uint64_t frames_in, batches_in, frames_out, batches_out, host_events, turns;
         uint64_t tcp_opened, tcp_refused, udp_opened;
 } NetstackStats;
 void netstack_get_stats(const Netstack *s, NetstackStats *ret);

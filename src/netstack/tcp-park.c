@@ -7,6 +7,8 @@
 
 #include "netstack/tcp-private.h"
 
+#include "basic/trace.h"
+
 static void account(Netstack *s, Flow *f, int64_t bytes, int pieces) {
         s->tcp->parked += (uint64_t) bytes;
         s->tcp->n_parked += (uint64_t) pieces;
@@ -54,6 +56,7 @@ bool park_add(Netstack *s, Flow *f, uint32_t seq, IovCur *c, size_t len) {
                 TcpParked *k = piece_new(s, f, seq, c, n);
                 if (!k)
                         return false;
+                TRACE2(park, f->index, n);
                 k->next = *link;
                 *link = k;
                 seq += n;

@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/* `vnetctl stats` */
+
+#include "ctl.h"
+
+int verb_stats(Ctl *c, int argc, char **argv);
