@@ -4,13 +4,11 @@
 import contextlib
 import json
 import os
-import re
 import select
-import signal
 import subprocess
-import tempfile
 import time
 
+import calls
 from world import FORWARD, LANE_PORT, METER_PORT, PORT, UDP_PORT, sh
 
 RAMP_SECONDS = 15  # at most for opening its connections
@@ -174,34 +172,10 @@ def idle(peer, seconds):
     return f | resident(peer)
 
 
-@contextlib.contextmanager
-def strace(peer, figures):
-    """Counts the gateway's system calls; what it does meanwhile is slower than it is, so only the count is of use."""
-    with tempfile.NamedTemporaryFile("r", prefix="vnet-bench-") as out:
-        argv = ["strace", "-f", "-c", "-U", "calls,name", "-o", out.name]
-        for p in peer.gateway:
-            argv += ["-p", str(p.pid)]
-        tracer = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
-        line = ""
-        while "attached" not in line:
-            line = tracer.stderr.readline()
-            if not line:
-                raise RuntimeError(f"{peer.name}: strace did not attach")
-        try:
-            time.sleep(0.3)
-            yield
-        finally:
-            tracer.send_signal(signal.SIGINT)
-            tracer.communicate()
-        calls = {name: int(n) for n, name in re.findall(r"^\s*(\d+) (\w+)$", out.read(), re.M)}
-        calls.pop("total", None)
-        figures["calls"] = calls
-
-
 def system_calls(peer, seconds, unit):
     """Of the gateway per unit of work: 64 KiB in bulk, a request and response, a connection."""
     figures = {}
-    with strace(peer, figures):
+    with calls.counted(peer, figures):
         if unit in ("up", "down"):
             r = tcp(peer, seconds, unit == "up", 1)
             units = r["cpu_s"] / r["cpu_s_per_gib"] * 2**30 / 65536

@@ -70,7 +70,7 @@ def call_lines(results, names):
     for name in names:
         for (scenario, _, peer), runs in results.runs.items():
             if scenario == name and peer in OWN:
-                yield f"- {name}: " + ", ".join(f"{call} {n:g}" for call, n in runs[0]["calls"].items())
+                yield f"- {name} (by {runs[0]['counted_by']}): " + ", ".join(f"{call} {n:g}" for call, n in runs[0]["calls"].items())
 
 
 def target_table(results):
