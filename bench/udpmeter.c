@@ -146,10 +146,11 @@ static void serve_one(int control) {
                 die("bind");
         p.port = ntohs(sa.sin_port);
         xwrite(control, &p, sizeof(p));
-        if (p.up)
+        char hello;
+        if (p.up) {
                 p.count = receive_all(fd, control, &p);
-        else {
-                char hello;
+                xread(control, &hello, 1); /* closed with something unread, the connection would be reset, and the answer lost on some ways */
+        } else {
                 if (recvfrom(fd, &hello, 1, 0, (struct sockaddr *) &sa, &len) < 0 || connect(fd, (struct sockaddr *) &sa, len) < 0)
                         die("hello");
                 p.count = send_all(fd, &p);
