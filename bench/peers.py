@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 
-from world import FORWARD, OUTSIDE, ForeignGuest, Guest, sh
+from world import FORWARD, METER_PORT, OUTSIDE, ForeignGuest, Guest, sh
 
 class Peer:
     """After start(): guest (None: no namespace), server (the address that leads guests to the host), entry (the host's address whose
@@ -16,6 +16,7 @@ class Peer:
     name = ""
     needs = ()
     limit = False  # the kernel's own way: shown, never the best peer
+    floor = False  # no gateway, but what none can be faster than
     sock = False  # its guest sits behind a stream socket
     entry = None
     dns = None
@@ -301,6 +302,22 @@ class Loopback(Peer):
         pass
 
 
+class Relay(Peer):
+    """An empty loop between two sockets, with no network on the guest's side: the least that user space can do."""
+    name = "empty relay"
+    limit = floor = True
+    server = "127.0.0.1"
+
+    def start(self, mtu):
+        self.guest = Guest()
+        self.gateway = [self.spawn(f"{self.args.build}/bench/relay", f"/proc/{self.guest.pid}/ns/net", str(METER_PORT))]
+        for _ in range(100):
+            if sh("ss", "-Hltn", ns=self.guest).stdout:
+                return
+            time.sleep(0.02)
+        raise RuntimeError("the relay never listened")
+
+
 class SockVnetd(Vnetd):
     name = "vnetd-qemu"
     sock = True
@@ -332,4 +349,4 @@ class SockGvproxy(Gvproxy):
         self.bridge(f"{self.dir}/vm", "192.168.127.2", "192.168.127.1", mtu)
 
 
-PEERS = [Vnetd, Pasta, Slirp, Gvproxy, Veth, Loopback, SockVnetd, SockPasst, SockGvproxy]
+PEERS = [Vnetd, Pasta, Slirp, Gvproxy, Veth, Relay, Loopback, SockVnetd, SockPasst, SockGvproxy]

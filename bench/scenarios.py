@@ -8,7 +8,7 @@ class Scenario:
     """@run(peer, seconds, mtu) gives figures; @figure of them is the one that counts, and @more of it is better."""
 
     def __init__(self, run, figure, unit, more=True, pinned=False, mtus=1, forward=False, dns=False, sock=False, limits=True, rounds=99,
-                 lanes=0, fresh=False, only=None):
+                 lanes=0, fresh=False, only=None, floor=False):
         self.run, self.figure, self.unit, self.more = run, figure, unit, more
         self.pinned = pinned  # everything, servers too, on one CPU
         self.mtus = mtus  # how many of the MTUs
@@ -18,9 +18,10 @@ class Scenario:
         self.lanes = lanes  # networks at once
         self.fresh = fresh  # on a peer that did nothing before
         self.only = only  # these peers alone
+        self.floor = floor  # the empty relay can take part
 
     def suits(self, cls):
-        if cls.sock != self.sock or ((self.forward or self.lanes) and not cls.entry) or (cls.limit and not self.limits):
+        if (cls.floor and not self.floor) or cls.sock != self.sock or ((self.forward or self.lanes) and not cls.entry) or (cls.limit and not self.limits):
             return False
         if self.only and cls.name not in self.only:
             return False
@@ -33,11 +34,13 @@ def tcp(up, streams, inward=False, sock=False):
 
 
 def latency(what, *more, inward=False):
-    return Scenario(lambda p, t, mtu: m.exchange(p, t, what, *more, inward=inward), "p50_us", "µs p50", more=False, pinned=True, forward=inward)
+    return Scenario(lambda p, t, mtu: m.exchange(p, t, what, *more, inward=inward), "p50_us", "µs p50", more=False, pinned=True, forward=inward,
+                    floor=not inward)
 
 
 def rate(inward=False):
-    return Scenario(lambda p, t, mtu: m.exchange(p, t, "crr", 16, inward=inward), "per_second", "connections/s", pinned=True, forward=inward)
+    return Scenario(lambda p, t, mtu: m.exchange(p, t, "crr", 16, inward=inward), "per_second", "connections/s", pinned=True, forward=inward,
+                    floor=not inward)
 
 
 def beside_bulk(up):
