@@ -34,6 +34,14 @@ queues_are() { # DEVICE N: as the service says, and as the kernel has them
         [ "$(busctl get-property org.vnetd1 "/org/vnetd1/device/$1" org.vnetd1.Device Queues)" = "u $2" ] &&
                 [ "$(ls -l "/proc/$(main_pid)/fd" | grep -c /net/tun)" -ge $((1 + $2)) ] # and that of g1
 }
+journal_has() { # FIELD...: in each line the service itself wrote
+        local lines field
+        lines=$(journalctl _SYSTEMD_UNIT=vnetd.service -o json | grep -c "\"MESSAGE\"")
+        [ "$lines" -gt 5 ] || return 1
+        for field; do
+                [ "$(journalctl _SYSTEMD_UNIT=vnetd.service -o json | grep -c "\"$field\"")" = "$lines" ] || return 1
+        done
+}
 lease() { # as a DHCP client would; the address stays
         guest busybox udhcpc -i "$1" -n -q -t 20 -T 1 -s /tmp/dhcp
 }
@@ -101,7 +109,7 @@ check "and the other device has its two queues" queues_are g2 2
 check "polkit lets an administrator make a network" as admin vnetctl --system network create theirs --subnet=192.168.200.0/24
 check "and refuses another user" refused as other vnetctl --system network create mine --subnet=192.168.201.0/24
 check "who may read all the same" as other vnetctl --system status
-check "the journal has where each line came from" sh -c "journalctl -u vnetd -o json | grep -q '\"CODE_FUNC\"'"
+check "each line in the journal has its fields" journal_has PRIORITY SYSLOG_IDENTIFIER CODE_FILE CODE_LINE CODE_FUNC _SYSTEMD_UNIT
 check "the score of the sandbox is good" systemd-analyze security --threshold=25 --no-pager vnetd.service
 systemd-analyze security --no-pager vnetd.service | tail -n 1 | sed 's/^/# /'
 [ $failed = 0 ] || journalctl -u vnetd --no-pager -o short | sed 's/^/# /'
