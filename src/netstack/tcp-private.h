@@ -12,8 +12,8 @@
 #define TCP_WINDOW_MIN (64 * 1024)         /* and each of them at least */
 #define TCP_SHARE_TIME (10 * USEC_PER_MSEC) /* flows that brought TCP_BULK_MIN in such a time share it the next time */
 #define TCP_WSCALE 5                       /* ours: 65535 << 5 is 2 MiB */
-#define TCP_OUTPUT_BUDGET (256 * 1024)     /* bytes one flow may send to its guest in one turn */
-#define TCP_TURN_BUDGET (256 * 1024)       /* bytes all flows with much to send may, before the others are heard again */
+#define TCP_OUTPUT_BUDGET (128 * 1024)     /* bytes one flow may send to its guest in one turn */
+#define TCP_TURN_BUDGET (128 * 1024)       /* bytes all flows with much to send may, before the others are heard again */
 #define TCP_BULK_MIN (16 * 1024)           /* what is much */
 #define TCP_PEEK_MAX (256 * 1024)          /* bytes taken from a socket by one system call */
 #define TCP_PEEK_FRAMES_MAX 16
