@@ -70,6 +70,11 @@ const char *fdstore_device_name(const char *device, unsigned queue, char buf[sta
         return buf;
 }
 
+const char *fdstore_guest_name(const char *device, char buf[static FDSTORE_NAME_MAX]) {
+        (void) snprintf(buf, FDSTORE_NAME_MAX, "guest-%s", device);
+        return buf;
+}
+
 const char *fdstore_listener_name(uint8_t proto, const Endpoint *at, char buf[static FDSTORE_NAME_MAX]) {
         (void) snprintf(buf, FDSTORE_NAME_MAX, "listener-%s-%s", proto == IPPROTO_UDP ? "udp" : "tcp", ENDPOINT_TO_TEXT(at));
         for (char *p = buf; *p != 0; p++)

@@ -28,4 +28,5 @@ void fdstore_put(const char *name, int fd);        /* (borrowed) */
 void fdstore_remove(const char *name);
 
 const char *fdstore_device_name(const char *device, unsigned queue, char buf[static FDSTORE_NAME_MAX]);
+const char *fdstore_guest_name(const char *device, char buf[static FDSTORE_NAME_MAX]);
 const char *fdstore_listener_name(uint8_t proto, const Endpoint *at, char buf[static FDSTORE_NAME_MAX]);

@@ -39,6 +39,10 @@ static const DeviceKind *find_kind(const char *kind) {
         return NULL;
 }
 
+static bool is_sock(const ManagedDevice *d) {
+        return find_kind(d->device->ops->kind)->sock;
+}
+
 static int unknown_kind(const char *kind, Error *e) {
         char list[256] = "";
         size_t len = 0;
@@ -168,6 +172,15 @@ int manager_create_device(Manager *m, const char *kind, uint32_t uid, const Devi
         return 0;
 }
 
+/* The next vnetd has the guest then, and the guest notices nothing. */
+static void store_guest(const DeviceEntry *entry) {
+        char stored[FDSTORE_NAME_MAX];
+        int fd = is_sock(&entry->pub) ? sock_leave(entry->pub.device) : -EBADF;
+
+        if (fd >= 0)
+                fdstore_put(fdstore_guest_name(entry->name, stored), fd);
+}
+
 void manager_drop_device(Manager *m, ManagedDevice *d) {
         DeviceEntry *entry = CONTAINER_OF(d, DeviceEntry, pub);
         Network *n = d->network;
@@ -181,6 +194,8 @@ void manager_drop_device(Manager *m, ManagedDevice *d) {
                 fdstore_remove(fdstore_device_name(entry->name, i, stored));
         if (n)
                 r = network_detach(n, d->device);
+        if (m->ending && r >= 0)
+                store_guest(entry);
         log_info("Device '%s' is removed", entry->name);
         if (r == -ENOENT) {
                 /* It has just gone on its own, and the fact is on its way with a pointer to it. Kept until then, so that
@@ -245,10 +260,6 @@ int manager_detach_device(Manager *m, ManagedDevice *d, Error *e) {
         manager_tell_network(m, n, MANAGER_CHANGED);
         state_changed(m, STATE_DEVICES);
         return 0;
-}
-
-static bool is_sock(const ManagedDevice *d) {
-        return find_kind(d->device->ops->kind)->sock;
 }
 
 int manager_device_take_fd(ManagedDevice *d) {

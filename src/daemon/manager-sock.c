@@ -48,7 +48,7 @@ static int sock_error(int r, const char *what, const char *kind, const char *nam
 }
 
 int manager_create_sock(const char *kind, const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e) {
-        _cleanup_close_ int fd = -EBADF;
+        _cleanup_close_ int fd = -EBADF, guest_fd = -EBADF;
         const char *what = "making it";
         SockConfig c = {
                 .kind = kind,
@@ -76,5 +76,9 @@ int manager_create_sock(const char *kind, const char *name, uint32_t uid, const 
         if (r < 0)
                 return sock_error(r, what, kind, name, o, e);
         fd = -EBADF; /* the device's now */
+        if (o->guest_fd >= 0)
+                guest_fd = fcntl(o->guest_fd, F_DUPFD_CLOEXEC, 3);
+        if (guest_fd >= 0 && sock_return(*ret, guest_fd) >= 0) /* else the guest has to come again */
+                guest_fd = -EBADF;
         return 0;
 }

@@ -128,6 +128,7 @@ typedef struct DeviceOptions {
         const char *mac, *namespace, *ifname;
         uint32_t mtu;
         int fd;                /* -EBADF, or handed in: (borrowed: duplicated on success) */
+        int guest_fd;          /* -EBADF, or of a listening socket's guest, from sock_leave(): as fd */
         const int *queue_fds;  /* with fd: descriptors of further queues, as borrowed; the others are opened */
         unsigned n_queue_fds;
         bool persistent, has_owner, up, no_vnet_hdr;
@@ -138,7 +139,7 @@ typedef struct DeviceOptions {
         const char *listen, *connect; /* of the kinds behind sockets: device/sock-address.h */
         PortOptions port;
 } DeviceOptions;
-#define DEVICE_OPTIONS_INIT ((DeviceOptions){ .fd = -EBADF, .up = true, .queues = 1 })
+#define DEVICE_OPTIONS_INIT ((DeviceOptions){ .fd = -EBADF, .guest_fd = -EBADF, .up = true, .queues = 1 })
 
 /* @kind: "tap", "vhost-net", ... -EOPNOTSUPP (NotSupported) when unknown; the message lists those there are. */
 int manager_create_device(Manager *m, const char *kind, uint32_t uid, const DeviceOptions *o, ManagedDevice **ret, Error *e);

@@ -189,7 +189,8 @@ static void take_queues(Manager *m, const char *device, uint32_t n_queues, Queue
  * restore_device() - bring back a device of before the restart
  *
  * By its descriptor, where systemd has kept that; else, where its interface is persistent and its namespace was given by path, by opening
- * that again (a process number may be another process by now); a socket that listened or connected does so again. Any other device has
+ * that again (a process number may be another process by now); a socket that listened or connected does so again, and its guest's
+ * connection goes on where vnetd ended in order. Any other device has
  * ended with the process that held it.
  */
 static void restore_device(Manager *m, const StateFile *f, JsonVal v) {
@@ -198,7 +199,7 @@ static void restore_device(Manager *m, const StateFile *f, JsonVal v) {
         _cleanup_free_ const char **offloads = NULL;
         _cleanup_(queue_fds_deinit) QueueFds queues = {};
         char stored[FDSTORE_NAME_MAX];
-        _cleanup_close_ int fd = -EBADF;
+        _cleanup_close_ int fd = -EBADF, guest_fd = -EBADF;
         DeviceOptions o = DEVICE_OPTIONS_INIT;
         ManagedDevice *d;
         Error e;
@@ -220,6 +221,10 @@ static void restore_device(Manager *m, const StateFile *f, JsonVal v) {
         o.mac = text_of(f->doc, v, "mac");
         o.port = (PortOptions){ bool_of(f->doc, v, "isolated"), bool_of(f->doc, v, "guarded") };
         o.fd = fd;
+        guest_fd = fdstore_take(&m->stored, fdstore_guest_name(name, stored));
+        if (guest_fd >= 0) /* where it stayed, the guest would never see this end closed */
+                fdstore_remove(stored);
+        o.guest_fd = guest_fd;
         if (fd >= 0) {
                 take_queues(m, name, o.queues, &queues);
                 o.queue_fds = queues.fds;

@@ -67,6 +67,7 @@ typedef struct Sock {
         bool hup;        /* the far end has closed: an end of stream stands behind what is readable */
         bool blocked;    /* the last send() was short */
         bool heard;      /* something came since the last probe */
+        bool greeted;    /* the guest has been here before: no handshake */
         Handshake handshake;
         struct sockaddr_un peer; /* of a datagram socket */
         socklen_t peer_len;
@@ -106,7 +107,8 @@ static inline void sock_resume_soon(Sock *s) {
 /* ---- sock-stream.c, sock-message.c ---- */
 int sock_stream_alloc(Sock *s);
 void sock_stream_receive(Sock *s);
-void sock_stream_finish(Sock *s); /* waits a moment for the rest of a frame, so that another reader finds the stream in step */
+/* Waits a moment for the rest of a frame, so that another reader finds the stream in step. False: it will not. */
+bool sock_stream_finish(Sock *s);
 int sock_message_alloc(Sock *s);
 void sock_message_receive(Sock *s);
 void sock_message_probe(Sock *s); /* breaks the link when the peer of a datagram socket is dead */

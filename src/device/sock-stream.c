@@ -121,7 +121,7 @@ static bool wait_for(Sock *s, short events) {
         return poll(&p, 1, FINISH_MSEC) > 0 && p.revents & events;
 }
 
-void sock_stream_finish(Sock *s) {
+bool sock_stream_finish(Sock *s) {
         uint32_t need;
 
         while (s->fd >= 0 && s->up && s->begin < s->end &&
@@ -137,4 +137,6 @@ void sock_stream_finish(Sock *s) {
         while (s->fd >= 0 && s->up && !s->broken && s->pending.begin < s->pending.end && !sock_send_pending(s))
                 if (!wait_for(s, POLLOUT))
                         break;
+        return s->pending.begin == s->pending.end &&
+               (s->begin == s->end || framing_next(s->kind->framing, s->arena + s->begin, s->end - s->begin, &need) > 0);
 }

@@ -82,7 +82,7 @@ void sock_set_up(Sock *s) {
 
 /* Forgets everything about the connection but the descriptor. */
 static void reset(Sock *s) {
-        s->up = s->connecting = s->broken = s->hup = s->heard = false;
+        s->up = s->connecting = s->broken = s->hup = s->heard = s->greeted = false;
         s->begin = s->end = s->pending.begin = s->pending.end = 0;
         s->handshake = (Handshake){ .mac = s->device.mac, .mtu = (uint16_t) s->device.mtu };
         __atomic_store_n(&s->device.down, true, __ATOMIC_RELAXED);
@@ -130,7 +130,7 @@ static void on_fall(Timer *timer, usec_t now, void *userdata) {
 
 /* The kernel's part is done: frames, or a handshake first. */
 static void begin(Sock *s) {
-        if (s->kind->handshake)
+        if (s->kind->handshake && !s->greeted)
                 set_tick(s, SOCK_HANDSHAKE_USEC);
         else
                 sock_set_up(s);
@@ -331,7 +331,7 @@ static Device *sock_free(Device *d) {
 
         assert(!s->loop);
         if (s->arena && sock_is_stream(s) && sock_fd(d) >= 0)
-                sock_stream_finish(s);
+                (void) sock_stream_finish(s);
         sock_file_remove(&s->file);
         (void) safe_close(s->listen_fd);
         (void) safe_close(s->fd);
@@ -367,6 +367,15 @@ bool sock_kind_is_known(const char *kind) {
 
 int sock_take_far_fd(Device *d) {
         return TAKE_FD(sock_of(d)->far_fd);
+}
+
+int sock_leave(Device *d) {
+        Sock *s = sock_of(d);
+
+        assert(!s->loop);
+        if (s->listen_fd < 0 || s->fd < 0 || !s->up || s->broken || (sock_is_stream(s) && !sock_stream_finish(s)))
+                return -EBADF;
+        return s->fd;
 }
 
 const char *sock_path(const Device *d) {
@@ -498,11 +507,11 @@ static int adopt_descriptor(Sock *s, int fd, const char **ret_what) {
             getpeername(fd, (struct sockaddr *) &peer, &peer_len) < 0)
                 return -EINVAL;
         *ret_what = "taking over the descriptor";
+        flags = fcntl(fd, F_GETFL);
+        if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+                return -errno;
         s->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         if (s->fd < 0)
-                return -errno;
-        flags = fcntl(s->fd, F_GETFL);
-        if (flags < 0 || fcntl(s->fd, F_SETFL, flags | O_NONBLOCK) < 0)
                 return -errno;
         sock_set_buffers(s->fd, peer.ss_family);
         return 0;
@@ -549,5 +558,21 @@ int sock_new(Device **ret, const SockConfig *config, const char **ret_what) {
         if (config->fd >= 0)
                 (void) safe_close(config->fd); /* ours is a duplicate */
         *ret = TAKE_PTR(d);
+        return 0;
+}
+
+int sock_return(Device *d, int fd) {
+        Sock *s = sock_of(d);
+        const char *what;
+        int r;
+
+        assert(!s->loop);
+        if (s->listen_fd < 0 || s->fd >= 0)
+                return -EINVAL;
+        r = adopt_descriptor(s, fd, &what);
+        if (r < 0)
+                return r;
+        s->greeted = true;
+        (void) safe_close(fd); /* ours is a duplicate */
         return 0;
 }

@@ -42,4 +42,17 @@ int sock_take_far_fd(Device *d);         /* the other end of a socketpair (owned
 const char *sock_path(const Device *d);  /* of the socket file; NULL: none */
 const char *sock_listen_text(const Device *d);  /* as asked; NULL */
 const char *sock_connect_text(const Device *d);
+/**
+ * sock_leave() - get a listener's guest ready to be taken over by another process
+ * @d:          stopped, and to be freed next
+ *
+ * Waits a moment for the rest of frames under way, so that who has the connection next finds it in step.
+ *
+ * Return: its descriptor (borrowed); -EBADF: there is no guest, it has not said who it is yet, or a frame did not end in time; or the
+ * device listens with the very socket that its guest sends to.
+ */
+int sock_leave(Device *d);
+/* Before the first start: a new listener's guest is there already, on a connection that sock_leave() gave another process. @fd: (owned on
+ * success only). -EINVAL: it has left meanwhile, and may come again; or this is no such device. */
+int sock_return(Device *d, int fd);
 int sock_fd(const Device *d); /* (borrowed) the descriptor that makes it anew: a connected one that was given or made; -EBADF */

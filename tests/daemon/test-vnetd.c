@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "daemon-fixture.h"
@@ -548,6 +549,57 @@ static void test_restart_device(Daemon *d, gconstpointer data) {
         (void) g_subprocess_wait(guest, NULL, NULL);
 }
 
+/* "Who has 192.168.127.1?", behind QEMU's length, and the gateway's answer. */
+static void ask_gateway(int fd) {
+        static const uint8_t request[4 + 42] = { 0, 0, 0, 42, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 9, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1,
+                                                 2, 0, 0, 0, 0, 9, 192, 168, 127, 60, 0, 0, 0, 0, 0, 0, 192, 168, 127, 1 };
+        uint8_t answer[4 + 60];
+
+        g_assert_cmpint(send(fd, request, sizeof(request), MSG_NOSIGNAL), ==, sizeof(request));
+        g_assert_cmpint(recv(fd, answer, 4, MSG_WAITALL), ==, 4);
+        g_assert_cmpuint(answer[3], >=, 42);
+        g_assert_cmpint(recv(fd, answer + 4, answer[3], MSG_WAITALL), ==, answer[3]);
+        g_assert_cmpmem(answer + 4, 6, request + 10, 6);
+        g_assert_cmpuint(answer[4 + 21], ==, 2);
+}
+
+/* A virtual machine's connection survives, to a listener that is made anew; not one that ended without order. */
+static void test_restart_guest(Daemon *d, gconstpointer data) {
+        g_autofree char *path = g_build_filename(d->dir, "vm.sock", NULL), *after = NULL;
+        struct timeval tv = { .tv_sec = 10 };
+        struct sockaddr_un un = { .sun_family = AF_UNIX };
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        uint8_t byte;
+
+        daemon_be_systemd(d);
+        daemon_start(d);
+        call(d, MANAGER, "Manager", "CreateDevice", g_variant_new("(s@a{sv})", "qemu", one_option("Listen", g_variant_new_string(path))));
+        g_assert_cmpuint(g_strlcpy(un.sun_path, path, sizeof(un.sun_path)), <, sizeof(un.sun_path));
+        g_assert_cmpint(connect(fd, (struct sockaddr *) &un, sizeof(un)), ==, 0);
+        g_assert_cmpint(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)), ==, 0);
+        ask_gateway(fd);
+        for (unsigned i = 0; i < 2; i++) {
+                g_assert_cmpint(daemon_stop(d, SIGTERM), ==, 0);
+                daemon_notified_all(d);
+                g_assert_true(daemon_stores(d, "guest-qemu0"));
+                daemon_start(d);
+                daemon_notified_all(d);
+                g_assert_false(daemon_stores(d, "guest-qemu0"));
+                ask_gateway(fd);
+        }
+        after = daemon_describe(d);
+        g_assert_nonnull(strstr(after, "\"state\": \"attached\""));
+
+        g_assert_cmpint(daemon_stop(d, SIGKILL), ==, -SIGKILL);
+        g_assert_cmpint(recv(fd, &byte, 1, 0), ==, 0);
+        (void) close(fd);
+        daemon_start(d);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        g_assert_cmpint(connect(fd, (struct sockaddr *) &un, sizeof(un)), ==, 0);
+        ask_gateway(fd);
+        (void) close(fd);
+}
+
 int main(int argc, char **argv) {
         g_autofree char *bus = g_find_program_in_path("dbus-daemon");
 
@@ -572,5 +624,6 @@ int main(int argc, char **argv) {
         ADD("restart-leases", test_restart_leases);
         ADD("restart-listener", test_restart_listener);
         ADD("restart-device", test_restart_device);
+        ADD("restart-guest", test_restart_guest);
         return g_test_run();
 }

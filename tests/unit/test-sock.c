@@ -203,6 +203,99 @@ static void test_left_unseen(void) {
         rig_end(&r);
 }
 
+/* A listener's guest from one process to the next, amid a frame, past its greeting; and one that left between. */
+static void inherit(const char *kind, int type, const char *greeting) {
+        bool stream = type == SOCK_STREAM;
+        uint8_t bytes[64], got[64];
+        Rig r = {};
+
+        rig_listen(&r, kind, 0);
+        size_t len = rig_frame(bytes, stream, 60, 7), cut = stream ? 30 : len;
+        if (greeting) { /* and with it shorter lengths */
+                len = rig_frame(bytes + 2, false, 60, 7) + 2;
+                memcpy(bytes, (uint8_t[]){ 60, 0 }, 2);
+        }
+        int fd = rig_dial(&r, type), fds[2];
+        if (greeting)
+                rig_write(fd, greeting, strlen(greeting));
+        rig_wait(&r, &r.n_up, 1);
+        for (unsigned life = 1; life <= 3; life++) {
+                rig_write(fd, bytes, cut);
+                if (!stream)
+                        rig_wait(&r, &r.n_frames, life);
+                rig_stop(&r);
+                if (stream)
+                        rig_write(fd, bytes + cut, len - cut);
+                fds[0] = sock_leave(r.device);
+                g_assert_cmpint(fds[0], >=, 0);
+                fds[1] = dup(fds[0]);
+                r.device = device_free(r.device);
+                g_assert_cmpint(sock_new(&r.device, &(SockConfig){ .kind = kind, .name = "rig", .listen = r.path, .fd = -EBADF }, NULL), ==, 0);
+                g_assert_cmpint(sock_return(r.device, fds[1]), ==, 0);
+                g_assert_cmpint(sock_return(r.device, fds[1]), ==, -EINVAL); /* there is one */
+                rig_begin(&r);
+                rig_wait(&r, &r.n_up, life + 1);
+                g_assert_cmpuint(rig_send(&r, 1, 60, 9), ==, 1);
+                g_assert_cmpint(recv(fd, got, len, stream ? MSG_WAITALL : 0), ==, len);
+                unsigned before = rig_get(&r, &r.n_frames);
+                rig_write(fd, bytes, len);
+                rig_wait(&r, &r.n_frames, before + 1);
+        }
+        g_assert_cmpuint(r.n_down, ==, 0);
+        rig_stop(&r);
+        fds[1] = dup(sock_leave(r.device));
+        (void) close(fd);
+        r.device = device_free(r.device);
+        g_assert_cmpint(sock_new(&r.device, &(SockConfig){ .kind = kind, .name = "rig", .listen = r.path, .fd = -EBADF }, NULL), ==, 0);
+        if (sock_return(r.device, fds[1]) < 0)
+                (void) close(fds[1]);
+        rig_begin(&r);
+        fd = rig_dial(&r, type);
+        if (greeting)
+                rig_write(fd, greeting, strlen(greeting));
+        rig_write(fd, bytes, len);
+        unsigned before = rig_get(&r, &r.n_frames);
+        rig_wait(&r, &r.n_frames, before + 1);
+        (void) close(fd);
+        rig_end(&r);
+}
+
+static void test_inherit(void) {
+        inherit("qemu", SOCK_STREAM, NULL);
+        inherit("bess", SOCK_SEQPACKET, NULL);
+        inherit("vpnkit", SOCK_STREAM, "POST /connect HTTP/1.1\r\n\r\n");
+}
+
+/* What cannot be handed on: nobody there, a greeting under way, a frame that does not end, a socket that listens itself. */
+static void test_leave_refused(void) {
+        static const struct {
+                const char *kind, *said;
+                int type, n;
+        } cases[] = {
+                { "qemu", NULL, SOCK_STREAM, 0 },
+                { "vpnkit", "VMN3T", SOCK_STREAM, 5 },
+                { "qemu", "\0\0\0\74abc", SOCK_STREAM, 7 },
+                { "vfkit", "VFKT", SOCK_DGRAM, 4 },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                Rig r = {};
+                int fd = -1;
+
+                rig_listen(&r, cases[i].kind, 0);
+                if (cases[i].said) {
+                        fd = rig_dial(&r, cases[i].type);
+                        rig_write(fd, cases[i].said, (size_t) cases[i].n);
+                        g_usleep(50000);
+                }
+                rig_stop(&r);
+                g_assert_cmpint(sock_leave(r.device), ==, -EBADF);
+                if (fd >= 0)
+                        (void) close(fd);
+                rig_end(&r);
+        }
+}
+
 static void test_handshake_in_time(void) {
         Rig r = {};
 
@@ -233,6 +326,8 @@ int main(int argc, char **argv) {
         g_test_add_func("/sock/pair", test_pair);
         g_test_add_func("/sock/move", test_move);
         g_test_add_func("/sock/left-unseen", test_left_unseen);
+        g_test_add_func("/sock/inherit", test_inherit);
+        g_test_add_func("/sock/leave-refused", test_leave_refused);
         g_test_add_func("/sock/handshake-in-time", test_handshake_in_time);
         return g_test_run();
 }

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Runs in the virtual machine with systemd: the system service as it is shipped, on a kernel that has vhost-net. Installed from /vm/units and the
 # like, started by bus activation and by hand, sandboxed; a namespace plugged in over vhost-net, a port exposed, a restart that
-# keeps both; polkit allowing an administrator and refusing another user; journal, introspection, security score.
+# keeps both and the guest behind a socket; polkit allowing an administrator and refusing another user; journal, introspection, security score.
 #
-#     system-vhost.sh VNETD VNETCTL LIBEXECDIR
+#     system-vhost.sh VNETD VNETCTL LIBEXECDIR SOCK-BRIDGE
 set -u
-vnetd=$1 vnetctl=$2 libexecdir=$3 n=0 failed=0
+vnetd=$1 vnetctl=$2 libexecdir=$3 bridge=$4 n=0 failed=0
 
 check() { # DESCRIPTION COMMAND...
         local what=$1
@@ -76,7 +76,7 @@ chmod +x /tmp/dhcp
 systemctl daemon-reload
 systemctl reload dbus
 
-echo 1..24
+echo 1..29
 check "udev gives /dev/vhost-net to group kvm" test "$(stat -c '%G %a' /dev/vhost-net)" = "kvm 660"
 check "a call on the bus starts the service" busctl call org.vnetd1 /org/vnetd1 org.vnetd1.Manager ListNetworks
 check "it runs as user vnetd" is_user vnetd
@@ -94,17 +94,27 @@ check "the gateway answers" guest ping -c 2 -W 5 192.168.127.1
 mkdir -p /tmp/www
 echo "it is the guest" > /tmp/www/page
 guest busybox httpd -p 6443 -h /tmp/www
-check "vnetctl expose 6443" ctl expose 6443
+check "vnetctl expose 6443" ctl expose 6443 192.168.127.2:6443
 check "the guest's page comes through it" down
 ip netns add g2
 check "a device of two queues" ctl device create tap --vhost --netns=/run/netns/g2 --name=g2 --queues=2
 check "has them" queues_are g2 2
+check "a device that listens" ctl device create qemu --name=vm --listen=tcp:127.0.0.1:7777
+ip netns add g3
+"$bridge" qemu tcp:127.0.0.1:7777 /run/netns/g3 eth0 1500 > /tmp/bridge 2>&1 &
+machine=$!
+sleep 1
+check "its guest gets a lease" ip netns exec g3 busybox udhcpc -i eth0 -n -q -t 20 -T 1 -s /tmp/dhcp
+check "and reaches the gateway" ip netns exec g3 ping -c 2 -W 5 192.168.127.1
 before=$(main_pid)
 check "systemctl restart" systemctl restart vnetd
 check "is another process" test "$before" != "$(main_pid)"
 check "the device is there, and vhost-net again" kind_is vhost-net
 check "the page comes as before" down
 check "and the other device has its two queues" queues_are g2 2
+
+check "the guest behind a socket is connected as before" kill -0 $machine
+check "and reaches the gateway still" ip netns exec g3 ping -c 2 -W 5 192.168.127.1
 
 check "polkit lets an administrator make a network" as admin vnetctl --system network create theirs --subnet=192.168.200.0/24
 check "and refuses another user" refused as other vnetctl --system network create mine --subnet=192.168.201.0/24
