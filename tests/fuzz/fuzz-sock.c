@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "device/framing.h"
 #include "device/sock.h"
@@ -198,6 +199,13 @@ static void wait_until_gone(Run *r) {
         }
 }
 
+static usec_t now(void) {
+        struct timespec ts;
+
+        (void) clock_gettime(CLOCK_BOOTTIME, &ts);
+        return (usec_t) ts.tv_sec * USEC_PER_SEC + (usec_t) ts.tv_nsec / 1000;
+}
+
 static size_t drain(int fd) {
         uint8_t bytes[4096];
         size_t total = 0;
@@ -231,6 +239,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (size > 2)
                 memcpy(said + kinds[k].n_begin, data + 2, size - 2);
         r.echo = data[0] & 0x80;
+        usec_t began = now();
         fuzz_check(sock_new(&r.device, &(SockConfig){ .kind = kinds[k].kind, .name = "f", .fd = pair[0], .mtu = MTU }, NULL) == 0);
         r.device->handler = &handler;
         r.device->userdata = &r;
@@ -252,10 +261,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 wait_until_gone(&r);
         fuzz_check(loop_call(loop, stop_here, &r) == 0);
 
-        fuzz_check(counter_read(&r.device->counters.rx_frames) == e.n_frames);
-        fuzz_check(counter_read(&r.device->counters.rx_dropped) == e.n_dropped);
+        bool in_time = now() - began < SOCK_HANDSHAKE_USEC; /* on a machine too busy the guest was thrown out for its silence */
+        fuzz_check(!in_time || counter_read(&r.device->counters.rx_frames) == e.n_frames);
+        fuzz_check(!in_time || counter_read(&r.device->counters.rx_dropped) == e.n_dropped);
         size_t n_answer = drain(pair[1]);
-        fuzz_check(r.echo || n_answer == e.n_answer || n_answer == e.n_answer_or);
+        fuzz_check(!in_time || r.echo || n_answer == e.n_answer || n_answer == e.n_answer_or);
         device_free(r.device);
         close(pair[1]);
         return 0;
