@@ -8,6 +8,8 @@ namespace takes every process along.
 
     outside 203.0.113.2, .3  ----  203.0.113.1 host: vnetd, the test  ----  192.168.127.0/24: guests
 
+With --ip6 all have IPv6 as well, with --path-mtu=N two routers stand between outside and host, with N the MTU of the link between them.
+
 Sockets belong to the namespace they were made in, so the test itself holds both ends of a connection: see Namespace.inside().
 Cases report by TAP; without the means to make namespaces all of them are skipped, with the reason.
 """
@@ -28,6 +30,7 @@ import traceback
 
 SLOW = os.environ.get('VNETD_SLOW', '') not in ('', '0')
 HOST, OUTSIDE, OUTSIDE2 = '203.0.113.1', '203.0.113.2', '203.0.113.3'
+HOST_6, OUTSIDE_6, OUTSIDE2_6 = '2001:db8:203::1', '2001:db8:203::2', '2001:db8:203::3'
 GATEWAY, HOST_ADDRESS = '192.168.127.1', '192.168.127.254'
 INSIDE = 'VNETD_NETNS_INSIDE'  # set in the program's second life
 CASE_SEC = 120  # a case that takes longer has failed
@@ -103,6 +106,15 @@ class Job(threading.Thread):
         return self.result
 
 
+def family_of(addr):
+    return socket.AF_INET6 if ':' in addr else socket.AF_INET
+
+
+def place(addr, port):
+    """As it is written in one word."""
+    return f'[{addr}]:{port}' if ':' in addr else f'{addr}:{port}'
+
+
 class Namespace:
     """A network namespace by name; None is the one of the program, "the host"."""
 
@@ -142,7 +154,7 @@ class Namespace:
         return s
 
     def listen(self, addr='0.0.0.0', port=0, backlog=512, rcvbuf=None):
-        s = self.socket()
+        s = self.socket(family=family_of(addr))
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if rcvbuf:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
@@ -151,7 +163,7 @@ class Namespace:
         return s
 
     def connect(self, addr, port, timeout=30, prepare=None):
-        s = self.socket(timeout=timeout)
+        s = self.socket(timeout=timeout, family=family_of(addr))
         if prepare:
             prepare(s)
         s.connect((addr, port))
@@ -184,8 +196,8 @@ class Guest(Namespace):
     def __init__(self, world, name, mtu=None, offloads=True, configure=True, network='default'):
         super().__init__(name)
         self.world, self.mtu, self.offloads = world, mtu or world.mtu, offloads
-        self.addr = self.device = None
-        self.sysctl('net.ipv6.conf.all.disable_ipv6', 1)
+        self.addr = self.addr6 = self.device = None
+        self.sysctl('net.ipv6.conf.all.disable_ipv6', 0 if world.ip6 else 1)
         if offloads:
             out = world.ctl('attach', self.path, f'--mtu={self.mtu}', f'--network={network}', *[] if configure else ['--no-configure'])
             if configure:
@@ -202,10 +214,24 @@ class Guest(Namespace):
             self.run('ethtool', '-K', 'eth0', 'tx', 'off', 'tso', 'off', 'gso', 'off', 'gro', 'off', ok=False)
             if configure:
                 self.configure()
+        if configure and world.ip6:
+            self.await_ip6()
 
     def configure(self):
         """Takes a lease with busybox's client and sets the interface up by it."""
         self.dhcp(world_script(self.world, 'configure', CONFIGURE))
+
+    def await_ip6(self):
+        """Until the kernel has an address by SLAAC, and the way out."""
+        def address():
+            text = self.run('ip', '-6', '-o', 'addr', 'show', 'eth0', 'scope', 'global', '-tentative').stdout
+            return 'default' in self.run('ip', '-6', 'route').stdout and text.split('inet6 ')[1].split('/')[0] if text else None
+
+        self.addr6 = wait_until(address, 20, 'IPv6 in the guest', every=0.1)
+
+    def own(self):
+        """Its address in the family of the test."""
+        return self.addr6 if self.world.ip6 else self.addr
 
     def dhcp(self, script, *args):
         """One lease by udhcpc: what it hands its script, as a dict."""
@@ -246,6 +272,8 @@ class World:
 
     def __init__(self, args):
         self.args, self.mtu, self.offloads = args, args.mtu, args.offloads
+        self.ip6, self.path_mtu = args.ip6, args.path_mtu
+        self.HOST, self.OUTSIDE, self.ANY = (HOST_6, OUTSIDE_6, '::') if self.ip6 else (HOST, OUTSIDE, '0.0.0.0')
         self.host = Namespace()
         self.n = 0
         self.start()
@@ -267,7 +295,12 @@ class World:
         self.start_vnetd(log_level)
 
     def make_outside(self):
-        self.outside = Namespace('outside')
+        if self.ip6:
+            for name in 'all', 'default', 'lo':
+                self.host.sysctl(f'net.ipv6.conf.{name}.disable_ipv6', 0)
+        if self.path_mtu:
+            return self.make_path()
+        self.outside, self.routers = Namespace('outside'), []
         run('ip', 'link', 'add', 'veth0', 'type', 'veth', 'peer', 'name', 'veth1', 'netns', 'outside')
         run('ip', 'addr', 'add', HOST + '/24', 'dev', 'veth0')
         run('ip', 'link', 'set', 'veth0', 'up')
@@ -275,6 +308,42 @@ class World:
             self.outside.run('ip', 'addr', 'add', a + '/24', 'dev', 'veth1')
         self.outside.run('ip', 'link', 'set', 'veth1', 'up')
         self.outside.run('ip', 'route', 'add', 'default', 'via', HOST)
+        if self.ip6:
+            run('ip', 'addr', 'add', HOST_6 + '/64', 'dev', 'veth0', 'nodad')
+            for a in OUTSIDE_6, OUTSIDE2_6:
+                self.outside.run('ip', 'addr', 'add', a + '/64', 'dev', 'veth1', 'nodad')
+            self.outside.run('ip', '-6', 'route', 'add', 'default', 'via', HOST_6)
+            run('ip', '-6', 'route', 'add', 'default', 'via', OUTSIDE_6)
+
+    def make_path(self):
+        """host -- near -(narrow)- far -- outside, whose addresses are what they are without routers."""
+        near, far, outside = self.routers = [Namespace(name) for name in ('near', 'far', 'outside')]
+        self.outside = self.routers.pop()
+        chain, families = [self.host, near, far, outside], (4, 6) if self.ip6 else (4,)
+        for n, (a, b) in enumerate(zip(chain, chain[1:])):
+            a.run('ip', 'link', 'add', f'veth{2 * n}', 'type', 'veth', 'peer', 'name', f'veth{2 * n + 1}', 'netns', b.name)
+            for i, ns in enumerate((a, b)):
+                for family in families:
+                    text = (('203.0.113.1/24', '203.0.113.254/24'), ('198.18.1.1/24', '198.18.1.2/24'), ('198.18.2.1/24', '198.18.2.2/24')) \
+                        if family == 4 else ((HOST_6 + '/64', '2001:db8:203::fe/64'), ('2001:db8:1::1/64', '2001:db8:1::2/64'),
+                                             ('2001:db8:2::1/64', '2001:db8:2::2/64'))
+                    ns.run('ip', 'addr', 'add', text[n][i], 'dev', f'veth{2 * n + i}', *['nodad'] if family == 6 else [])
+                ns.run('ip', 'link', 'set', f'veth{2 * n + i}', 'mtu', self.path_mtu if n == 1 else 1500, 'up')
+        for ns in near, far:
+            for name, value in ('ipv4.ip_forward', 1), ('ipv6.conf.all.forwarding', 1), ('ipv4.icmp_ratelimit', 0), ('ipv6.icmp.ratelimit', 0):
+                ns.sysctl('net.' + name, value)
+        for family in families:
+            hosts = (OUTSIDE, OUTSIDE2) if family == 4 else (OUTSIDE_6, OUTSIDE2_6)
+            vias = ('203.0.113.254', '198.18.1.2', '198.18.2.2') if family == 4 else ('2001:db8:203::fe', '2001:db8:1::2', '2001:db8:2::2')
+            for a in hosts:
+                outside.run('ip', 'addr', 'add', a, 'dev', 'veth5', *['nodad'] if family == 6 else [])
+                for ns, via in zip(chain, vias):
+                    ns.run('ip', f'-{family}', 'route', 'add', a, 'via', via)
+            far.run('ip', f'-{family}', 'route', 'add', '203.0.113.0/24' if family == 4 else '2001:db8:203::/64',
+                    'via', '198.18.1.1' if family == 4 else '2001:db8:1::1')
+            outside.run('ip', f'-{family}', 'route', 'add', 'default', 'via', '198.18.2.1' if family == 4 else '2001:db8:2::1', 'src', hosts[0])
+        if self.ip6:
+            run('ip', '-6', 'route', 'add', 'default', 'via', '2001:db8:203::fe')
 
     def start_bus(self):
         config = os.path.join(self.dir, 'bus.conf')
@@ -312,11 +381,19 @@ class World:
         for p in reversed(self.procs):
             p.kill()
             p.wait()
-        self.outside.remove()
+        for ns in *self.routers, self.outside:
+            ns.remove()
         run('ip', 'link', 'del', 'veth0', ok=False)
         wait_until(lambda: not os.path.exists('/sys/class/net/veth0'), 10, 'veth0 gone')
 
     # -- what the cases use --
+
+    def inside_addresses(self):
+        """The gateway's and the host's in the network, of the test's family."""
+        if not self.ip6:
+            return GATEWAY, HOST_ADDRESS
+        gateway = self.ctl('network', 'show', 'default').split('Gateway6: ')[1].split()[0]
+        return gateway, gateway.removesuffix('1') + 'fe'
 
     def guest(self, name, **kwargs):
         g = Guest(self, name, **{'offloads': self.offloads, **kwargs})
@@ -412,6 +489,8 @@ def arguments():
     p.add_argument('--vnetctl', default=os.environ.get('VNETCTL', 'build/ctl/vnetctl'))
     p.add_argument('--mtu', type=int, default=65520)
     p.add_argument('--no-offloads', dest='offloads', action='store_false')
+    p.add_argument('--ip6', action='store_true', help='the family of the test, where it has a choice')
+    p.add_argument('--path-mtu', type=int, default=0, metavar='N', help='of a link between two routers')
     p.add_argument('--relay', default=os.environ.get('LOSSY_RELAY', 'build/tests/netns/lossy-relay'))
     p.add_argument('cases', nargs='*', help='names of cases, or parts of names; all without')
     return p.parse_args()

@@ -15,7 +15,7 @@ import subprocess
 import time
 
 import netns
-from netns import GATEWAY, HOST, HOST_ADDRESS, OUTSIDE, SLOW, Failed, Job, check, comment, equal, read_all, read_exactly, run
+from netns import GATEWAY, OUTSIDE, SLOW, Failed, Job, check, comment, equal, place, read_all, read_exactly, run
 
 PORT = 7443
 STALL_SEC = 60 if SLOW else 5
@@ -51,21 +51,21 @@ def connect(w, way, g=None, near=lambda s: None, far=lambda s: None):
     else:
         with_listener, client = g, w.outside
         tune_listener, tune_client = near, far
-    s = with_listener.socket()
+    s = with_listener.socket(family=netns.family_of(w.ANY))
     tune_listener(s)  # accepted sockets inherit
-    s.bind(('0.0.0.0', 0))
+    s.bind((w.ANY, 0))
     s.listen(1)
     port = s.getsockname()[1]
     if way == 'out':
-        c = client.connect(OUTSIDE, port, prepare=tune_client)
+        c = client.connect(w.OUTSIDE, port, prepare=tune_client)
     else:
-        w.ctl('expose', f':{PORT}', f'{g.addr}:{port}')
-        c = client.connect(HOST, PORT, prepare=tune_client)
+        w.ctl('expose', place(w.ANY, PORT), place(g.own(), port))
+        c = client.connect(w.HOST, PORT, prepare=tune_client)
     a, _ = s.accept()
     a.settimeout(30)
     s.close()
     if way == 'in':
-        w.ctl('unexpose', f':{PORT}')
+        w.ctl('unexpose', place(w.ANY, PORT))
     return (c, a) if way == 'out' else (a, c)
 
 
@@ -219,7 +219,8 @@ def small_mss(w, way):
     """A guest that takes only small segments."""
     g = the_guest(w)
     for mss in 88, 536, 1220:
-        g.run('ip', 'route', 'change', 'default', 'via', GATEWAY, 'advmss', mss)
+        if not w.ip6:  # there an announcement would take it back
+            g.run('ip', 'route', 'change', 'default', 'via', GATEWAY, 'advmss', mss)
         near, far = connect(w, way, near=lambda s: s.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, mss))
         exchange(near, far, content(500000, mss), content(500000, mss + 1))
     g.run('ip', 'route', 'change', 'default', 'via', GATEWAY)
@@ -231,14 +232,14 @@ def many_at_once(w, way):
     g = the_guest(w)
     ends = [connect(w, way, g) for _ in range(100)] if way == 'out' else []
     if way == 'in':
-        server = g.listen()
-        w.ctl('expose', f':{PORT}', f'{g.addr}:{server.getsockname()[1]}')
+        server = g.listen(w.ANY)
+        w.ctl('expose', place(w.ANY, PORT), place(g.own(), server.getsockname()[1]))
         for _ in range(100):
-            c = w.outside.connect(HOST, PORT)
+            c = w.outside.connect(w.HOST, PORT)
             a, _ = server.accept()
             a.settimeout(30)
             ends.append((a, c))
-        w.ctl('unexpose', f':{PORT}')
+        w.ctl('unexpose', place(w.ANY, PORT))
         server.close()
     up, down = content(100000, 20), content(100000, 21)
     jobs = [Job(exchange, near, far, up[i:], down[i:]) for i, (near, far) in enumerate(ends)]
@@ -255,7 +256,7 @@ def mixture(w):
         r = random.Random(seed)
         buffers = [(r.choice((None, None, 1, 5000, 60000)), r.choice((None, None, 1, 5000, 60000))) for _ in range(2)]
         prepare = tuned(*buffers[0])
-        client = g.connect(OUTSIDE, port, prepare=prepare) if way == 'out' else w.outside.connect(HOST, port, prepare=prepare)
+        client = g.connect(w.OUTSIDE, port, prepare=prepare) if way == 'out' else w.outside.connect(w.HOST, port, prepare=prepare)
         server, _ = listener.accept()
         tuned(*buffers[1])(server)
 
@@ -293,16 +294,16 @@ def mixture(w):
 
     def series(n):
         way = ('out', 'in')[n % 2]
-        listener, done = (w.outside if way == 'out' else g).listen(), 0
+        listener, done = (w.outside if way == 'out' else g).listen(w.ANY), 0
         port = listener.getsockname()[1]
         if way == 'in':
-            w.ctl('expose', f':{PORT + n}', f'{g.addr}:{port}')
+            w.ctl('expose', place(w.ANY, PORT + n), place(g.own(), port))
             port = PORT + n
         while time.monotonic() < end:
             one(first + n * 100000 + done * 10, way, listener, port)
             done += 1
         if way == 'in':
-            w.ctl('unexpose', f':{port}')
+            w.ctl('unexpose', place(w.ANY, port))
         listener.close()
         return done
 
@@ -434,42 +435,52 @@ def connect_error(ns, addr, port, timeout=10):
 
 def refused(w):
     g = the_guest(w)
-    for addr, port in (OUTSIDE, 1), (HOST_ADDRESS, 1), (HOST, 1), (GATEWAY, 1), (GATEWAY, 80):
+    gateway, host_address = w.inside_addresses()
+    for addr, port in (w.OUTSIDE, 1), (host_address, 1), (w.HOST, 1), (gateway, 1), (gateway, 80):
         why, took = connect_error(g, addr, port)
-        equal(why, 'ECONNREFUSED', f'{addr}:{port}')
-        check(took < 1, f'{addr}:{port} took {took}')
+        equal(why, 'ECONNREFUSED', place(addr, port))
+        check(took < 1, place(addr, port), 'took', took)
     w.no_flows()
 
 
 def unreachable(w):
     """The true cause, as the host was told it."""
     g = the_guest(w)
-    run('ip', 'route', 'add', 'unreachable', '198.51.100.0/25')
-    run('ip', 'route', 'add', 'prohibit', '198.51.100.128/25')
+    if w.ip6:
+        kinds = ('unreachable', '2001:db8:51::/48'), ('prohibit', '2001:db8:52::/48'), ('throw', '2001:db8:53::/48')
+        cases = [('2001:db8:51::1', ('EHOSTUNREACH',)), ('2001:db8:52::1', ('EACCES',)), ('2001:db8:53::1', ('ENETUNREACH',)),
+                 ('2001:db8:203::99', ('EHOSTUNREACH',))]
+    else:
+        kinds = ('unreachable', '198.51.100.0/25'), ('prohibit', '198.51.100.128/25')
+        cases = [('198.51.100.1', ('EHOSTUNREACH',)), ('198.51.100.129', ('EHOSTUNREACH', 'EACCES')), ('192.0.2.1', ('ENETUNREACH',)),
+                 ('203.0.113.99', ('EHOSTUNREACH',))]
+    for kind, prefix in kinds:
+        run('ip', 'route', 'add', kind, prefix)
     try:
-        for addr, expected in (('198.51.100.1', ('EHOSTUNREACH',)), ('198.51.100.129', ('EHOSTUNREACH', 'EACCES')),
-                               ('192.0.2.1', ('ENETUNREACH',)), ('203.0.113.99', ('EHOSTUNREACH',))):
+        for addr, expected in cases:
             why, took = connect_error(g, addr, 80)
             check(why in expected, f'{addr}: {why} after {took:.1f} s')
     finally:
-        run('ip', 'route', 'del', 'unreachable', '198.51.100.0/25')
-        run('ip', 'route', 'del', 'prohibit', '198.51.100.128/25')
+        for kind, prefix in kinds:
+            run('ip', 'route', 'del', kind, prefix)
     w.no_flows()
 
 
 def forbidden(w):
     """Addresses that are nobody's to connect to: an error, at once or in silence, and no host socket touched."""
     g = the_guest(w)
-    server = w.host.listen('0.0.0.0', 8081)
+    server = w.host.listen(w.ANY, 8081)
     server.settimeout(0.1)
-    for addr in '127.0.0.1', '0.0.0.0':  # the guest's own kernel has its say first
+    for addr in ('::1', '::') if w.ip6 else ('127.0.0.1', '0.0.0.0'):  # the guest's own kernel has its say first
         why, _ = connect_error(g, addr, 8081, 2)
         check(why != 'connected', addr)
-    g.run('ip', 'route', 'add', '224.0.0.0/3', 'dev', 'eth0')
-    for addr in '224.0.0.1', '240.0.0.1', '255.255.255.255':
+    if not w.ip6:
+        g.run('ip', 'route', 'add', '224.0.0.0/3', 'dev', 'eth0')
+    for addr in ('ff0e::1',) if w.ip6 else ('224.0.0.1', '240.0.0.1', '255.255.255.255'):
         why, _ = connect_error(g, addr, 8081, 2)
         check(why != 'connected', addr)
-    g.run('ip', 'route', 'del', '224.0.0.0/3', 'dev', 'eth0')
+    if not w.ip6:
+        g.run('ip', 'route', 'del', '224.0.0.0/3', 'dev', 'eth0')
     try:
         raise Failed(f'the host was reached: {server.accept()}')
     except TimeoutError:
@@ -481,11 +492,14 @@ def forbidden(w):
 def black_hole(w):
     """A far end that is silent: so is vnetd, and the next connection is not kept waiting. What the guest gave up is forgotten."""
     g = the_guest(w)
-    run('ip', 'route', 'add', '198.51.100.0/24', 'via', OUTSIDE)
-    w.outside.run('ip', 'route', 'add', 'blackhole', '198.51.100.0/24')
+    prefix, addr = ('2001:db8:51::/48', '2001:db8:51::1') if w.ip6 else ('198.51.100.0/24', '198.51.100.1')
+    neighbour = w.routers[0] if w.routers else w.outside
+    via = {4: ('203.0.113.254', OUTSIDE), 6: ('2001:db8:203::fe', netns.OUTSIDE_6)}[6 if w.ip6 else 4][0 if w.routers else 1]
+    run('ip', 'route', 'add', prefix, 'via', via)
+    neighbour.run('ip', 'route', 'add', 'blackhole', prefix)
     g.sysctl('net.ipv4.tcp_syn_retries', 2)
     try:
-        why, took = connect_error(g, '198.51.100.1', 80, timeout=3)
+        why, took = connect_error(g, addr, 80, timeout=3)
         equal(why, 'timeout', f'after {took} s')
         equal([f['state'] for f in w.flows()], ['connecting'], 'flows')
         near, far = connect(w, 'out')
@@ -494,8 +508,8 @@ def black_hole(w):
             w.no_flows(seconds=150)
     finally:
         g.sysctl('net.ipv4.tcp_syn_retries', 6)
-        run('ip', 'route', 'del', '198.51.100.0/24')
-        w.outside.run('ip', 'route', 'del', 'blackhole', '198.51.100.0/24')
+        run('ip', 'route', 'del', prefix)
+        neighbour.run('ip', 'route', 'del', 'blackhole', prefix)
     if not SLOW:  # not to wait for it: a new world
         w.stop()
         w.start()
@@ -510,12 +524,14 @@ class BadGuest(netns.Guest):
         self.behind = w.guest(name + '-relay', offloads=False, configure=False)
         netns.Namespace.__init__(self, name)
         self.world, self.device = w, None
-        self.sysctl('net.ipv6.conf.all.disable_ipv6', 1)
+        self.sysctl('net.ipv6.conf.all.disable_ipv6', 0 if w.ip6 else 1)
         w.guests.append(self)
         self.relay = w.spawn(w.args.relay, self.path, 'eth0', w.mtu, self.behind.path, 'eth0', seed, loss, dup, reorder,
                              stdout=subprocess.PIPE, text=True)
         equal(self.relay.stdout.readline(), 'ready\n', 'the relay')
         self.configure()
+        if w.ip6:
+            self.await_ip6()
 
     def leave(self):
         """Unplugs it, and says what its link was like."""
