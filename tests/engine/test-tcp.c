@@ -625,6 +625,43 @@ static void test_black_hole(void) {
         g_assert_cmpuint(fake_n_frames(h), ==, 0);
 }
 
+/* Ten minutes in which nothing ran, at once, as over a suspend: every connection lives, what was due is done once, and then it is
+ * quiet again. */
+static void test_time_jumps(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest idle = guest_connect(h, "10.1.2.3", 80), busy = { .h = h, .p = packet4("10.1.2.3", 81), .seq = 1000 };
+        busy.p.sport = 40001;
+        guest_send(&busy, SYN, 8000, NULL, 0);
+        busy.seq++;
+        busy.ack = guest_take(&busy).seq + 1;
+        guest_send(&busy, ACK, 8000, NULL, 0);
+        busy.socket = fake_last_socket(h, FAKE_TCP);
+        fake_stream_push(h, busy.socket, "0123456789", 10); /* under way when the time stops */
+        fake_run(h);
+        g_assert_cmpuint(guest_take(&busy).payload_len, ==, 10);
+
+        h->now += 10 * USEC_PER_MINUTE;
+        netstack_run_timers(h->stack);
+        fake_run(h);
+        g_assert_cmpuint(fake_n_frames(h), ==, 1);
+        Parsed r = guest_take(&busy);
+        g_assert_cmpuint(r.payload_len, ==, 10);
+        g_assert_cmpuint(r.seq, ==, busy.ack);
+        g_assert_cmpuint(netstack_next_timer(h->stack), >=, h->now + 100 * USEC_PER_MSEC); /* no circles */
+        g_assert_cmpuint(flows(h), ==, 2);
+
+        busy.ack += 10;
+        guest_send(&busy, ACK, 8000, "ok", 2);
+        guest_send(&idle, ACK, 8000, "ok", 2);
+        fake_run(h);
+        g_assert_cmpuint(busy.socket->out->len, ==, 2);
+        g_assert_cmpuint(idle.socket->out->len, ==, 2);
+        fake_stream_push(h, busy.socket, "more", 4);
+        fake_advance(h, USEC_PER_SEC);
+        g_assert_cmpuint(flows(h), ==, 2);
+        fake_host_drop_frames(h);
+}
+
 static void few_half_open(NetstackConfig *c) {
         c->limits.half_open = 8;
 }
@@ -1613,6 +1650,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/refused", test_refused);
         g_test_add_func("/tcp/unreachable", test_unreachable);
         g_test_add_func("/tcp/hop-limit", test_hop_limit);
+        g_test_add_func("/tcp/time-jumps", test_time_jumps);
         g_test_add_func("/tcp/mark", test_mark);
         g_test_add_func("/tcp/black-hole", test_black_hole);
         g_test_add_func("/tcp/half-open-limit", test_half_open_limit);
