@@ -9,6 +9,7 @@
  * head and skips what is in flight into a scratch buffer: slower, same behaviour.
  */
 
+#include "daemon/host-raw.h"
 #include "daemon/host-sockets.h"
 
 #include <errno.h>
@@ -51,6 +52,8 @@ struct HostSockets {
         HostSocket **pages[(1 << 20) / PAGE_FDS]; /* by fd: at most 2^20 descriptors (fs.nr_open's default) */
         bool no_peek_offset; /* the kernel has none */
         unsigned n_open, n_peak;
+        int raw_fds[2];      /* (owned) for pings, IPv4 and IPv6, until they are asked for; -EBADF: none */
+        int raw4;            /* (borrowed) that of IPv4 once it was: what it receives begins with an IP header */
         IpAddr asked;        /* the last address asked for, when, and what came of it */
         usec_t asked_at;
         bool asked_gone;
@@ -158,6 +161,9 @@ int host_sockets_new(HostSockets **ret, Loop *loop, const HostSocketsHandler *ha
         h->handler = handler;
         h->userdata = userdata;
         h->no_peek_offset = no_peek_offset;
+        h->raw_fds[0] = host_raw_open(/* v4= */ true);
+        h->raw_fds[1] = host_raw_open(/* v4= */ false);
+        h->raw4 = -EBADF;
         *ret = h;
         return 0;
 }
@@ -176,6 +182,8 @@ HostSockets *host_sockets_free(HostSockets *h) {
                                 host_close(h, (int) p * PAGE_FDS + i, /* reset= */ false);
                 free(h->pages[p]);
         }
+        (void) safe_close(h->raw_fds[0]);
+        (void) safe_close(h->raw_fds[1]);
         free(h);
         return NULL;
 }
@@ -558,8 +566,17 @@ void host_sockets_prepare_dgram(int fd, int family, bool udp, bool which_local) 
 }
 
 static int host_dgram_open(void *userdata, HostSocketType type, int family, const Endpoint *local, uint64_t cookie, int *ret_fd) {
-        int proto = type == HOST_SOCKET_UDP ? IPPROTO_UDP : family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+        HostSockets *h = userdata;
+        bool v4 = family == AF_INET;
+        int proto = type == HOST_SOCKET_UDP ? IPPROTO_UDP : v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
         _cleanup_close_ int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, proto);
+        if (fd < 0 && type == HOST_SOCKET_PING && h->raw_fds[!v4] >= 0) {
+                fd = TAKE_FD(h->raw_fds[!v4]);
+                host_raw_begin(fd, v4);
+                if (v4)
+                        h->raw4 = fd;
+                local = NULL; /* it has no port: the id is in what is sent */
+        }
         if (fd < 0)
                 return -errno;
         host_sockets_prepare_dgram(fd, family, type == HOST_SOCKET_UDP, /* which_local= */ false);
@@ -678,6 +695,14 @@ static void make_roomy(HostSocket *s) {
         s->is_roomy = true;
 }
 
+/* Takes the IP header off a message of a raw socket, which stands in one piece. */
+static void strip_header(HostMsg *m) {
+        uint8_t *p = m->iov[0].iov_base;
+        size_t n = m->len > 0 ? (p[0] & 15) * 4u : 0;
+        m->len -= MIN(n, m->len);
+        memmove(p, p + n, m->len);
+}
+
 static int host_dgram_recv(void *userdata, int fd, HostMsg *msgs, unsigned n) {
         struct mmsghdr mm[DGRAM_BATCH_MAX];
         struct sockaddr_storage sa[DGRAM_BATCH_MAX];
@@ -707,6 +732,8 @@ static int host_dgram_recv(void *userdata, int fd, HostMsg *msgs, unsigned n) {
                 read_controls(&mm[i].msg_hdr, &msgs[i]);
                 if (endpoint_from_sockaddr((struct sockaddr *) &sa[i], mm[i].msg_hdr.msg_namelen, &msgs[i].peer) < 0)
                         msgs[i].peer = (Endpoint){};
+                if (unlikely(fd == ((HostSockets *) userdata)->raw4))
+                        strip_header(&msgs[i]);
         }
         return r;
 }

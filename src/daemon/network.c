@@ -515,13 +515,13 @@ static void drop_capabilities(void) {
 
 static int begin_here(void *arg) {
         Network *n = arg;
-        drop_capabilities();
         timer_init(&n->stack_timer, on_stack_timer);
         uint64_t seed;
         if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
                 return -errno;
         switch_init(&n->table, seed);
         int r = host_sockets_new(&n->sockets, n->loop, &sockets_handler, n, /* no_peek_offset= */ false);
+        drop_capabilities(); /* a socket for pings may have needed one */
         if (r < 0)
                 return r;
         host_sockets_set_source(n->sockets, &n->config.source);

@@ -15,7 +15,6 @@
 #include <xxhash.h>
 
 #include "basic/trace.h"
-#include "netstack/ping.h"
 #include "netstack/tcp.h"
 #include "netstack/udp.h"
 
@@ -245,8 +244,7 @@ void flow_close(Netstack *s, Flow *f, bool reset) {
         case FLOW_UDP:
                 udp_flow_close(s, f);
                 break;
-        case FLOW_PING:
-                ping_flow_close(s, f);
+        case FLOW_PING: /* whose requests find that it has gone */
                 break;
         case FLOW_NONE:
         case _FLOW_KIND_MAX:

@@ -111,11 +111,6 @@ typedef struct UdpFlow {
         IpAddr local;      /* ... and to which of the host's addresses; null: the socket has but one */
 } UdpFlow;
 
-typedef struct PingFlow {
-        uint16_t host_id;
-        bool readable; /* an IN event not yet drained to -EAGAIN */
-} PingFlow;
-
 typedef struct Flow {
         FlowKey key;
         uint32_t index, generation;
@@ -132,8 +127,7 @@ typedef struct Flow {
         uint64_t rx_bytes, tx_bytes; /* rx: from the guest */
         union {
                 TcpFlow tcp;
-                UdpFlow udp;
-                PingFlow ping;
+                UdpFlow udp; /* a ping has nothing of its own */
         };
 } Flow;
 

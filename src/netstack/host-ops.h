@@ -19,6 +19,7 @@ typedef enum HostKind {
         HOST_KIND_FLOW,     /* index: flow table */
         HOST_KIND_LISTENER, /* index: forward table */
         HOST_KIND_DNS,      /* dns.c's own numbering */
+        HOST_KIND_PING,     /* ping.c's */
         _HOST_KIND_MAX,
 } HostKind;
 
@@ -46,7 +47,7 @@ enum {
 
 typedef enum HostSocketType {
         HOST_SOCKET_UDP,
-        HOST_SOCKET_PING, /* SOCK_DGRAM with IPPROTO_ICMP(V6): datagrams are ICMP messages; the kernel owns the id */
+        HOST_SOCKET_PING, /* datagrams are ICMP messages, complete with checksum; the id is the local port. What comes may be others' */
 } HostSocketType;
 
 /* One datagram, or with gso_size a run of datagrams of that size (the last may be shorter). */

@@ -32,7 +32,6 @@ struct Icmp {
         Netstack *stack;  /* (borrowed) */
         uint32_t tokens;  /* errors that may be sent now */
         usec_t filled;    /* when the bucket was last filled up */
-        usec_t evicted;   /* when an idle ping last made room for another */
 };
 
 int icmp_new(Icmp **ret, Netstack *s) {
@@ -50,10 +49,6 @@ int icmp_new(Icmp **ret, Netstack *s) {
 Icmp *icmp_free(Icmp *i) {
         free(i);
         return NULL;
-}
-
-usec_t *icmp_last_eviction(Icmp *i) {
-        return &i->evicted;
 }
 
 /* ---- errors to guests ---- */

@@ -24,4 +24,3 @@ void icmp_send_error_for(Netstack *s, const Endpoint *guest, const Endpoint *rem
 bool icmp_relay_error(Netstack *s, const Endpoint *guest, const Endpoint *remote, uint8_t proto, const HostError *e);
 
 bool icmp_may_send(Icmp *i); /* takes a token of the errors' rate, of both families; false (counted) when there is none */
-usec_t *icmp_last_eviction(Icmp *i); /* when an idle ping last made room for another */

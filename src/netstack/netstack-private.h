@@ -21,6 +21,7 @@ typedef struct FlowTable FlowTable;
 typedef struct Tcp Tcp;
 typedef struct Udp Udp;
 typedef struct Icmp Icmp;
+typedef struct Ping Ping;
 typedef struct ForwardTable ForwardTable;
 
 struct Netstack {
@@ -38,6 +39,7 @@ struct Netstack {
         FlowTable *flows;
         ForwardTable *forwards;
         Icmp *icmp;
+        Ping *ping;
         Udp *udp;
         Tcp *tcp;
         Dhcp *dhcp;

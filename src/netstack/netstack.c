@@ -102,7 +102,7 @@ int netstack_new(Netstack **ret, const NetstackConfig *config, const HostOps *op
         if (!ip_is_null(&config->subnet6.addr))
                 s->link_local6 = nd_link_local(&config->mac);
         if ((r = arp_new(&s->arp, s)) < 0 || (r = nd_new(&s->nd, s)) < 0 || (r = fragments_new(&s->fragments, s)) < 0 || (r = flow_table_new(&s->flows, s)) < 0 ||
-            (r = forward_table_new(&s->forwards, s)) < 0 || (r = icmp_new(&s->icmp, s)) < 0 || (r = udp_new(&s->udp, s)) < 0 ||
+            (r = forward_table_new(&s->forwards, s)) < 0 || (r = icmp_new(&s->icmp, s)) < 0 || (r = ping_new(&s->ping, s)) < 0 || (r = udp_new(&s->udp, s)) < 0 ||
             (r = tcp_new(&s->tcp, s)) < 0 || (r = dhcp_new(&s->dhcp, s)) < 0 || (r = dns_new(&s->dns, s)) < 0)
                 return r;
 
@@ -118,6 +118,7 @@ Netstack *netstack_free(Netstack *s) {
         dhcp_free(s->dhcp);
         tcp_free(s->tcp);
         udp_free(s->udp);
+        ping_free(s->ping);
         icmp_free(s->icmp);
         forward_table_free(s->forwards);
         fragments_free(s->fragments);
@@ -261,8 +262,7 @@ void netstack_host_event(Netstack *s, uint64_t cookie, uint32_t events) {
                         return tcp_host_event(s, f, events);
                 case FLOW_UDP:
                         return udp_host_event(s, f, events);
-                case FLOW_PING:
-                        return ping_host_event(s, f, events);
+                case FLOW_PING: /* has no socket of its own */
                 case FLOW_NONE:
                 case _FLOW_KIND_MAX:
                         return;
@@ -279,6 +279,8 @@ void netstack_host_event(Netstack *s, uint64_t cookie, uint32_t events) {
         }
         case HOST_KIND_DNS:
                 return dns_host_event(s->dns, cookie, events);
+        case HOST_KIND_PING:
+                return ping_host_event(s, host_cookie_index(cookie), events);
         case _HOST_KIND_MAX:
                 return;
         }

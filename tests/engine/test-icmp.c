@@ -6,6 +6,7 @@
 #include <netinet/ip_icmp.h>
 #include <netinet/udp.h>
 
+#include "basic/checksum.h"
 #include "netstack/flow.h"
 #include "netstack/icmp.h"
 #include "netstack/ping.h"
@@ -73,11 +74,15 @@ static void test_malformed(void) {
         g_assert_cmpuint(h->sockets->len, ==, 0);
 }
 
-/* The kernel's answer on a ping socket: an ICMP message under an id of its own. */
-static void answer(FakeHost *h, FakeSocket *k, const char *from, uint8_t type, uint16_t seq, const void *payload, size_t len) {
+/* An answer to the request sent as number @i: an ICMP message under the socket's id. */
+static void answer(FakeHost *h, FakeSocket *k, const char *from, uint8_t type, unsigned i, const void *payload, size_t len) {
         g_autofree uint8_t *m = g_malloc0(8 + len);
         Endpoint peer = { fake_ip(from), 0 };
-        struct icmphdr icmp = { .type = type, .un.echo = { .id = htons(0xdead), .sequence = htons(seq) } };
+        struct icmphdr icmp;
+
+        memcpy(&icmp, fake_sent(k, i)->data, sizeof(icmp));
+        g_assert_cmpuint(ntohs(icmp.un.echo.id), ==, k->local.port);
+        icmp.type = type;
 
         memcpy(m, &icmp, sizeof(icmp));
         memcpy(m + 8, payload, len);
@@ -96,8 +101,11 @@ static void test_outside(void) {
         g_assert_cmpuint(fake_sent(k, 0)->len, ==, 64);
         g_assert_cmpuint(fake_sent(k, 0)->data[0], ==, ICMP_ECHO);
         g_assert_cmpuint(fake_sent(k, 0)->ttl, ==, 63);
+        for (unsigned i = 0; i < 2; i++) /* ready for a raw socket */
+                g_assert_cmpuint(checksum_fold(checksum_add(fake_sent(k, i)->data, 64, 0)), ==, 0xffff);
+        g_assert_cmpint(memcmp(fake_sent(k, 0)->data, fake_sent(k, 1)->data, 8), !=, 0);
 
-        answer(h, k, "9.9.9.9", ICMP_ECHOREPLY, 1, "payload", 7);
+        answer(h, k, "9.9.9.9", ICMP_ECHOREPLY, 0, "payload", 7);
         fake_run(h);
         Parsed p = packet_take(h, &f);
         g_assert_cmpuint(p.icmp_type, ==, ICMP_ECHOREPLY);
@@ -106,21 +114,49 @@ static void test_outside(void) {
         g_assert_cmpmem(p.payload, p.payload_len, "payload", 7);
         g_assert_cmpuint(p.ttl, ==, 63);
 
-        /* another id, another destination: flows of their own */
+        /* another id, another destination: flows of their own, over the same socket */
         ping(h, "9.9.9.9", 501, 1, 8);
-        ping(h, "9.9.9.10", 500, 1, 8);
-        g_assert_cmpuint(h->n_opened[FAKE_PING], ==, 3);
+        ping(h, "9.9.9.10", 500, 7, 8);
+        g_assert_cmpuint(h->n_opened[FAKE_PING], ==, 1);
+        g_assert_cmpuint(flow_count(h->stack->flows, FLOW_PING), ==, 3);
+        answer(h, k, "9.9.9.10", ICMP_ECHOREPLY, 3, "x", 1);
+        answer(h, k, "9.9.9.9", ICMP_ECHOREPLY, 2, "x", 1);
+        fake_run(h);
+        g_clear_pointer(&f, fake_frame_free);
+        p = packet_take(h, &f);
+        g_assert_cmpuint(p.echo_id, ==, 500);
+        g_assert_cmpuint(p.echo_seq, ==, 7);
+        g_clear_pointer(&f, fake_frame_free);
+        p = packet_take(h, &f);
+        g_assert_cmpuint(p.echo_id, ==, 501);
+        g_assert_cmpuint(p.echo_seq, ==, 1);
 
-        /* what answers no question of this flow */
+        /* what answers no question of ours: of another host, a question, another's id, a number that never was, too short */
         answer(h, k, "6.6.6.6", ICMP_ECHOREPLY, 1, "x", 1);
         answer(h, k, "9.9.9.9", ICMP_ECHO, 1, "x", 1);
+        k->local.port ^= 1;
+        ((uint8_t *) fake_sent(k, 0)->data)[5] ^= 1;
+        answer(h, k, "9.9.9.9", ICMP_ECHOREPLY, 0, "x", 1);
+        k->local.port ^= 1;
+        ((uint8_t *) fake_sent(k, 1)->data)[6] ^= 1;
+        answer(h, k, "9.9.9.9", ICMP_ECHOREPLY, 1, "x", 1);
         fake_dgram_push(h, k, &(Endpoint){ fake_ip("9.9.9.9"), 0 }, "\0\0\0\0\0\0\0", 7);
         fake_run(h);
         g_assert_cmpuint(fake_n_frames(h), ==, 0);
-        g_assert_cmpuint(fake_drops(h, DROP_PING_FILTERED), ==, 3);
+        g_assert_cmpuint(fake_drops(h, DROP_PING_FILTERED), ==, 5);
+
+        /* the latest are remembered, and they alone */
+        for (unsigned i = 0; i < PING_REQUESTS_MAX; i++)
+                ping(h, "9.9.9.9", 500, (uint16_t) i, 8);
+        answer(h, k, "9.9.9.10", ICMP_ECHOREPLY, 3, "x", 1);
+        fake_run(h);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+        answer(h, k, "9.9.9.9", ICMP_ECHOREPLY, 4, "x", 1);
+        fake_run(h);
+        g_assert_cmpuint(fake_n_frames(h), ==, 1);
 
         fake_advance(h, PING_TIMEOUT_USEC);
-        g_assert_cmpuint(h->n_open, ==, 0);
+        g_assert_cmpuint(h->n_open, ==, 1);
         g_assert_cmpuint(flow_count(h->stack->flows, FLOW_PING), ==, 0);
 }
 
@@ -130,7 +166,7 @@ static void test_many_answers(void) {
         ping(h, "9.9.9.9", 500, 1, 56);
         FakeSocket *k = fake_last_socket(h, FAKE_PING);
         for (unsigned i = 0; i < 1000; i++) /* more than one turn takes: none is left behind */
-                answer(h, k, "9.9.9.9", ICMP_ECHOREPLY, (uint16_t) i, "x", 1);
+                answer(h, k, "9.9.9.9", ICMP_ECHOREPLY, 0, "x", 1);
         fake_advance(h, USEC_PER_SEC);
         g_assert_cmpuint(fake_n_frames(h), ==, 1000);
 }
@@ -144,15 +180,21 @@ static void test_limit(void) {
 
         for (uint16_t i = 0; i < 4; i++)
                 ping(h, "9.9.9.9", i, 1, 8);
-        g_assert_cmpuint(h->n_open, ==, 4);
+        g_assert_cmpuint(flow_count(h->stack->flows, FLOW_PING), ==, 4);
         fake_advance(h, USEC_PER_SEC);
         ping(h, "9.9.9.9", 0, 2, 8); /* 1 is now the oldest */
         for (uint16_t i = 100; i < 1000; i++)
                 ping(h, "9.9.9.9", i, 1, 8);
-        g_assert_cmpuint(h->n_open, ==, 4);
+        g_assert_cmpuint(flow_count(h->stack->flows, FLOW_PING), ==, 4);
+        g_assert_cmpuint(h->n_opened[FAKE_PING], ==, 1);
         g_assert_cmpuint(fake_drops(h, DROP_PING_FLOW_LIMIT), ==, 899);
-        g_assert_false(fake_socket(h, FAKE_FD_FIRST + 1)->open);
-        g_assert_true(fake_socket(h, FAKE_FD_FIRST)->open);
+        FakeSocket *k = fake_last_socket(h, FAKE_PING);
+        answer(h, k, "9.9.9.9", ICMP_ECHOREPLY, 1, "x", 1);
+        fake_run(h);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0); /* that one made room */
+        answer(h, k, "9.9.9.9", ICMP_ECHOREPLY, 4, "x", 1);
+        fake_run(h);
+        g_assert_cmpuint(fake_n_frames(h), ==, 1);
 }
 
 static void test_no_socket(void) {
@@ -179,7 +221,6 @@ static void test_relayed(void) {
                 .icmp_type = ICMP_TIME_EXCEEDED, .icmp_code = ICMP_EXC_TTL, .payload_len = 64,
         };
         memcpy(e.payload, fake_sent(k, 0)->data, 64);
-        e.payload[4] = 0xde; /* the kernel's id */
         fake_dgram_push_error(h, k, &e);
         fake_run(h);
         g_assert_cmpuint(fake_n_frames(h), ==, 1);

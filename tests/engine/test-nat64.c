@@ -6,6 +6,7 @@
 #include <netinet/ip_icmp.h>
 #include <netinet/tcp.h>
 
+#include "basic/checksum.h"
 #include "fake-host.h"
 #include "netstack/nat64.h"
 #include "netstack/nd.h"
@@ -120,8 +121,10 @@ static void test_ping(void) {
         g_assert_cmpuint(sent->data[0], ==, ICMP_ECHO);
         g_assert_cmpuint(sent->len, ==, 8 + 7);
         g_assert_cmpmem(sent->data + 8, 7, "payload", 7);
+        g_assert_cmpuint(checksum_fold(checksum_add(sent->data, sent->len, 0)), ==, 0xffff);
 
-        uint8_t reply[15] = { ICMP_ECHOREPLY, 0, 0, 0, 0x99, 0x99, 0, 1, 'p', 'a', 'y', 'l', 'o', 'a', 'd' };
+        uint8_t reply[15] = { ICMP_ECHOREPLY, 0, 0, 0, 0, 0, 0, 0, 'p', 'a', 'y', 'l', 'o', 'a', 'd' };
+        memcpy(reply + 4, sent->data + 4, 4); /* its id and number */
         fake_dgram_push(h, k, &from, reply, sizeof(reply));
         fake_run(h);
         Parsed p = packet_take(h, &f);

@@ -195,8 +195,13 @@ static void push_bytes(FakeHost *h, FakeSocket *k, size_t len) {
                 fake_stream_push(h, k, bytes, len);
         else if (k->kind == FAKE_UDP)
                 fake_dgram_push_gso(h, k, &from, bytes, len, len % 3 == 0 ? 100 : 0);
-        else if (k->kind == FAKE_PING)
-                fake_dgram_push(h, k, &from, bytes, len); /* type 0: an echo reply */
+        else if (k->kind == FAKE_PING) {
+                if (len >= 8 && k->sent->len > 0 && fake_sent(k, k->sent->len - 1)->len >= 8) { /* type 0: an echo reply, to the last */
+                        memcpy(bytes, fake_sent(k, k->sent->len - 1)->data, 8);
+                        bytes[0] = 0;
+                }
+                fake_dgram_push(h, k, &from, bytes, len);
+        }
 }
 
 static void push_error(FakeHost *h, FakeSocket *k, uint16_t arg) {

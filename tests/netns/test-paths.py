@@ -60,7 +60,6 @@ def make_path(w):
         for m in range(1, n):  # back
             ns.run('ip', 'route', 'add', f'10.9.{m}.0/24', 'via', f'10.9.{n}.1')
             ns.run('ip', '-6', 'route', 'add', f'2001:db8:9{m}::/64', 'via', f'2001:db8:9{n}::1')
-    w.host.sysctl('net.ipv4.ping_group_range', '0 0')
 
 
 def guest(w):
@@ -138,6 +137,30 @@ def ping_with_hop_limit(w):
         out = g.run('ping', family, '-n', '-c', 3, '-W', 2, '-t', ttl, far, ok=False).stdout  # routers limit their rate
         check(re.search(rf'From {re.escape(at)} icmp_seq=[123] Time (to live )?exceeded', out), out)
         check(' 0% packet loss' in g.run('ping', family, '-n', '-c', 2, '-i', 0.2, '-W', 2, far).stdout)
+
+
+def ping_without_ping_sockets(w):
+    """Where the host grants none, the right to raw sockets does: the same pings, the same paths, and others' answers stay others'."""
+    w.stop()
+    w.host.sysctl('net.ipv4.ping_group_range', '1 0')
+    w.start()
+    try:
+        g = guest(w)
+        text = w.host.run('ss', '-wanH').stdout
+        check(len(text.splitlines()) >= 2, 'no raw sockets:', text)
+        others = w.spawn('ping', '-n', '-i', 0.2, FAR4, ns=w.host)
+        for family, far in ('-4', FAR4), ('-6', FAR6):
+            out = g.run('ping', family, '-n', '-c', 5, '-i', 0.2, '-W', 2, '-s', 1000, far).stdout
+            check(' 5 received' in out and 'DUP' not in out, out)
+            traceroute(w, family, '-I')
+        check(w.stats().get('drop-ping-filtered', 0) > 0, 'the answers to the other ping are not counted')
+        others.kill()
+        others.wait()
+        w.procs.remove(others)
+    finally:
+        w.stop()
+        w.host.sysctl('net.ipv4.ping_group_range', '0 0')
+        w.start()
 
 
 def hears_of_it(g, family, type, dst):
@@ -269,4 +292,5 @@ def bulk_through_the_narrow(w):
 
 if __name__ == '__main__':
     netns.main([traceroute_udp, traceroute_udp6, traceroute_icmp, traceroute_icmp6, traceroute_tcp, traceroute_tcp6,
-                tracepath4, tracepath6, ping_with_hop_limit, errors_of_routers, hop_limit_and_tos_of_datagrams, mark_of_streams, bulk_through_the_narrow])
+                tracepath4, tracepath6, ping_with_hop_limit, ping_without_ping_sockets, errors_of_routers,
+                hop_limit_and_tos_of_datagrams, mark_of_streams, bulk_through_the_narrow])

@@ -547,7 +547,7 @@ class BadGuest(netns.Guest):
 def bad_link(w):
     """1 % of frames lost, 1 % doubled, 5 % out of order; then ten times as bad; then clean, to judge the relay itself."""
     for loss, dup, reorder, frames in ((10, 10, 50, 2000), (100, 50, 200, 200), (0, 0, 0, 500)):
-        size = frames * w.mtu
+        size = frames * min(w.mtu, w.path_mtu or w.mtu)
         g = BadGuest(w, 'bad', loss, dup, reorder, seed=loss + 1)
         for way in 'out', 'in':
             before, began = w.stats(), time.monotonic()
