@@ -44,25 +44,25 @@ def rate(inward=False):
 
 
 def beside_bulk(up):
-    return Scenario(lambda p, t, mtu: m.exchange_beside_bulk(p, t, up), "p50_us", "µs p50", more=False)
+    return Scenario(lambda p, t, mtu: m.exchange_beside_bulk(p, t, up), "p50_us", "µs p50", more=False, rounds=2)
 
 
 def datagrams(way, size, gso=False):
-    return Scenario(lambda p, t, mtu: m.datagrams(p, t, way, size, gso=gso), "gbps", "Gbit/s received")
+    return Scenario(lambda p, t, mtu: m.datagrams(p, t, way, size, gso=gso), "gbps", "Gbit/s received", rounds=2)
 
 
 def datagram_rate(way, size):
-    return Scenario(lambda p, t, mtu: m.datagram_rate(p, way, size), "received_per_second", "packets/s at 1 % loss", rounds=2)
+    return Scenario(lambda p, t, mtu: m.datagram_rate(p, way, size), "received_per_second", "packets/s at 1 % loss", rounds=1)
 
 
 def networks(n):
-    return Scenario(lambda p, t, mtu: m.networks(p, t, n, mtu), "gbps", "Gbit/s in all", lanes=n, fresh=True, rounds=2,
-                    only=("vnetd", "veth+nat") if n > 10 else None)
+    return Scenario(lambda p, t, mtu: m.networks(p, t, n, mtu), "gbps", "Gbit/s in all", lanes=n, fresh=True, rounds=2 if n < 10 else 1,
+                    only=("vnetd", "veth+nat") if n >= 10 else None)
 
 
 def ramp(n):
     return Scenario(lambda p, t, mtu: m.ramp(p, t, n), "bytes_per_flow", "bytes an idle flow", more=False, pinned=True, limits=False,
-                    rounds=3 if n == 10000 else 1, fresh=True, only=None if n == 10000 else ("vnetd",))
+                    rounds=2 if n == 10000 else 1, fresh=True, only=None if n == 10000 else ("vnetd",))
 
 
 def system_calls(unit, what):
