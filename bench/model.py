@@ -30,7 +30,7 @@ def networks_table(results, mtu):
         if None in (after, before, per_network, total):
             continue
         model = results.own("nets-1", mtu, "gbps") if n == 1 else total
-        lines.append(f"| {n} | {(n - 1) * per_network:.0f} | {after['own_kib'] - before['own_kib']} | {after['fds']} | {after['threads']} | "
+        lines.append(f"| {n} | {(n - 1) * per_network:.0f} | {after['own_kib'] - before['own_kib']:.0f} | {after['fds']:.0f} | {after['threads']:.0f} | "
                      f"{model:.1f} | {results.own(name, mtu, 'gbps'):.1f} | {results.own(name, mtu, 'least_gbps'):.2f} |")
     return lines if len(lines) > 2 else []
 
