@@ -25,6 +25,7 @@ Device *device_free(Device *d) {
         if (!d)
                 return NULL;
 
+        device_free_watches(d);
         /* The kind frees the memory the common part lies in, so what that part owns is taken out first. */
         _cleanup_free_ _unused_ char *name = TAKE_PTR(d->name), *peer = TAKE_PTR(d->peer);
         return d->ops->free(d);

@@ -30,6 +30,9 @@ typedef enum DeviceOffload {
 } DeviceOffload;
 
 typedef struct Device Device;
+typedef struct Watch Watch; /* watch.h */
+
+typedef enum DeviceDirection { DEVICE_FROM_GUEST, DEVICE_TO_GUEST } DeviceDirection;
 
 /* What happens to the far end of a device that outlives it: a listener whose VM comes and goes. */
 typedef enum DeviceEvent {
@@ -76,19 +79,41 @@ struct Device {
         bool down;            /* no far end is there just now; read it by device_is_down() */
         bool event_told;      /* the network's: an event is on its way to the control thread, with those that follow it */
         Counters counters;    /* written on the loop's thread only */
+        Watch *watches;       /* (owned, list) who sees its frames; changed on the loop's thread, or while it is stopped */
 
         const DeviceHandler *handler; /* (borrowed: set before start) */
         void *userdata;               /* (borrowed) of the handler */
 };
 
+/* ---- watch.c: for whom frames are shown, beside those they are for ---- */
+void device_start_watches(Device *d, Loop *loop);
+void device_stop_watches(Device *d);
+void device_free_watches(Device *d);
+void device_show(Device *d, DeviceDirection direction, const Frame *frames, unsigned n);
+
 static inline int device_start(Device *d, Loop *loop) {
-        return d->ops->start(d, loop);
+        int r = d->ops->start(d, loop);
+
+        if (r >= 0)
+                device_start_watches(d, loop);
+        return r;
 }
 static inline void device_stop(Device *d) {
+        device_stop_watches(d);
         d->ops->stop(d);
 }
+/* What the device takes is shown, also what it drops. */
 static inline unsigned device_send(Device *d, Frame *frames, unsigned n) {
-        return d->ops->send(d, frames, n);
+        unsigned taken = d->ops->send(d, frames, n);
+
+        if (unlikely(d->watches))
+                device_show(d, DEVICE_TO_GUEST, frames, taken);
+        return taken;
+}
+/* For who receives: first thing with what came. */
+static inline void device_received(Device *d, const Frame *frames, unsigned n) {
+        if (unlikely(d->watches))
+                device_show(d, DEVICE_FROM_GUEST, frames, n);
 }
 static inline bool device_is_down(const Device *d) { /* any thread */
         return __atomic_load_n(&d->down, __ATOMIC_RELAXED);
