@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* org.vnetd1.Device at /org/vnetd1/device/NAME. */
+/* org.vnetd1.Device at /org/vnetd1/device/NAME; what injects and captures is in bus-lab.c. */
 
 #include <stdio.h>
 
@@ -41,8 +41,8 @@ int bus_device_enumerate(sd_bus *sd, const char *prefix, void *userdata, char **
         return 1;
 }
 
-static PolkitAsk ask_about(const ManagedDevice *d, const char *verb) {
-        return (PolkitAsk){ ACTION_MANAGE_DEVICES, verb, .device = d->device->name,
+PolkitAsk bus_device_ask(const ManagedDevice *d, const char *action, const char *verb) {
+        return (PolkitAsk){ action, verb, .device = d->device->name,
                             .owners = { d->device->owner }, .n_owners = 1 };
 }
 
@@ -66,7 +66,7 @@ BUS_METHOD(method_attach) {
 
         /* Both ends have an owner, and each has a say; who owns neither is asked once, since it is the same
          * question. */
-        asks[0] = ask_about(d, "Attach");
+        asks[0] = bus_device_ask(d, ACTION_MANAGE_DEVICES, "Attach");
         asks[0].network = name;
         asks[1] = asks[0];
         asks[1].owners[0] = network_config(n)->owner;
@@ -80,7 +80,7 @@ BUS_METHOD(method_attach) {
 BUS_METHOD(method_detach) {
         Bus *b = bus_current(sd_bus_message_get_bus(m));
         ManagedDevice *d = userdata;
-        PolkitAsk ask = ask_about(d, "Detach");
+        PolkitAsk ask = bus_device_ask(d, ACTION_MANAGE_DEVICES, "Detach");
         Error e = ERROR_INIT;
         int r;
 
@@ -96,7 +96,7 @@ BUS_METHOD(method_detach) {
 BUS_METHOD(method_remove) {
         Bus *b = bus_current(sd_bus_message_get_bus(m));
         ManagedDevice *d = userdata;
-        PolkitAsk ask = ask_about(d, "Remove");
+        PolkitAsk ask = bus_device_ask(d, ACTION_MANAGE_DEVICES, "Remove");
         Error e = ERROR_INIT;
         int r;
 
@@ -215,6 +215,18 @@ const sd_bus_vtable bus_device_vtable[] = {
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Remove", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_remove,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Inject", SD_BUS_ARGS("ay", frame, "a{sv}", net_header), SD_BUS_NO_RESULT,
+                                bus_device_inject, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("OpenPacketSocket", SD_BUS_ARGS("a{sv}", options),
+                                SD_BUS_RESULT("h", socket), bus_device_open_packet_socket,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("StartCapture", SD_BUS_ARGS("h", fd, "a{sv}", options),
+                                SD_BUS_RESULT("s", id), bus_device_start_capture,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("StopCapture", SD_BUS_ARGS("s", id), SD_BUS_NO_RESULT,
+                                bus_device_stop_capture, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_SIGNAL_WITH_ARGS("CaptureEnded",
+                                SD_BUS_ARGS("s", id, "s", reason, "t", frames, "t", dropped), 0),
         SD_BUS_PROPERTY("Name", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Kind", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Network", "o", get_network, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
@@ -234,5 +246,6 @@ const sd_bus_vtable bus_device_vtable[] = {
         SD_BUS_PROPERTY("TxBytes", "t", get_counter, 0, 0),
         SD_BUS_PROPERTY("TxDropped", "t", get_counter, 0, 0),
         SD_BUS_PROPERTY("Drops", "a{st}", get_drops, 0, 0),
+        SD_BUS_PROPERTY("Captures", "a(stt)", bus_device_get_captures, 0, 0),
         SD_BUS_VTABLE_END,
 };

@@ -17,14 +17,18 @@
 #define ACTION_MANAGE_NETWORKS "org.vnetd1.manage-networks"
 #define ACTION_MANAGE_DEVICES "org.vnetd1.manage-devices"
 #define ACTION_MANAGE_FORWARDS "org.vnetd1.manage-forwards"
+#define ACTION_INJECT "org.vnetd1.inject-packets"
 #define ACTION_CAPTURE "org.vnetd1.capture"
 #define ACTION_CONNECT "org.vnetd1.connect"
 #define ACTION_PRIVILEGED_PORT "org.vnetd1.expose-privileged-port"
+
+typedef struct BusCapture BusCapture; /* bus-lab.c */
 
 struct Bus {
         sd_bus *bus;      /* (owned) */
         Manager *manager; /* (borrowed: parent's) */
         Polkit *polkit;   /* (owned) */
+        BusCapture *captures; /* (owned, list) */
 };
 
 extern const sd_bus_vtable bus_manager_vtable[];
@@ -64,8 +68,19 @@ int bus_network_lease_signal(Bus *b, Network *n, const Lease *lease, bool added)
 int bus_device_find(sd_bus *sd, const char *path, const char *interface, void *userdata, void **ret,
                     sd_bus_error *error);
 int bus_device_enumerate(sd_bus *sd, const char *prefix, void *userdata, char ***ret, sd_bus_error *error);
+PolkitAsk bus_device_ask(const ManagedDevice *d, const char *action, const char *verb);
 int bus_append_drops(sd_bus_message *m, const char *prefix,
                      const Counters *c); /* the {st} entries; @prefix before each name */
+
+/* ---- bus-lab.c ---- */
+int bus_device_inject(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int bus_device_open_packet_socket(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int bus_device_start_capture(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int bus_device_stop_capture(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int bus_device_get_captures(sd_bus *sd, const char *path, const char *interface, const char *property,
+                            sd_bus_message *reply, void *userdata, sd_bus_error *error);
+void bus_capture_changed(Bus *b, const ManagedCapture *managed, ManagerChange change, const Error *e);
+void bus_free_captures(Bus *b); /* calls that wait stay unanswered */
 
 int bus_forward_find(sd_bus *sd, const char *path, const char *interface, void *userdata, void **ret,
                      sd_bus_error *error);

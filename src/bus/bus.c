@@ -98,11 +98,16 @@ static void on_lease(Manager *m, Network *n, const Lease *lease, bool added, voi
                  network_config(n)->name);
 }
 
+static void on_capture(Manager *m, ManagedCapture *c, ManagerChange change, const Error *e, void *userdata) {
+        bus_capture_changed(userdata, c, change, e);
+}
+
 static const ManagerHandler manager_handler = {
         .network = on_network,
         .device = on_device,
         .forward = on_forward,
         .lease = on_lease,
+        .capture = on_capture,
 };
 
 /* ---- the tree ---- */
@@ -240,6 +245,7 @@ Bus *bus_free(Bus *b) {
                 return NULL;
         manager_set_handler(b->manager, NULL, NULL);
         polkit_free(b->polkit);
+        bus_free_captures(b);
         sd_bus_flush_close_unref(b->bus);
         free(b);
         return NULL;

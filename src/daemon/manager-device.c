@@ -102,6 +102,10 @@ static DeviceEntry *free_entry(DeviceEntry *entry) {
 }
 DEFINE_CLEANUP(DeviceEntry *, free_entry);
 
+static const char *state_of(const ManagedDevice *d) {
+        return device_is_down(d->device) ? "waiting" : d->network ? "attached" : "detached";
+}
+
 static int attach(DeviceEntry *entry, Network *n, Error *e) {
         int r;
 
@@ -111,7 +115,7 @@ static int attach(DeviceEntry *entry, Network *n, Error *e) {
         if (r < 0)
                 return error_set_errno(e, r, "Cannot attach device '%s' to network '%s'", entry->name, network_config(n)->name);
         entry->pub.network = n;
-        entry->pub.state = device_is_down(entry->pub.device) ? "waiting" : "attached";
+        entry->pub.state = state_of(&entry->pub);
         return 0;
 }
 
@@ -121,6 +125,23 @@ static void store_fds(const DeviceKind *k, const DeviceEntry *entry) {
 
         for (unsigned i = 0; (fd = k->fd(entry->pub.device, i)) >= 0; i++)
                 fdstore_put(fdstore_device_name(entry->name, i, stored), fd);
+}
+
+/* The place of a device that is in no network. */
+static int attach_to_lab(Manager *m, DeviceEntry *entry, Error *e) {
+        int r;
+
+        r = manager_lab_attach(m, entry->pub.device);
+        if (r < 0)
+                return error_set_errno(e, r, "Cannot start device '%s' in the laboratory", entry->name);
+        entry->pub.network = NULL;
+        entry->pub.state = state_of(&entry->pub);
+        return 0;
+}
+
+/* Where the device is now. -ENOENT: it has just gone on its own, and the fact is on its way. */
+static int detach(Manager *m, ManagedDevice *d) {
+        return d->network ? network_detach(d->network, d->device) : manager_lab_detach(m, d->device);
 }
 
 int manager_create_device(Manager *m, const char *kind, uint32_t uid, const DeviceOptions *o, ManagedDevice **ret, Error *e) {
@@ -151,15 +172,12 @@ int manager_create_device(Manager *m, const char *kind, uint32_t uid, const Devi
                 return r;
 
         memcpy(entry->name, name, strlen(name) + 1);
-        entry->pub.state = "detached";
         entry->persistent = o->persistent;
         entry->port = o->port;
         entry->event_log = RATELIMIT_INIT(10 * USEC_PER_SEC, 10);
-        if (n) {
-                r = attach(entry, n, e);
-                if (r < 0)
-                        return r;
-        }
+        r = n ? attach(entry, n, e) : attach_to_lab(m, entry, e);
+        if (r < 0)
+                return r;
         HASH_ADD_STR(m->devices, name, entry);
         state_changed(m, STATE_DEVICES); /* first: what is in the store and in no file would be thrown away after a crash */
         store_fds(k, entry);
@@ -188,12 +206,13 @@ void manager_drop_device(Manager *m, ManagedDevice *d) {
         int r = 0;
 
         manager_tell_device(m, d, MANAGER_REMOVED);
+        manager_forget_captures(m, entry->name);
         HASH_DEL(m->devices, entry);
         state_changed(m, STATE_DEVICES);
         for (unsigned i = 0; !m->ending && i < d->device->n_queues; i++)
                 fdstore_remove(fdstore_device_name(entry->name, i, stored));
-        if (n)
-                r = network_detach(n, d->device);
+        if (!entry->gone)
+                r = detach(m, d);
         if (m->ending && r >= 0)
                 store_guest(entry);
         log_info("Device '%s' is removed", entry->name);
@@ -233,9 +252,14 @@ int manager_attach_device(Manager *m, ManagedDevice *d, Network *n, Error *e) {
         if (d->network)
                 return error_set(e, ERROR_DEVICE_BUSY, "Device '%s' is in network '%s': detach it first", entry->name,
                                  network_config(d->network)->name);
-        r = attach(entry, n, e);
+        r = detach(m, d);
         if (r < 0)
+                return error_set(e, ERROR_NO_SUCH_DEVICE, "Device '%s' has just gone", entry->name);
+        r = attach(entry, n, e);
+        if (r < 0) {
+                (void) attach_to_lab(m, entry, NULL);
                 return r;
+        }
         log_info("Device '%s' is attached to network '%s'", entry->name, network_config(n)->name);
         manager_tell_device(m, d, MANAGER_CHANGED);
         manager_tell_network(m, n, MANAGER_CHANGED);
@@ -250,11 +274,16 @@ int manager_detach_device(Manager *m, ManagedDevice *d, Error *e) {
 
         if (!n)
                 return error_set(e, ERROR_NOT_ATTACHED, "Device '%s' is in no network", entry->name);
-        r = network_detach(n, d->device);
-        if (r < 0 && r != -ENOENT) /* it has gone on its own just now: manager_device_gone() is on its way */
-                return error_set_errno(e, r, "Cannot detach device '%s' from network '%s'", entry->name, network_config(n)->name);
-        d->network = NULL;
-        d->state = "detached";
+        r = detach(m, d);
+        if (r < 0) { /* it has gone on its own just now: manager_device_gone() is on its way */
+                d->network = NULL;
+                d->state = "detached";
+        } else
+                r = attach_to_lab(m, entry, e);
+        if (r < 0 && d->network) {
+                (void) attach(entry, n, NULL);
+                return r;
+        }
         log_info("Device '%s' is detached from network '%s'", entry->name, network_config(n)->name);
         manager_tell_device(m, d, MANAGER_CHANGED);
         manager_tell_network(m, n, MANAGER_CHANGED);
@@ -302,9 +331,9 @@ void manager_device_event(Manager *m, Network *n, const char *device, DeviceEven
                 else
                         log_info("Device '%s': the guest has left", device);
         }
-        if (streq(d->state, down ? "waiting" : "attached"))
+        if (streq(d->state, state_of(d)))
                 return;
-        d->state = down ? "waiting" : "attached";
+        d->state = state_of(d);
         manager_tell_device(m, d, MANAGER_CHANGED);
 }
 
@@ -321,6 +350,7 @@ void manager_device_gone(Manager *m, Device *d, int error) {
         n = managed->network;
         managed->network = NULL;
         managed->state = "gone";
+        CONTAINER_OF(managed, DeviceEntry, pub)->gone = true;
         manager_tell_device(m, managed, MANAGER_CHANGED);
         manager_drop_device(m, managed);
         if (n)

@@ -11,6 +11,7 @@
 #include "daemon/fdstore.h"
 #include "daemon/manager.h"
 #include "daemon/host-links.h"
+#include "daemon/lab.h"
 #include "daemon/resolv.h"
 #include "daemon/ssh-forward.h"
 
@@ -56,6 +57,7 @@ struct DeviceEntry {
         DeviceEntry *next_going; /* (owned) of Manager.going */
         char *namespace;         /* (owned, nullable) as asked */
         bool persistent;
+        bool gone;               /* on its own, and we were told: neither network nor laboratory has it */
         PortOptions port;
         RateLimit event_log;
         char name[NAME_MAX_LEN + 1];
@@ -69,6 +71,13 @@ typedef struct LocalSpec {
         uint16_t n_ports;
         bool pair; /* both families were meant: the second may be one the host does not have */
 } LocalSpec;
+
+typedef struct CaptureEntry {
+        ManagedCapture pub;
+        Manager *manager; /* (borrowed) */
+        Capture *capture; /* (owned) */
+        UT_hash_handle hh; /* Manager.captures, by id */
+} CaptureEntry;
 
 typedef struct ForwardEntry {
         ManagedForward pub;
@@ -95,7 +104,9 @@ struct Manager {
         DeviceEntry *devices;
         ForwardEntry *forwards;
         DeviceEntry *going; /* (owned, list) removed, but the fact that they have gone is still on its way */
-        uint32_t last_forward_id;
+        CaptureEntry *captures; /* (owned) hash */
+        uint32_t last_forward_id, last_capture_id;
+        Lab *lab; /* (owned, nullable) made for the first device of no network */
 
         Config *loaded;       /* (owned, nullable) the files as read last */
         ResolvWatch *resolv;  /* (owned, nullable) */
@@ -143,6 +154,12 @@ void manager_device_gone(Manager *m, Device *d, int error);
 void manager_device_event(Manager *m, Network *n, const char *device, DeviceEvent event, int error);
 void manager_drop_device(Manager *m, ManagedDevice *d); /* tells, detaches, frees */
 void manager_free_going(Manager *m, const Device *only); /* of Manager.going; NULL: all */
+
+/* ---- manager-lab.c ---- */
+int manager_lab_attach(Manager *m, Device *d);
+int manager_lab_detach(Manager *m, Device *d);
+void manager_forget_captures(Manager *m, const char *device); /* it goes: they end, by themselves, in a moment */
+void manager_free_captures(Manager *m);                       /* all, now; their devices are gone */
 
 /* One kind of device: how CreateDevice() makes it. @create fills @e on failure. */
 typedef struct DeviceKind {

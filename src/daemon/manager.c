@@ -72,6 +72,8 @@ Manager *manager_free(Manager *m) {
         while ((n = manager_next_network(m, NULL)))
                 (void) manager_remove_network(m, n, NULL);
         assert(!m->forwards);
+        manager_free_captures(m);
+        m->lab = lab_free(m->lab);
         m->control = loop_free(m->control); /* runs what was posted */
         manager_free_going(m, NULL);
         config_free(m->loaded);

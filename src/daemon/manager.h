@@ -10,8 +10,11 @@
 
 #include <systemd/sd-event.h>
 
+#include "basic/parse.h"
 #include "daemon/error.h"
 #include "daemon/network.h"
+#include "device/capture.h"
+#include "device/inject.h"
 #include "netstack/dns-zone.h"
 
 #define MANAGER_NETWORKS_MAX 256
@@ -44,6 +47,16 @@ struct ManagedForward {
         bool is_ssh;          /* ... a Unix socket inside it: daemon/ssh-forward.h */
 };
 
+#define MANAGER_CAPTURES_MAX 32
+#define MANAGER_PER_USER_CAPTURES_MAX 8
+
+typedef struct ManagedCapture {
+        uint32_t id;
+        uint32_t owner;              /* uid who asked for it */
+        char device[NAME_MAX_LEN + 1];
+        bool ready;                  /* the filter is compiled, and frames are taken */
+} ManagedCapture;
+
 typedef struct ManagerConfig {
         bool user;             /* --user or private bus: this is somebody's own instance */
         bool host_loopback;    /* default for networks made here; vnetd.json goes before it */
@@ -62,6 +75,9 @@ typedef struct ManagerHandler {
         void (*device)(Manager *m, ManagedDevice *d, ManagerChange change, void *userdata);
         void (*forward)(Manager *m, ManagedForward *f, ManagerChange change, void *userdata);
         void (*lease)(Manager *m, Network *n, const Lease *lease, bool added, void *userdata);
+        /* (nullable) ADDED: it runs; REMOVED: it is over, also one that never ran. @e: what refused it (code _ERROR_MAX: nothing did), else
+         * why it ended, unless it was told to. */
+        void (*capture)(Manager *m, ManagedCapture *c, ManagerChange change, const Error *e, void *userdata);
 } ManagerHandler;
 
 /* The face that serves networks by HTTP, where their options ask for it. @open fails: the network is not made. @close is for every network
@@ -154,6 +170,18 @@ const char *manager_device_path(const ManagedDevice *d); /* of its socket file; 
 /* Texts of the options it was made with; NULL where it was not. */
 void manager_device_addresses(const ManagedDevice *d, const char **ret_listen, const char **ret_connect);
 const PortOptions *manager_device_port(const ManagedDevice *d);
+
+/* ---- the laboratory: frames by hand, on devices of any network or none ---- */
+/* @hdr: checked here. Refused when the device dropped the frame, with the reason. */
+int manager_inject(Manager *m, ManagedDevice *d, DeviceDirection direction, const VnetHdr *hdr, const void *bytes, size_t len, Error *e);
+int manager_open_packet_socket(Manager *m, ManagedDevice *d, DeviceDirection written, int *ret_fd, Error *e); /* owned by the caller */
+
+/* @fd: (borrowed: duplicated). What comes of it, ManagerHandler.capture tells: first the filter has to be compiled. */
+int manager_start_capture(Manager *m, ManagedDevice *d, uint32_t uid, int fd, const char *filter, uint32_t snaplen, uint32_t *ret_id, Error *e);
+void manager_stop_capture(Manager *m, ManagedCapture *c); /* told when what it has is written */
+ManagedCapture *manager_capture(Manager *m, uint32_t id);
+ManagedCapture *manager_next_capture(Manager *m, ManagedCapture *after);
+void manager_capture_stats(const ManagedCapture *c, CaptureStats *ret);
 
 /* ---- forwards ---- */
 /* @local: "ADDR:PORT", "[ADDR]:PORT", ":PORT" (all addresses) or "PORT" (127.0.0.1 and, where the host has it, ::1).

@@ -28,6 +28,8 @@ typedef struct Call {
         const NetstackDnsRoute *routes;
         const Endpoint *guest;
         NetworkMac **macs;
+        NetworkDeviceFn fn;
+        void *arg;
 } Call;
 
 static int do_attach(void *arg) {
@@ -44,6 +46,14 @@ static int do_detach(void *arg) {
 }
 int network_detach(Network *n, Device *d) {
         return loop_call(n->loop, do_detach, &(Call){ .n = n, .device = d });
+}
+
+static int do_with_device(void *arg) {
+        Call *c = arg;
+        return network_with_device_here(c->n, c->device, c->fn, c->arg);
+}
+int network_with_device(Network *n, Device *d, NetworkDeviceFn fn, void *arg) {
+        return loop_call(n->loop, do_with_device, &(Call){ .n = n, .device = d, .fn = fn, .arg = arg });
 }
 
 static int do_forward_add(void *arg) {

@@ -2,6 +2,7 @@
 #pragma once
 /* What network.c and network-calls.c share: the network itself, and what is called on its thread. Included by these two alone. */
 
+#include "daemon/device-facts.h"
 #include "daemon/network.h"
 #include "daemon/switch.h"
 
@@ -13,6 +14,7 @@ struct Network {
         Loop *control; /* (borrowed) */
         const NetworkHandler *handler; /* NULL once network_free() has begun: facts still under way go nowhere */
         void *userdata;
+        DeviceFacts facts;
 
         /* on the network's thread */
         Netstack *stack;       /* (owned) */
@@ -28,3 +30,4 @@ struct Network {
 /* On the network's thread. */
 int network_attach_here(Network *n, Device *d, const PortOptions *options);
 int network_detach_here(Network *n, Device *d); /* -ENOENT */
+int network_with_device_here(Network *n, Device *d, NetworkDeviceFn fn, void *arg);

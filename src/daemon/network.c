@@ -9,10 +9,8 @@
 #include "daemon/network-private.h"
 
 #include <errno.h>
-#include <linux/capability.h>
 #include <stdio.h>
 #include <sys/random.h>
-#include <sys/syscall.h>
 #include <systemd/sd-id128.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,6 +18,7 @@
 
 #include "basic/iovcur.h"
 #include "basic/parse.h"
+#include "basic/rights.h"
 #include "daemon/switch-guard.h"
 #include "netstack/rate.h"
 
@@ -289,6 +288,7 @@ static void on_receive(Device *d, Frame *frames, unsigned n, void *userdata) {
         Network *net = from->network;
         unsigned to[FRAME_BATCH_MAX], end;
 
+        device_received(d, frames, n);
         for (unsigned i = 0; i < n; i++)
                 to[i] = destination(net, from, &frames[i]);
         for (unsigned i = 0; i < n; i = end) {
@@ -323,6 +323,10 @@ static Port *find_port(Network *n, const Device *d) {
         return NULL;
 }
 
+int network_with_device_here(Network *n, Device *d, NetworkDeviceFn fn, void *arg) {
+        return find_port(n, d) ? fn(d, n->loop, arg) : -ENOENT;
+}
+
 int network_detach_here(Network *n, Device *d) {
         Port *p = find_port(n, d);
         if (!p)
@@ -338,68 +342,43 @@ int network_detach_here(Network *n, Device *d) {
         return 0;
 }
 
-typedef struct GoneFact {
-        Network *network;
-        Device *device;
-        int error;
-} GoneFact;
-
-static void tell_gone(void *arg) { /* on the control thread */
-        _cleanup_free_ GoneFact *g = arg;
-        if (g->network->handler)
-                g->network->handler->device_gone(g->network, g->device, g->error, g->network->userdata);
-}
-
-static void detach_gone(void *arg) {
-        GoneFact *g = arg;
-        if (network_detach_here(g->network, g->device) < 0 || loop_post(g->network->control, tell_gone, g) < 0)
-                free(g); /* somebody else detached it meanwhile */
-}
-
-/* Detaching waits for the end of the device's own call. */
 static void on_gone(Device *d, int error, void *userdata) {
         Port *p = userdata;
         if (p->gone)
                 return;
         p->gone = true;
-        GoneFact *g = malloc(sizeof(*g));
-        if (!g)
-                return;
-        *g = (GoneFact){ p->network, d, error };
-        if (loop_post(p->network->loop, detach_gone, g) < 0)
-                free(g);
+        device_facts_gone(&p->network->facts, d, error);
 }
 
-typedef struct EventFact {
-        Network *network;
-        DeviceEvent event;
-        int error;
-        char device[NAME_MAX_LEN + 1];
-} EventFact;
-
-static void tell_event(void *arg) { /* on the control thread */
-        _cleanup_free_ EventFact *f = arg;
-        if (f->network->handler)
-                f->network->handler->device_event(f->network, f->device, f->event, f->error, f->network->userdata);
-}
-
-/* A VM that comes and goes in a loop makes one fact of many: the control thread has other things to do. */
 static void on_event(Device *d, DeviceEvent event, int error, void *userdata) {
         Port *p = userdata;
         if (event == DEVICE_DOWN) /* the next guest is another one */
                 p->own_mac = d->mac;
-        if (__atomic_exchange_n(&d->event_told, true, __ATOMIC_ACQ_REL))
-                return;
-        EventFact *f = malloc(sizeof(*f));
-        if (f) {
-                *f = (EventFact){ .network = p->network, .event = event, .error = error };
-                (void) snprintf(f->device, sizeof(f->device), "%s", d->name);
-        }
-        if (!f || loop_post(p->network->control, tell_event, f) < 0) {
-                free(f);
-                __atomic_store_n(&d->event_told, false, __ATOMIC_RELEASE);
-        }
+        device_facts_event(&p->network->facts, d, event, error);
 }
+
+static int detach_gone(Device *d, void *userdata) {
+        return network_detach_here(userdata, d);
+}
+
+/* On the control thread. */
+static void tell_gone(Device *d, int error, void *userdata) {
+        Network *n = userdata;
+        if (n->handler)
+                n->handler->device_gone(n, d, error, n->userdata);
+}
+
+static void tell_event(const char *device, DeviceEvent event, int error, void *userdata) {
+        Network *n = userdata;
+        if (n->handler)
+                n->handler->device_event(n, device, event, error, n->userdata);
+}
+
+static const DeviceFactsHandler facts_handler = {
+        .detach = detach_gone,
+        .gone = tell_gone,
+        .event = tell_event,
+};
 
 static const DeviceHandler device_handler = {
         .receive = on_receive,
@@ -506,13 +485,6 @@ static const HostSocketsHandler sockets_handler = {
 
 /* ---- life ---- */
 
-/* The thread that reads what guests send needs no right at all: gives up every capability of this thread, and only of it. */
-static void drop_capabilities(void) {
-        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-        struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
-        (void) syscall(SYS_capset, &header, none);
-}
-
 static int begin_here(void *arg) {
         Network *n = arg;
         timer_init(&n->stack_timer, on_stack_timer);
@@ -521,7 +493,7 @@ static int begin_here(void *arg) {
                 return -errno;
         switch_init(&n->table, seed);
         int r = host_sockets_new(&n->sockets, n->loop, &sockets_handler, n, /* no_peek_offset= */ false);
-        drop_capabilities(); /* a socket for pings may have needed one */
+        thread_drop_capabilities(); /* a socket for pings may have needed one */
         if (r < 0)
                 return r;
         host_sockets_set_source(n->sockets, &n->config.source);
@@ -548,6 +520,7 @@ int network_new(Network **ret, NetworkConfig *config, Loop *control, const Netwo
         n->handler = handler;
         n->userdata = userdata;
         int r = loop_new(&n->loop, n->config.name, after_wake, n);
+        n->facts = (DeviceFacts){ n->loop, control, &facts_handler, n };
         if (r >= 0)
                 r = loop_call(n->loop, begin_here, n);
         if (r < 0) {

@@ -74,6 +74,10 @@ const NetworkConfig *network_config(const Network *n);
 int network_attach(Network *n, Device *d, const PortOptions *options); /* starts it; the network drives it from here on; (borrowed: until detach) */
 int network_detach(Network *n, Device *d); /* stops it; -ENOENT when it is not attached here */
 
+/* Runs @fn(@d, loop, @arg) on the network's thread and returns what it returned; -ENOENT when @d is not, or no longer, attached here. */
+typedef int (*NetworkDeviceFn)(Device *d, Loop *loop, void *arg);
+int network_with_device(Network *n, Device *d, NetworkDeviceFn fn, void *arg);
+
 int network_forward_add(Network *n, const ForwardConfig *f, int fd); /* fd owned on success */
 int network_forward_remove(Network *n, uint32_t id);
 int network_forward_stats(Network *n, uint32_t id, ForwardStats *ret);
