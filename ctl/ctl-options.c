@@ -58,6 +58,13 @@ const OptInfo opt_table[_OPT_MAX] = {
                                "Leave address, route and DNS to a DHCP client inside" },
         [OPT_DEFAULT] = { "default", 0, "ADDR", false, "Address of names in the zone that have no record" },
         [OPT_TTL] = { "ttl", 0, "TIME", false, "How long guests may keep answers (default: 10s)" },
+        [OPT_GSO] = { "gso", 0, "TYPE", false, "Super-segment of TYPE: tcpv4, tcpv6, udp or ufo" },
+        [OPT_GSO_SIZE] = { "gso-size", 0, "N", false, "Payload bytes of each segment (default: for an MTU of 1500)" },
+        [OPT_CSUM] = { "csum", 0, "START:OFFSET", false, "Leave a checksum to be filled in, with what it covers beginning at START" },
+        [OPT_HDR_LEN] = { "hdr-len", 0, "N", false, "Bytes of headers, a hint" },
+        [OPT_FROM_GUEST] = { "from-guest", 0, NULL, false, "As though the guest had sent it" },
+        [OPT_WRITE] = { "write", 'w', "FILE", false, "File to write, - for standard output (the default)" },
+        [OPT_SNAPLEN] = { "snaplen", 's', "N", false, "Bytes to keep of each frame (default: all)" },
         [OPT_ZERO] = { "zero", 0, NULL, false, "Print counters that are zero as well" },
 };
 

@@ -59,6 +59,13 @@ typedef enum Opt {
         OPT_ZERO,
         OPT_DEFAULT,
         OPT_TTL,
+        OPT_GSO,
+        OPT_GSO_SIZE,
+        OPT_CSUM,
+        OPT_HDR_LEN,
+        OPT_FROM_GUEST,
+        OPT_WRITE,
+        OPT_SNAPLEN,
         _OPT_MAX,
 } Opt;
 

@@ -11,6 +11,7 @@
 #include "ctl-client.h"
 #include "ctl-connect.h"
 #include "ctl-edit.h"
+#include "ctl-lab.h"
 #include "ctl-monitor.h"
 #include "ctl-qemu.h"
 #include "ctl-run.h"
@@ -70,6 +71,10 @@ static const Verb verbs[] = {
         { "attach", "PID|PATH", 1, 1, GUEST_OPTIONS, false, verb_attach, "Plug an existing namespace in" },
         { "qemu", "[--] QEMU...", 1, -1, QEMU_OPTIONS, true, verb_qemu,
           "Run QEMU with a network card that is plugged into a network: adds the -netdev and -device to its command line" },
+        { "inject", "DEVICE", 1, 1, OPT_BIT(OPT_GSO) | OPT_BIT(OPT_GSO_SIZE) | OPT_BIT(OPT_CSUM) | OPT_BIT(OPT_HDR_LEN) | OPT_BIT(OPT_FROM_GUEST),
+          false, verb_inject, "Send the Ethernet frame on stdin out of a device, to its guest" },
+        { "capture", "DEVICE [FILTER...]", 1, -1, OPT_BIT(OPT_WRITE) | OPT_BIT(OPT_SNAPLEN), false, verb_capture,
+          "Write the frames that pass a device as a pcap file, until ^C" },
         { "monitor", "", 0, 0, 0, false, verb_monitor, "Print what happens as it happens, until ^C" },
 };
 
