@@ -76,6 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
         Framing f = data[0] & 1 ? FRAMING_VPNKIT : FRAMING_QEMU;
         Result whole = run(f, data[0] & 2, copy, size - 2, MAX(size, (size_t) 1)), pieces = run(f, data[0] & 2, copy, size - 2, data[1] + 1u);
-        fuzz_check(whole.n_frames == pieces.n_frames && whole.sum == pieces.sum && whole.end == pieces.end);
+        /* Only whether a greeting was answered before a wrong word came may differ. */
+        fuzz_check(whole.n_frames == pieces.n_frames && whole.end == pieces.end && (whole.sum == pieces.sum || whole.end == -EPROTO));
         return 0;
 }

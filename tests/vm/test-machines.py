@@ -10,6 +10,7 @@ its lease and its forward. The machines run machine.sh and are told what to do o
 import contextlib
 import hashlib
 import http.server
+import json
 import os
 import queue
 import random
@@ -155,7 +156,7 @@ class Machine:
             self.w.ctl('device', 'remove', self.name)
 
 
-MACS = {name: f'52:54:00:00:00:{n:02x}' for n, name in enumerate(('vm-unix', 'vm-tcp', 'vm-dgram', 'vm-fd', 'vm-uml', 'neighbour'), 2)}
+MACS = {name: f'52:54:00:00:00:{n:02x}' for n, name in enumerate(('vm-unix', 'vm-tcp', 'vm-dgram', 'vm-fd', 'vm-tap', 'vm-uml', 'neighbour'), 2)}
 
 
 def vm_run(netdev):
@@ -193,6 +194,28 @@ class QemuByFd(Machine):
     def kill(self):
         super().kill()
         wait_until(lambda: self.name not in self.w.ctl('device', 'list'), 5, 'the device goes with QEMU')
+
+
+OPEN_TAP = """#!/usr/bin/env python3
+import fcntl, os, struct, sys
+tap = os.open('/dev/net/tun', os.O_RDWR)  # everybody may, where udev is
+os.setegid(65534)
+os.seteuid(65534)  # no rights but those of the interface's owner
+fcntl.ioctl(tap, 0x400454ca, struct.pack('16sH22x', b'vmtap0', 0x5002))  # TUNSETIFF, IFF_TAP | IFF_NO_PI | IFF_VNET_HDR
+os.seteuid(0)
+os.set_inheritable(tap, True)
+os.execvp('qemu-system-x86_64', ['qemu-system-x86_64', *sys.argv[1:], '-netdev', f'tap,id=n0,fd={tap}', '-device', 'CARD'])
+"""
+
+
+class QemuByTap(Machine):
+    """QEMU on an interface of its own that its user may open, as libvirt with managed='no', cloud-hypervisor and firecracker have it."""
+
+    def environ(self):
+        script = f'{self.w.dir}/{self.name}.qemu'
+        netns.write(script, OPEN_TAP.replace('CARD', card(self).split()[1]))
+        os.chmod(script, 0o755)
+        return {'QEMU': script}
 
 
 def transfer(w, m, size=BULK):
@@ -291,6 +314,21 @@ def qemu_fd(w):
     whole_life(w, QemuByFd(w, 'vm-fd', vm_run(lambda m: '')))
 
 
+def qemu_tap(w):
+    """The recipe of docs/recipes.md: vnetd's interface and the machine's on a bridge without addresses."""
+    w.ctl('device', 'create', 'tap', '--name=vms', '--mtu=1500')
+    ifname = json.loads(w.ctl('--json=short', 'device', 'show', 'vms'))['Ifname']
+    run('ip', 'link', 'add', 'vmbr', 'type', 'bridge')
+    run('ip', 'link', 'set', 'vmbr', 'up')
+    run('ip', 'link', 'set', ifname, 'master', 'vmbr', 'up')
+    run('ip', 'tuntap', 'add', 'dev', 'vmtap0', 'mode', 'tap', 'user', 65534)
+    run('ip', 'link', 'set', 'vmtap0', 'master', 'vmbr', 'up')
+    whole_life(w, QemuByTap(w, 'vm-tap', vm_run(lambda m: '')))
+    for link in 'vmtap0', 'vmbr':
+        run('ip', 'link', 'del', link)
+    w.ctl('device', 'remove', 'vms')
+
+
 def uml_bess(w):
     whole_life(w, Machine(w, 'vm-uml', uml_run, 'bess'))
 
@@ -378,4 +416,4 @@ def get_kernel():
 if __name__ == '__main__':
     if not os.environ.get(netns.INSIDE):
         get_kernel()
-    netns.main([qemu_stream_unix, qemu_stream_tcp, qemu_dgram, qemu_fd, uml_bess, gvproxy_podman])
+    netns.main([qemu_stream_unix, qemu_stream_tcp, qemu_dgram, qemu_fd, qemu_tap, uml_bess, gvproxy_podman])
