@@ -5,6 +5,7 @@ Rules about the sources that a machine can check: test-sources.py ROOT
 
 - An arrow only points down: a directory of src/ includes headers of itself and of the floors below it alone (docs/ARCHITECTURE.md).
 - core-vq/ and netstack/ are pure: no sd-*, no libnl, no system calls, no clock, no log.
+- libpcap is one file's business.
 - Every file begins with its licence, and every C file says what it does before its first include or #pragma once'd content.
 - Addresses on the web are of places that stay: standards, the kernel, the distribution's libraries.
 - Nothing is marked unfinished.
@@ -29,6 +30,7 @@ BELOW = {
     "http": {"basic", "core-vq", "netstack", "vhostnet", "device", "daemon"},
 }
 CTL_MAY = {"basic"}
+ONLY_IN = {"pcap": "src/device/capture.c"}
 
 PURE = {"core-vq", "netstack"}
 PURE_INCLUDES = re.compile(
@@ -79,6 +81,14 @@ def check_layers(path, text):
             fail(path, f"line {text.count(chr(10), 0, call.start()) + 1}: {call[1]}(): {floor}/ is pure")
 
 
+def check_libraries(path, text):
+    """Some libraries are one file's business."""
+    where = str(path.relative_to(root))
+    for library, only in ONLY_IN.items():
+        if where.split("/")[0] in ("src", "ctl") and where != only and re.search(rf"^\s*#\s*include\s+<{library}", text, re.M):
+            fail(path, f"includes <{library}...>, which is for {only} alone")
+
+
 def check_head(path, text):
     lines = text.splitlines()
     first = lines[:2] if lines and lines[0].startswith("#!") else lines[:1]
@@ -125,6 +135,7 @@ for path in sources():
     check_words(path, text)
     if path.suffix in (".c", ".h"):
         check_layers(path, text)
+    check_libraries(path, text)
 
 print("\n".join(failures) or f"{n} files")
 sys.exit(1 if failures else 0)
