@@ -147,6 +147,13 @@ static void put(Text *t, const char *from, size_t len) {
         t->buf[t->len] = 0;
 }
 
+static bool multiply(unsigned *product, unsigned by) {
+        if (by > DNS_PATTERN_REPEATS || *product > DNS_PATTERN_REPEATS / by)
+                return false;
+        *product *= by;
+        return true;
+}
+
 /* One element of an expression at @p, into @out. Returns its length; 0 and @ret_what when it cannot be. */
 static size_t translate_one(const char *p, Text *out, unsigned *product, const char **ret_what) {
         static const char plain[] = ".[]{}()*+?^$|/\\-"; /* what a backslash takes the meaning from */
@@ -170,9 +177,13 @@ static size_t translate_one(const char *p, Text *out, unsigned *product, const c
         case '{':
                 *ret_what = "only {m}, {m,} and {m,n} may stand in braces, and all of them must not multiply to more than 256";
                 len = read_repeat(p, &repeats);
-                if (len > 0 && (*product > DNS_PATTERN_REPEATS / repeats || repeats > DNS_PATTERN_REPEATS))
+                if (len > 0 && !multiply(product, repeats))
                         return 0;
-                *product *= len > 0 ? repeats : 1;
+                break;
+        case '+': /* the library writes x+ as xx*: behind another of its kind that doubles again and again */
+                *ret_what = "too many + behind groups and other repetitions: each doubles the expression, to 256 times at most";
+                if (out->len > 0 && strchr(")}*+?", out->buf[out->len - 1]) && !multiply(product, 2))
+                        return 0;
                 break;
         case '(':
                 if (p[1] != '?')

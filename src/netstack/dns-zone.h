@@ -13,7 +13,7 @@
 #define DNS_ZONE_RECORDS_MAX 1024
 #define DNS_ZONE_MATCHES_MAX 64  /* records of one name in an answer */
 #define DNS_PATTERN_MAX 128      /* bytes of a regular expression */
-#define DNS_PATTERN_REPEATS 256  /* what its {m,n} multiply to: a compiled expression is as long as that */
+#define DNS_PATTERN_REPEATS 256  /* what its {m,n}, and + behind groups, multiply to: a compiled expression is as long as that */
 #define DNS_VALUE_MAX 1024       /* bytes of a record's value */
 #define DNS_ZONE_TTL_SEC 10      /* where the zone does not say; it may be changed at any time */
 #define DNS_ZONE_TTL_MAX_SEC (7 * 24 * 3600)

@@ -334,6 +334,50 @@ def case_ssh_tunnel_by_the_api(w):
     sshd.stop()
 
 
+def case_api_inside(w):
+    """Port 80 of the gateway: forwards, as gvproxy has them there, of TCP and UDP; nothing else of the API, and no file of the host."""
+    g = Gvproxy(w, 'inside')
+    url = 'http://gateway.containers.internal'
+    base = '/services/forwarder'
+
+    def curl(path, body=None):
+        data = [] if body is None else ['-X', 'POST', '-d', json.dumps(body)]
+        r = g.guest.run('curl', '-sS', '--max-time', 20, '--resolve', f'gateway.containers.internal:80:{GATEWAY}', '-w', '%{http_code}', *data, url + path).stdout
+        return int(r[-3:]), r[:-3]
+
+    listener = g.guest.listen(g.addr, 8080)
+    equal(curl(base + '/expose', {'local': ':9090', 'remote': ':8080'}), (200, ''), 'as in its tests')
+    equal(curl(base + '/all'), (200, f'[{{"local":":9090","remote":"{g.addr}:8080","protocol":"tcp"}}]\n'), 'the caller is meant')
+    with w.host.connect('127.0.0.1', 9090) as c:
+        s, _ = listener.accept()
+        s.sendall(b'hello')
+        s.close()
+        equal(read_all(c), b'hello')
+    code, text = curl(base + '/expose', {'local': ':9090', 'remote': ':8080'})
+    check(code == 500 and text.startswith('proxy already running'), code, text)
+    equal(curl(base + '/unexpose', {'local': ':9090'}), (200, ''))
+    equal(curl(base + '/expose', {'local': ':9053', 'remote': ':53', 'protocol': 'udp'}), (200, ''))
+    equal(curl(base + '/unexpose', {'local': ':9053', 'protocol': 'udp'}), (200, ''))
+    unix = {'protocol': 'unix', 'local': f'{g.dir}/u.sock', 'remote': f'tcp://{g.addr}:8080'}
+    tunnel = {**unix, 'remote': f'ssh-tunnel://root@{g.addr}:22/run/x.sock?key=/etc/passwd'}
+    for body in unix, tunnel:
+        equal(curl(base + '/expose', body), (500, 'protocol unix is not allowed from inside the network\n'))
+    check(not os.path.exists(f'{g.dir}/u.sock'), 'a socket is made on the host')
+    equal(g.ask(base + '/expose', unix), (200, ''), 'from the host')
+    code, text = curl(base + '/unexpose', unix)
+    check(code == 500 and os.path.exists(f'{g.dir}/u.sock'), code, text)
+    for path in '/services/dns/all', '/services/dhcp/leases', '/leases', '/cam', '/stats', '/metrics', '/connect', f'/tunnel?ip={g.addr}&port=22', '/debug/pprof/':
+        equal(curl(path), (404, '404 page not found\n'), path)
+    equal(curl('/services/dns/add', {'Name': 'x.', 'DefaultIP': '10.0.0.1'})[0], 404)
+    g.end()
+    g = Gvproxy(w, 'inside-all', '-gateway-expose-all-protocols')
+    unix['local'] = f'{g.dir}/u.sock'
+    equal(curl(base + '/expose', unix), (200, ''), 'with the flag')
+    check(os.path.exists(f'{g.dir}/u.sock'), 'no socket')
+    equal(curl(base + '/unexpose', unix), (200, ''))
+    g.end()
+
+
 def case_stdio(w):
     """-listen-stdio: a machine on stdin and stdout; its end is the end of the process, with status 0."""
     g = Gvproxy(w, 'stdio', kind='stdio')
@@ -359,4 +403,4 @@ def case_stdio(w):
 
 
 if __name__ == '__main__':
-    netns.main([case_connect_is_a_proxy_command, case_ssh_forwards, case_ssh_forward_reasons, case_ssh_tunnel_by_the_api, case_stdio])
+    netns.main([case_connect_is_a_proxy_command, case_ssh_forwards, case_ssh_forward_reasons, case_ssh_tunnel_by_the_api, case_api_inside, case_stdio])

@@ -158,6 +158,20 @@ static void test_loose(void) {
         check(z, "c.lab.test", "none");
 }
 
+/* As many as there may be. */
+static void test_patterns_limit(void) {
+        static const char *const patterns[] = { "/a+b+c+d+e+f+g+h+i+j+k+/", "/a+++++++++/", "/((((((((a)+)+)+)+)+)+)+)+/", "/(a{16}){16}/", "/([a-z]+-)+[+++++++++++]\\+/" };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(patterns); i++) {
+                _cleanup_(dns_zone_freep) DnsZone *z = NULL;
+                DnsZoneSpec spec = { .name = g_strdup("lab.test") };
+
+                g_assert_cmpint(dns_zone_spec_add(&spec, patterns[i], "A", "10.1.1.1"), ==, 0);
+                g_assert_cmpint(dns_zone_new(&z, &spec, NULL, NULL), ==, 0);
+                dns_zone_spec_deinit(&spec);
+        }
+}
+
 static void test_refusals(void) {
         g_autofree char *label = g_strnfill(64, 'a'), *value = g_strnfill(DNS_VALUE_MAX + 1, 'a');
 
@@ -186,6 +200,9 @@ static void test_refusals(void) {
         check_refused("/a{2/", "A", "10.1.1.1", "braces");
         check_refused("/a{,3}/", "A", "10.1.1.1", "braces");
         check_refused("/a{99999999999999999999}/", "A", "10.1.1.1", "braces");
+        check_refused("/a++++++++++/", "A", "10.1.1.1", "too many +"); /* the first counts no more than its letter */
+        check_refused("/(((((((((a)+)+)+)+)+)+)+)+)+/", "A", "10.1.1.1", "too many +");
+        check_refused("/(a{16}){16}+/", "A", "10.1.1.1", "too many +");
 }
 
 static void test_limits(void) {
@@ -268,6 +285,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/dns-zone/exact", test_exact);
         g_test_add_func("/dns-zone/patterns", test_patterns);
         g_test_add_func("/dns-zone/loose", test_loose);
+        g_test_add_func("/dns-zone/patterns-limit", test_patterns_limit);
         g_test_add_func("/dns-zone/refusals", test_refusals);
         g_test_add_func("/dns-zone/limits", test_limits);
         g_test_add_func("/dns-zone/budget", test_budget);
