@@ -15,6 +15,7 @@
 #include <xxhash.h>
 
 #include "basic/trace.h"
+#include "netstack/ping.h"
 #include "netstack/tcp.h"
 #include "netstack/udp.h"
 
@@ -245,6 +246,7 @@ void flow_close(Netstack *s, Flow *f, bool reset) {
                 udp_flow_close(s, f);
                 break;
         case FLOW_PING: /* whose requests find that it has gone */
+                ping_flow_close(s, f);
                 break;
         case FLOW_NONE:
         case _FLOW_KIND_MAX:

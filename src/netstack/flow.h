@@ -119,7 +119,7 @@ typedef struct Flow {
         bool inbound, closing;
         MacAddr guest_mac;
         uint32_t guest_mtu;  /* of the guest's link */
-        uint32_t device;     /* NetstackPort.id of where the guest's last segment came in (TCP); 0: none came yet */
+        uint32_t device;     /* NetstackPort.id of where the guest's last segment came in (TCP), or its first (ping); 0: none came yet */
         int fd;              /* host socket (owned), -EBADF while there is none */
         uint32_t forward_id; /* 0: outbound */
         Timer timer;         /* the one timer of the flow: fn is its protocol's */

@@ -59,6 +59,7 @@ static bool ip6_parse(Netstack *s, const struct ip6_hdr *h, const IovCur *at_hea
                 return false;
         }
         p->proto = h->ip6_nxt;
+        p->proto_at = offsetof(struct ip6_hdr, ip6_nxt);
         p->ttl = h->ip6_hlim;
         p->tos = (uint8_t) (ntohl(h->ip6_flow) >> 20);
         p->ip = *at_header;
@@ -115,7 +116,23 @@ static bool take_extension(Netstack *s, Packet *p) {
         } else if (!options_allow(s, p, c, end))
                 return false;
         p->proto = next;
+        p->proto_at = (uint16_t) begin;
         return true;
+}
+
+/* What RFC 8200 4.5 wants told of a piece: a length of no whole eights but at the end, and an end beyond what a packet may have. */
+static bool piece_is_allowed(Netstack *s, const Packet *p, const struct ip6_frag *f) {
+        size_t len = iovcur_left(&p->l4);
+        bool odd = f->ip6f_offlg & IP6F_MORE_FRAG && len % 8 != 0, beyond = ntohs(f->ip6f_offlg & IP6F_OFF_MASK) + len > UINT16_MAX;
+
+        if (!odd && !beyond)
+                return true;
+        netstack_drop(s, DROP_FRAG_MALFORMED);
+        icmp6_send_error(s, p, ICMP6_PARAM_PROB, ICMP6_PARAMPROB_HEADER,
+                         odd ? offsetof(struct ip6_hdr, ip6_plen)
+                             : (uint32_t) (iovcur_left(&p->ip) - len - sizeof(*f) + offsetof(struct ip6_frag, ip6f_offlg)),
+                         NULL);
+        return false;
 }
 
 /* The fragment header at p->l4. True: the datagram is whole, and @p speaks of it. */
@@ -128,8 +145,11 @@ static bool take_fragment(Netstack *s, const struct ip6_hdr *header, Packet *p) 
         }
         if (!(f.ip6f_offlg & (IP6F_OFF_MASK | IP6F_MORE_FRAG))) {
                 p->proto = f.ip6f_nxt;
+                p->proto_at = (uint16_t) (iovcur_left(&p->ip) - iovcur_left(&p->l4) - sizeof(f));
                 return true;
         }
+        if (!piece_is_allowed(s, p, &f))
+                return false;
         return fragments_input(s->fragments, p,
                                &(FragmentPlace){
                                        .header = header,
@@ -146,7 +166,7 @@ static bool ip6_extensions(Netstack *s, const struct ip6_hdr *header, Packet *p)
                 switch (p->proto) {
                 case IPPROTO_HOPOPTS:
                         if (n > 0)
-                                return refuse_at(s, p, ICMP6_PARAMPROB_NEXTHEADER, 0);
+                                return refuse_at(s, p, ICMP6_PARAMPROB_NEXTHEADER, p->proto_at);
                         /* fall through */
                 case IPPROTO_DSTOPTS:
                 case IPPROTO_ROUTING:
@@ -181,7 +201,7 @@ static void ip6_deliver(Netstack *s, Packet *p) {
                 if (p->proto == IPPROTO_NONE)
                         return;
                 if (netstack_is_ours(s, &p->dst))
-                        icmp6_send_error(s, p, ICMP6_PARAM_PROB, ICMP6_PARAMPROB_NEXTHEADER, offsetof(struct ip6_hdr, ip6_nxt), NULL);
+                        icmp6_send_error(s, p, ICMP6_PARAM_PROB, ICMP6_PARAMPROB_NEXTHEADER, p->proto_at, NULL);
                 else
                         icmp6_send_error(s, p, ICMP6_DST_UNREACH, ICMP6_DST_UNREACH_ADMIN, 0, NULL);
         }

@@ -80,6 +80,7 @@ typedef struct Packet {
         IpAddr src, dst;
         uint8_t proto;      /* IPPROTO_* of the L4 header */
         uint8_t ttl, tos;
+        uint16_t proto_at;  /* IPv6: where in the packet that is said */
         bool csum_ok;       /* the L4 checksum need not be verified (NEEDS_CSUM, DATA_VALID, or a whole reassembled one) */
         bool fragmented;    /* came in pieces */
         uint8_t gso_type;   /* VIRTIO_NET_HDR_GSO_* without the ECN bit */

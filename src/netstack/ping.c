@@ -44,7 +44,8 @@ typedef struct PingSide {
 
 struct Ping {
         Netstack *stack; /* (borrowed) */
-        usec_t evicted;  /* when an idle flow last made room for another */
+        usec_t evicted[2]; /* when an idle flow last made room for another: any, one of the guest's own */
+        uint32_t shares[PING_SHARES];
         PingSide sides[_PING_SIDE_MAX];
 };
 
@@ -123,19 +124,50 @@ static void ping_timer(Timer *timer, usec_t now, void *userdata) {
                 (void) timer_set(&s->timers, timer, f->last_used + PING_TIMEOUT_USEC);
 }
 
-/* At the limit the ping that has been quiet for longest makes room, now and then. */
-static bool ping_make_room(Netstack *s) {
-        usec_t now = netstack_now(s);
-        Flow *oldest;
+static uint32_t *ping_share(Netstack *s, uint32_t device) {
+        return &s->ping->shares[device % PING_SHARES];
+}
 
-        if (now - s->ping->evicted < PING_EVICT_USEC)
+/* At a limit the ping that has been quiet for longest makes room, now and then: any, or one of those at @device. */
+static bool ping_make_room(Netstack *s, bool own_only, uint32_t device) {
+        usec_t now = netstack_now(s), *evicted = &s->ping->evicted[own_only]; /* who is beyond its share takes no turn of others */
+        Flow *oldest = NULL;
+
+        if (now - *evicted < PING_EVICT_USEC)
                 return false;
-        s->ping->evicted = now;
-        oldest = flow_oldest_idle(s->flows, FLOW_PING);
+        *evicted = now;
+        if (!own_only)
+                oldest = flow_oldest_idle(s->flows, FLOW_PING);
+        else
+                for (Flow *f = flow_next(s->flows, NULL); f; f = flow_next(s->flows, f))
+                        if (f->key.kind == FLOW_PING && f->device % PING_SHARES == device % PING_SHARES &&
+                            (!oldest || f->last_used < oldest->last_used))
+                                oldest = f;
         if (!oldest)
                 return false;
         flow_close(s, oldest, /* reset= */ false);
         return true;
+}
+
+/* A new flow within the guest's share of the table, so that one guest never has it all. NULL (counted) at the limit. */
+static Flow *ping_flow_new(Netstack *s, const FlowKey *key) {
+        uint32_t device = s->port ? s->port->id : 0, limit = s->config.limits.ping_flows;
+        bool at_share = *ping_share(s, device) >= MAX(limit - limit / 4, UINT32_C(1));
+        Flow *f = at_share ? NULL : flow_new(s->flows, key, ping_timer);
+
+        if (!f && ping_make_room(s, at_share, device))
+                f = flow_new(s->flows, key, ping_timer);
+        if (!f) {
+                netstack_drop(s, DROP_PING_FLOW_LIMIT);
+                return NULL;
+        }
+        f->device = device;
+        (*ping_share(s, device))++;
+        return f;
+}
+
+void ping_flow_close(Netstack *s, Flow *f) {
+        (*ping_share(s, f->device))--;
 }
 
 static Flow *ping_flow(Netstack *s, const Packet *p, uint16_t id) {
@@ -144,13 +176,9 @@ static Flow *ping_flow(Netstack *s, const Packet *p, uint16_t id) {
         if (f)
                 return f;
 
-        f = flow_new(s->flows, &key, ping_timer);
-        if (!f && ping_make_room(s))
-                f = flow_new(s->flows, &key, ping_timer);
-        if (!f) {
-                netstack_drop(s, DROP_PING_FLOW_LIMIT);
+        f = ping_flow_new(s, &key);
+        if (!f)
                 return NULL;
-        }
         f->guest_mac = p->src_mac;
         f->guest_mtu = s->port ? s->port->mtu : 0;
         (void) timer_set(&s->timers, &f->timer, netstack_now(s) + PING_TIMEOUT_USEC);

@@ -178,23 +178,33 @@ static void few_pings(NetstackConfig *c) {
 static void test_limit(void) {
         g_autoptr(FakeHost) h = fake_host_new(few_pings);
 
-        for (uint16_t i = 0; i < 4; i++)
+        for (uint16_t i = 0; i < 3; i++) /* one guest's share of 4 */
                 ping(h, "9.9.9.9", i, 1, 8);
-        g_assert_cmpuint(flow_count(h->stack->flows, FLOW_PING), ==, 4);
+        g_assert_cmpuint(flow_count(h->stack->flows, FLOW_PING), ==, 3);
         fake_advance(h, USEC_PER_SEC);
         ping(h, "9.9.9.9", 0, 2, 8); /* 1 is now the oldest */
         for (uint16_t i = 100; i < 1000; i++)
                 ping(h, "9.9.9.9", i, 1, 8);
-        g_assert_cmpuint(flow_count(h->stack->flows, FLOW_PING), ==, 4);
+        g_assert_cmpuint(flow_count(h->stack->flows, FLOW_PING), ==, 3);
         g_assert_cmpuint(h->n_opened[FAKE_PING], ==, 1);
         g_assert_cmpuint(fake_drops(h, DROP_PING_FLOW_LIMIT), ==, 899);
         FakeSocket *k = fake_last_socket(h, FAKE_PING);
         answer(h, k, "9.9.9.9", ICMP_ECHOREPLY, 1, "x", 1);
         fake_run(h);
         g_assert_cmpuint(fake_n_frames(h), ==, 0); /* that one made room */
-        answer(h, k, "9.9.9.9", ICMP_ECHOREPLY, 4, "x", 1);
+        answer(h, k, "9.9.9.9", ICMP_ECHOREPLY, 3, "x", 1);
         fake_run(h);
         g_assert_cmpuint(fake_n_frames(h), ==, 1);
+
+        h->port.id++; /* another guest has a place, and the first one's are its own again when its pings end */
+        ping(h, "9.9.9.9", 1, 1, 8);
+        g_assert_cmpuint(flow_count(h->stack->flows, FLOW_PING), ==, 4);
+        h->port.id--;
+        fake_advance(h, 2 * PING_TIMEOUT_USEC);
+        g_assert_cmpuint(flow_count(h->stack->flows, FLOW_PING), ==, 0);
+        for (uint16_t i = 0; i < 3; i++)
+                ping(h, "9.9.9.9", i, 1, 8);
+        g_assert_cmpuint(flow_count(h->stack->flows, FLOW_PING), ==, 3);
 }
 
 static void test_no_socket(void) {

@@ -203,7 +203,7 @@ static void test_extensions_refused(void) {
                 { IPPROTO_DSTOPTS, { IPPROTO_UDP, 0, 0xde, 4 }, 8, ICMP6_PARAMPROB_OPTION, 42 },
                 { IPPROTO_DSTOPTS, { IPPROTO_UDP, 0, 1, 9 }, 8, ICMP6_PARAMPROB_HEADER, 42 }, /* beyond its header */
                 { IPPROTO_ROUTING, { IPPROTO_UDP, 0, 0, 1 }, 8, ICMP6_PARAMPROB_HEADER, 42 }, /* a source route */
-                { IPPROTO_DSTOPTS, { IPPROTO_HOPOPTS, 0, 1, 4, 0, 0, 0, 0, IPPROTO_UDP, 0, 1, 4 }, 16, ICMP6_PARAMPROB_NEXTHEADER, 0 },
+                { IPPROTO_DSTOPTS, { IPPROTO_HOPOPTS, 0, 1, 4, 0, 0, 0, 0, IPPROTO_UDP, 0, 1, 4 }, 16, ICMP6_PARAMPROB_NEXTHEADER, 40 },
                 { IPPROTO_DSTOPTS, { IPPROTO_UDP, 255, 1, 4 }, 8, -1, 0 }, /* longer than the packet */
         };
 
