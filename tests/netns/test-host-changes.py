@@ -27,6 +27,7 @@ PASTA_DNS = '192.0.2.53'  # what pasta forwards to the host's resolver
 COMPARE = os.environ.get('COMPARE', '') not in ('', '0')
 OUTAGE_SEC = 4
 AFTER_SEC = 20 if COMPARE else 4  # how long after a change the guest is looked at
+BOUND_SEC = 15  # on a busy machine, too; what takes minutes, or never ends, is what this is about
 STOP_SEC = int(os.environ.get('STOP_SEC', 600 if SLOW else 8))
 rows = []
 
@@ -266,9 +267,9 @@ def address_change(w):
         try:
             if name == 'vnetd':
                 for d in t.pulse, t.download:
-                    check(d.ended and d.ended[1] == 'ECONNRESET' and d.ended[0] - began < 2, 'an old connection:', told(d, began))
-                within(t.connects, began, 2, 'a new connection')
-                within(t.asks, began, 2, 'the resolver')
+                    check(d.ended and d.ended[1] == 'ECONNRESET' and d.ended[0] - began < BOUND_SEC, 'an old connection:', told(d, began))
+                within(t.connects, began, BOUND_SEC, 'a new connection')
+                within(t.asks, began, BOUND_SEC, 'the resolver')
         finally:
             t.stop()
             run('ip', 'addr', 'add', HOST + '/24', 'dev', 'veth0')
@@ -295,9 +296,9 @@ def outage(w, what, lose, restore, errors):
                 # the far end's kernel and the host's have their own timers: their next try comes after as long again as the last
                 for d in t.pulse, t.download:
                     check(not d.ended, 'an old connection:', told(d, back))
-                    within(d, back, OUTAGE_SEC + 3, 'an old connection')
-                within(t.connects, back, 2, 'a new connection')
-                within(t.asks, back, 3, 'the resolver')
+                    within(d, back, OUTAGE_SEC + BOUND_SEC, 'an old connection')
+                within(t.connects, back, BOUND_SEC, 'a new connection')
+                within(t.asks, back, BOUND_SEC, 'the resolver')
                 check(set(seen) <= errors, 'meanwhile', seen)
         finally:
             t.stop()
@@ -336,7 +337,7 @@ def resolver_change(w):
             new_connections=after(t.connects, began), resolver=after(t.asks, began))
         try:
             if name == 'vnetd':
-                within(t.asks, began, 2, 'the resolver')
+                within(t.asks, began, BOUND_SEC, 'the resolver')
                 check(not t.pulse.ended and not t.download.ended, 'an old connection:', told(t.pulse, began), told(t.download, began))
         finally:
             t.stop()
@@ -364,9 +365,9 @@ def standstill(w):
         try:
             if name == 'vnetd':
                 check(not t.pulse.ended and not t.download.ended, 'an old connection:', told(t.pulse, began), downloaded)
-                within(t.pulse, began, 2, 'an old connection')
-                within(t.connects, began, 2, 'a new connection')
-                within(t.asks, began, 2, 'the resolver')
+                within(t.pulse, began, BOUND_SEC, 'an old connection')
+                within(t.connects, began, BOUND_SEC, 'a new connection')
+                within(t.asks, began, BOUND_SEC, 'the resolver')
                 check(used < 0.2, 'a busy loop:', used, 'of a CPU')
         finally:
             t.stop()
