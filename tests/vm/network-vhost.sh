@@ -48,7 +48,7 @@ guest=$!
 sleep 0.5
 guest ip link set lo up
 
-echo 1..11
+echo 1..14
 check "the device is made over vhost-net" ctl device create tap --vhost --netns=$guest
 ctl device list --json=short > $dir/devices 2>&1
 check "its kind is vhost-net" grep -q vhost-net $dir/devices
@@ -68,6 +68,26 @@ guest nc -l -p 9000 -e sh -c "cat $dir/www/blob" &
 check "a port is exposed" ctl expose 6443 192.168.127.2:9000
 (nc 127.0.0.1 6443 < /dev/null | sha256sum > $dir/up) 2> /dev/null
 check "${size} MiB come up through it, unchanged" same "$sum" "$(cat $dir/up)"
+
+# The laboratory: a device of no network, and one UDP super-segment of 64000 bytes from 192.0.2.2:5000 to 192.0.2.1:7000 injected.
+unshare -n sleep 100000 &
+lab=$!
+sleep 0.5
+check "a device of no network is made" ctl device create tap --vhost --network= --netns=$lab --name=lab0 --mac=52:54:00:00:00:09
+eth=$(nsenter -t $lab -n ip -o link | sed -n 's/^[0-9]*: \(vnet[0-9]*\).*/\1/p')
+nsenter -t $lab -n ip addr add 192.0.2.1/24 dev "$eth"
+nsenter -t $lab -n socat -u UDP-RECV:7000,rcvbuf=1000000 OPEN:$dir/datagrams,creat > /dev/null 2>&1 &
+receiver=$!
+sleep 3
+printf '%b' "\\0122\\0124\\0000\\0000\\0000\\0011\\0122\\0124\\0000\\0000\\0000\\0010\\0010\\0000\\0105\\0000\
+\\0372\\0034\\0000\\0001\\0000\\0000\\0100\\0021\\0374\\0313\\0300\\0000\\0002\\0002\\0300\\0000\
+\\0002\\0001\\0023\\0210\\0033\\0130\\0372\\0010\\0176\\0036" > $dir/frame
+head -c 64000 /dev/zero >> $dir/frame
+check "a super-segment is injected" ctl inject lab0 --gso=udp --gso-size=1400 < $dir/frame
+sleep 3
+check "the guest's kernel has cut it, and its socket has it all" same "$(wc -c < $dir/datagrams)" 64000
+kill $receiver
+kill $lab
 
 # Without vhost-net the same command makes a plain TAP, and the log says why.
 mv /dev/vhost-net /dev/vhost-net-hidden
