@@ -21,6 +21,7 @@
 #include "http/http-api.h"
 #include "http/http-request.h"
 
+#define BACKLOG 256
 #define ROUNDS_MAX 16 /* of the library's work before others have their turn */
 #define BODY_READ_MAX (64 * 1024 * 1024) /* a body too large is read up to here, so that its client hears the answer */
 
@@ -454,6 +455,7 @@ static int open_socket(Listener *l, const char *url, Error *e) {
         l->fd = sock_listen(&a, SOCK_STREAM, &(SockRights){ .uid = getuid() }, &l->file);
         if (l->fd < 0)
                 return error_set_errno(e, l->fd, "Cannot listen on '%s'", ERROR_QUOTE(url));
+        (void) listen(l->fd, BACKLOG); /* more than for machines: clients come and go */
         return 0;
 }
 
