@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * vnetctl connect HOST PORT: stdin goes to the guest, what it says to stdout. The end of stdin is passed on, and the end of the guest's
+ * vnetctl connect HOST PORT, and listen PORT for the first guest that comes: stdin goes to the guest, what it says to stdout. The end of stdin is passed on, and the end of the guest's
  * stream is the end of the command: so it serves as ProxyCommand of ssh.
  */
 
@@ -103,7 +103,7 @@ int verb_connect(Ctl *c, int argc, char **argv) {
         r = client_new_call(c, path, VNETD_NETWORK, "Connect", &m);
         if (r != 0)
                 return r;
-        r = sd_bus_message_append(m, "ssqa{sv}", "tcp", argv[0], port, 0);
+        r = sd_bus_message_append(m, "ssqa{sv}", opt_set(c, OPT_UDP) ? "udp" : "tcp", argv[0], port, 0);
         if (r < 0)
                 return fail_errno(r, "Failed to make a D-Bus message");
         r = client_call(c, m, what, &reply);
@@ -116,5 +116,60 @@ int verb_connect(Ctl *c, int argc, char **argv) {
                 return fail_errno(r < 0 ? r : errno, "Failed to %s", what);
         (void) signal(SIGPIPE, SIG_IGN);
         r = run(own);
+        return r < 0 ? fail_errno(r, "Failed to pass bytes on") : CTL_OK;
+}
+
+/* The first client's descriptor; owned by the caller. */
+static int wait_for_client(int fd) {
+        _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+        char guest[128];
+        struct iovec iov = { guest, sizeof(guest) };
+        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+        const struct cmsghdr *h;
+        int client;
+        ssize_t n;
+
+        do
+                n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return -errno;
+        h = CMSG_FIRSTHDR(&m);
+        if (n == 0 || !h || h->cmsg_type != SCM_RIGHTS || h->cmsg_len != CMSG_LEN(sizeof(int)))
+                return -ECONNRESET;
+        memcpy(&client, CMSG_DATA(h), sizeof(client));
+        return client;
+}
+
+int verb_listen(Ctl *c, int argc, char **argv) {
+        _cleanup_(bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        _cleanup_free_ char *path = NULL;
+        _cleanup_close_ int client = -EBADF;
+        char what[160];
+        uint16_t port;
+        int r, fd;
+
+        if (parse_port(argv[0], &port) < 0)
+                return fail_usage("Invalid port '%s'", argv[0]);
+        r = client_find_network(c, opt_value(c, OPT_NETWORK) ?: "default", &path);
+        if (r != 0)
+                return r;
+        (void) snprintf(what, sizeof(what), "listen on port %u of the gateway", port);
+        r = client_new_call(c, path, VNETD_NETWORK, "Listen", &m);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_append(m, "sqa{sv}", "tcp", port, 0);
+        if (r < 0)
+                return fail_errno(r, "Failed to make a D-Bus message");
+        r = client_call(c, m, what, &reply);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_read(reply, "h", &fd); /* (borrowed) of @reply, which goes with the port when we do */
+        if (r >= 0)
+                r = client = wait_for_client(fd);
+        if (r < 0)
+                return fail_errno(r, "Failed to %s", what);
+        (void) signal(SIGPIPE, SIG_IGN);
+        r = run(client);
         return r < 0 ? fail_errno(r, "Failed to pass bytes on") : CTL_OK;
 }

@@ -37,30 +37,49 @@ static int append_string(Ctl *c, sd_bus_message *m, Opt o, const char *key) {
         return r < 0 ? fail_errno(r, "Failed to make a D-Bus message") : 0;
 }
 
-/* --static-lease=ADDR=MAC ... as a{ss}. */
-static int append_static_leases(Ctl *c, sd_bus_message *m) {
+/* --OPTION=KEY=VALUE ... as a{ss}. */
+static int append_pairs(Ctl *c, sd_bus_message *m, Opt o, const char *key) {
         int r;
 
-        if (!opt_set(c, OPT_STATIC_LEASE))
+        if (!opt_set(c, o))
                 return 0;
         r = sd_bus_message_open_container(m, 'e', "sv");
         if (r >= 0)
-                r = sd_bus_message_append_basic(m, 's', "StaticLeases");
+                r = sd_bus_message_append_basic(m, 's', key);
         if (r >= 0)
                 r = sd_bus_message_open_container(m, 'v', "a{ss}");
         if (r >= 0)
                 r = sd_bus_message_open_container(m, 'a', "{ss}");
-        for (unsigned i = 0; r >= 0 && i < c->n_values[OPT_STATIC_LEASE]; i++) {
-                const char *text = c->values[OPT_STATIC_LEASE][i], *equals = strchr(text, '=');
-                _cleanup_free_ char *addr = NULL;
+        for (unsigned i = 0; r >= 0 && i < c->n_values[o]; i++) {
+                const char *text = c->values[o][i], *equals = strchr(text, '=');
+                _cleanup_free_ char *left = NULL;
 
                 if (!equals)
-                        return fail_usage("Invalid value '%s' for --static-lease: use ADDR=MAC", text);
-                addr = strndup(text, (size_t) (equals - text));
-                r = addr ? sd_bus_message_append(m, "{ss}", addr, equals + 1) : -ENOMEM;
+                        return fail_usage("Invalid value '%s' for --%s: use %s", text, opt_table[o].name,
+                                          opt_table[o].metavar);
+                left = strndup(text, (size_t) (equals - text));
+                r = left ? sd_bus_message_append(m, "{ss}", left, equals + 1) : -ENOMEM;
         }
         for (unsigned i = 0; r >= 0 && i < 3; i++)
                 r = sd_bus_message_close_container(m);
+        return r < 0 ? fail_errno(r, "Failed to make a D-Bus message") : 0;
+}
+
+static int append_list(Ctl *c, sd_bus_message *m, Opt o, const char *key) {
+        int r = option_strv(m, key, opt_set(c, o) ? c->values[o] : NULL, c->n_values[o]);
+
+        return r < 0 ? fail_errno(r, "Failed to make a D-Bus message") : 0;
+}
+
+static int append_bool(Ctl *c, sd_bus_message *m, Opt o, const char *key) {
+        const char *text = opt_value(c, o);
+        int r;
+
+        if (!text)
+                return 0;
+        if (!streq(text, "yes") && !streq(text, "no"))
+                return fail_usage("Invalid value '%s' for --%s: yes or no", text, opt_table[o].name);
+        r = option_bool(m, key, streq(text, "yes"));
         return r < 0 ? fail_errno(r, "Failed to make a D-Bus message") : 0;
 }
 
@@ -76,16 +95,23 @@ int verb_network_create(Ctl *c, int argc, char **argv) {
         r = sd_bus_message_append(m, "s", argv[0]);
         if (r >= 0)
                 r = options_open(m);
-        if (r >= 0)
-                r = option_strv(m, "DnsServers", opt_set(c, OPT_DNS) ? c->values[OPT_DNS] : NULL,
-                                c->n_values[OPT_DNS]);
         if (r < 0)
                 return fail_errno(r, "Failed to make a D-Bus message");
-        if ((r = append_string(c, m, OPT_SUBNET, "Subnet")) != 0 ||
+        if ((r = append_list(c, m, OPT_DNS, "DnsServers")) != 0 ||
+            (r = append_list(c, m, OPT_POLICY, "Policy")) != 0 ||
+            (r = append_list(c, m, OPT_GATEWAY_ADDRESS, "GatewayAddresses")) != 0 ||
+            (r = append_pairs(c, m, OPT_NAT, "Nat")) != 0 ||
+            (r = append_pairs(c, m, OPT_DNS_ROUTE, "DnsRoutes")) != 0 ||
+            (r = append_pairs(c, m, OPT_DHCP, "Dhcp")) != 0 ||
+            (r = append_pairs(c, m, OPT_OUTBOUND, "Outbound")) != 0 ||
+            (r = append_number(c, m, OPT_LEASE_TIME, "LeaseTime")) != 0 ||
+            (r = append_bool(c, m, OPT_HOST_LOOPBACK, "HostLoopback")) != 0 ||
+            (r = append_string(c, m, OPT_SUBNET, "Subnet")) != 0 ||
             (r = append_string(c, m, OPT_SUBNET6, "Subnet6")) != 0 ||
             (r = append_string(c, m, OPT_NAT64, "Nat64")) != 0 ||
             (r = append_string(c, m, OPT_DOMAIN, "Domain")) != 0 ||
-            (r = append_number(c, m, OPT_MTU, "Mtu")) != 0 || (r = append_static_leases(c, m)) != 0)
+            (r = append_number(c, m, OPT_MTU, "Mtu")) != 0 ||
+            (r = append_pairs(c, m, OPT_STATIC_LEASE, "StaticLeases")) != 0)
                 return r;
         r = options_close(m);
         if (r < 0)

@@ -35,6 +35,15 @@ const OptInfo opt_table[_OPT_MAX] = {
         [OPT_DNS] = { "dns", 0, "ADDR", true, "Ask this DNS server, not the host's (repeatable)" },
         [OPT_STATIC_LEASE] = { "static-lease", 0, "ADDR=MAC", true,
                                "Always give this address to this MAC (repeatable)" },
+        [OPT_POLICY] = { "policy", 0, "RULE", true, "Rule for what guests may reach, in order (repeatable)" },
+        [OPT_NAT] = { "nat", 0, "ADDR=REAL", true, "Lead this address of the network there (repeatable)" },
+        [OPT_GATEWAY_ADDRESS] = { "gateway-address", 0, "ADDR", true, "Answer for this address, too (repeatable)" },
+        [OPT_DNS_ROUTE] = { "dns-route", 0, "DOMAIN=ADDR", true, "Ask this server for names in there (repeatable)" },
+        [OPT_DHCP] = { "dhcp", 0, "KEY=VALUE", true, "range, ntp, captivePortal or search (repeatable)" },
+        [OPT_OUTBOUND] = { "outbound", 0, "KEY=VALUE", true,
+                           "source, source6 or interface for what leaves the host (repeatable)" },
+        [OPT_LEASE_TIME] = { "lease-time", 0, "SECONDS", false, "How long DHCP leases last" },
+        [OPT_HOST_LOOPBACK] = { "host-loopback", 0, "BOOL", false, "Lead the host address to the host's loopback" },
         [OPT_MTU] = { "mtu", 0, "BYTES", false, "MTU of the link" },
         [OPT_NAME] = { "name", 0, "NAME", false, "Name of the device" },
         [OPT_IFNAME] = { "name", 0, "IFNAME", false,
@@ -65,6 +74,7 @@ const OptInfo opt_table[_OPT_MAX] = {
         [OPT_FROM_GUEST] = { "from-guest", 0, NULL, false, "As though the guest had sent it" },
         [OPT_WRITE] = { "write", 'w', "FILE", false, "File to write, - for standard output (the default)" },
         [OPT_SNAPLEN] = { "snaplen", 's', "N", false, "Bytes to keep of each frame (default: all)" },
+        [OPT_UDP] = { "udp", 0, NULL, false, "Send what a read takes, and print what comes, as datagrams" },
         [OPT_ZERO] = { "zero", 0, NULL, false, "Print counters that are zero as well" },
 };
 

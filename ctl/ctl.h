@@ -38,6 +38,14 @@ typedef enum Opt {
         OPT_DOMAIN,
         OPT_DNS,
         OPT_STATIC_LEASE,
+        OPT_POLICY,
+        OPT_NAT,
+        OPT_GATEWAY_ADDRESS,
+        OPT_DNS_ROUTE,
+        OPT_DHCP,
+        OPT_OUTBOUND,
+        OPT_LEASE_TIME,
+        OPT_HOST_LOOPBACK,
         OPT_MTU,
         OPT_NAME,
         OPT_IFNAME,
@@ -66,6 +74,7 @@ typedef enum Opt {
         OPT_FROM_GUEST,
         OPT_WRITE,
         OPT_SNAPLEN,
+        OPT_UDP,
         _OPT_MAX,
 } Opt;
 

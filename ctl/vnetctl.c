@@ -29,8 +29,10 @@
         (OPT_BIT(OPT_NAME) | OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_MAC) | OPT_BIT(OPT_MTU) |                 \
          OPT_BIT(OPT_DEVICE) | OPT_BIT(OPT_ISOLATED) | OPT_BIT(OPT_GUARDED))
 #define NETWORK_OPTIONS                                                                                     \
-        (OPT_BIT(OPT_SUBNET) | OPT_BIT(OPT_SUBNET6) | OPT_BIT(OPT_NAT64) | OPT_BIT(OPT_DOMAIN) | OPT_BIT(OPT_DNS) | \
-         OPT_BIT(OPT_STATIC_LEASE) | OPT_BIT(OPT_MTU))
+        (OPT_BIT(OPT_SUBNET) | OPT_BIT(OPT_SUBNET6) | OPT_BIT(OPT_NAT64) | OPT_BIT(OPT_DOMAIN) | OPT_BIT(OPT_DNS) |              \
+         OPT_BIT(OPT_STATIC_LEASE) | OPT_BIT(OPT_MTU) | OPT_BIT(OPT_POLICY) | OPT_BIT(OPT_NAT) |            \
+         OPT_BIT(OPT_GATEWAY_ADDRESS) | OPT_BIT(OPT_DNS_ROUTE) | OPT_BIT(OPT_DHCP) | OPT_BIT(OPT_OUTBOUND) | \
+         OPT_BIT(OPT_LEASE_TIME) | OPT_BIT(OPT_HOST_LOOPBACK))
 #define GUEST_OPTIONS                                                                                       \
         (OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_IFNAME) | OPT_BIT(OPT_MTU) | OPT_BIT(OPT_NO_CONFIGURE) |        \
          OPT_BIT(OPT_VHOST))
@@ -64,8 +66,10 @@ static const Verb verbs[] = {
         { "zone set", "ZONE ['NAME TYPE VALUE'...]", 1, -1, OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_DEFAULT) | OPT_BIT(OPT_TTL), false,
           verb_zone_set, "Answer for a DNS zone with these records, in place of those it had" },
         { "zone remove", "ZONE...", 1, -1, OPT_BIT(OPT_NETWORK), false, verb_zone_remove, "Answer for a zone no longer" },
-        { "connect", "HOST PORT", 2, 2, OPT_BIT(OPT_NETWORK), false, verb_connect,
+        { "connect", "HOST PORT", 2, 2, OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_UDP), false, verb_connect,
           "Connect stdin and stdout to a port of a guest (a ProxyCommand for ssh)" },
+        { "listen", "PORT", 1, 1, OPT_BIT(OPT_NETWORK), false, verb_listen,
+          "Connect stdin and stdout to the first guest that connects to a port of the gateway" },
         { "run", "[--] COMMAND...", 1, -1, GUEST_OPTIONS | OPT_BIT(OPT_PUBLISH) | OPT_BIT(OPT_SOURCE), true,
           verb_run, "Run a command in a new namespace that is plugged into a network" },
         { "attach", "PID|PATH", 1, 1, GUEST_OPTIONS, false, verb_attach, "Plug an existing namespace in" },

@@ -191,6 +191,29 @@ BUS_METHOD(method_connect) {
         return r < 0 ? bus_refuse(error, &e, r) : sd_bus_reply_method_return(m, "h", fd);
 }
 
+BUS_METHOD(method_listen) {
+        Bus *b = bus_current(sd_bus_message_get_bus(m));
+        _cleanup_close_ int fd = -EBADF;
+        Network *n = userdata;
+        Error e = ERROR_INIT;
+        const char *protocol;
+        PolkitAsk ask;
+        uint16_t port;
+        int r;
+
+        r = sd_bus_message_read(m, "sq", &protocol, &port);
+        if (r >= 0)
+                r = bus_read_options(m, NULL, 0, NULL, NULL, error);
+        if (r < 0)
+                return r;
+        ask = ask_about(n, ACTION_MANAGE_FORWARDS, "Listen");
+        r = polkit_check(b->polkit, m, &ask, 1, error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+        r = manager_listen(b->manager, n, protocol, port, &fd, &e);
+        return r < 0 ? bus_refuse(error, &e, r) : sd_bus_reply_method_return(m, "h", fd);
+}
+
 /* ---- leases ---- */
 
 static usec_t realtime_now(void) {
@@ -404,6 +427,8 @@ const sd_bus_vtable bus_network_vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("Connect",
                                 SD_BUS_ARGS("s", protocol, "s", host, "q", port, "a{sv}", options),
                                 SD_BUS_RESULT("h", fd), method_connect, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Listen", SD_BUS_ARGS("s", protocol, "q", port, "a{sv}", options),
+                                SD_BUS_RESULT("h", fd), method_listen, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("SetZone", SD_BUS_ARGS("s", name, "a(sss)", records, "a{sv}", options),
                                 SD_BUS_NO_RESULT, bus_network_set_zone, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("RemoveZone", SD_BUS_ARGS("s", name), SD_BUS_NO_RESULT,

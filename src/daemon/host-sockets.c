@@ -30,6 +30,8 @@
 #define PEEK_IOV_MAX 1024 /* UIO_MAXIOV */
 #define DGRAM_BATCH_MAX 64
 #define CONTROL_LEN 128
+#define TUNNEL_PORT_FIRST 32768 /* what has no address is told apart by its port, until that is taken */
+#define TUNNEL_PORTS 28000
 #define DGRAM_BUFFER (2 * 1024 * 1024) /* for a socket that brings bursts; the host's own limit may be less */
 
 typedef struct HostSocket {
@@ -528,6 +530,16 @@ static int host_stream_pair(void *userdata, uint64_t service_cookie, int *ret_fl
 static int host_service_open(void *userdata, uint16_t port, const Endpoint *guest, int *ret_flow_fd) {
         HostSockets *h = userdata;
         int fds[2];
+        if (h->handler->service_connect) {
+                int fd = h->handler->service_connect(h->userdata, port);
+                int r = fd >= 0 ? host_sockets_adopt_stream(h, fd) : fd;
+                if (r < 0 && fd >= 0)
+                        (void) close(fd);
+                if (r >= 0)
+                        *ret_flow_fd = fd;
+                if (r != -ENOENT)
+                        return r;
+        }
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
                 return -errno;
         _cleanup_close_ int flow_fd = fds[0], service_fd = fds[1];
@@ -549,6 +561,10 @@ int host_sockets_adopt_stream(HostSockets *h, int fd) {
                 return -ENOMEM;
         s->is_unix = true;
         return 0;
+}
+
+int host_sockets_adopt_messages(HostSockets *h, int fd) {
+        return host_sockets_adopt_stream(h, fd);
 }
 
 /* ---- datagrams ---- */
@@ -646,13 +662,16 @@ static int host_dgram_send(void *userdata, int fd, const HostMsg *msgs, unsigned
         _Alignas(struct cmsghdr) uint8_t control[DGRAM_BATCH_MAX][CONTROL_LEN];
 
         HostSockets *h = userdata;
-        const HostSocket *s = h->has_source ? find(h, fd) : NULL;
-        bool choose = s && host_cookie_kind(s->cookie) != HOST_KIND_LISTENER; /* a forward's answers leave from where it listens */
+        const HostSocket *s = find(h, fd);
+        bool is_unix = s && s->is_unix;
+        bool choose = h->has_source && s && host_cookie_kind(s->cookie) != HOST_KIND_LISTENER; /* a forward's answers leave from where it listens */
 
         n = MIN(n, (unsigned) DGRAM_BATCH_MAX);
         for (unsigned i = 0; i < n; i++) {
                 struct msghdr *m = &mm[i].msg_hdr;
                 *m = (struct msghdr){ .msg_iov = msgs[i].iov, .msg_iovlen = msgs[i].n_iov };
+                if (is_unix)
+                        continue;
                 m->msg_namelen = endpoint_to_sockaddr(&msgs[i].peer, &sa[i]);
                 m->msg_name = &sa[i];
                 add_controls(m, control[i], &msgs[i], choose ? h : NULL);
@@ -723,7 +742,10 @@ static int host_dgram_recv(void *userdata, int fd, HostMsg *msgs, unsigned n) {
                 return -errno;
         if ((unsigned) r == n)
                 make_roomy(find(userdata, fd));
+        const HostSocket *s = find(userdata, fd);
         for (int i = 0; i < r; i++) {
+                if (s && s->is_unix && mm[i].msg_len == 0)
+                        return i > 0 ? i : -EAGAIN; /* the end, which an event tells */
                 msgs[i].len = mm[i].msg_len;
                 msgs[i].gso_size = 0;
                 msgs[i].tos = msgs[i].ttl = 0;
@@ -731,7 +753,7 @@ static int host_dgram_recv(void *userdata, int fd, HostMsg *msgs, unsigned n) {
                 msgs[i].truncated = mm[i].msg_hdr.msg_flags & MSG_TRUNC;
                 read_controls(&mm[i].msg_hdr, &msgs[i]);
                 if (endpoint_from_sockaddr((struct sockaddr *) &sa[i], mm[i].msg_hdr.msg_namelen, &msgs[i].peer) < 0)
-                        msgs[i].peer = (Endpoint){};
+                        msgs[i].peer = (Endpoint){ .port = (uint16_t) (TUNNEL_PORT_FIRST + fd % TUNNEL_PORTS) };
                 if (unlikely(fd == ((HostSockets *) userdata)->raw4))
                         strip_header(&msgs[i]);
         }

@@ -15,6 +15,8 @@ typedef struct HostSocketsHandler {
         void (*event)(void *userdata, uint64_t cookie, uint32_t events); /* HOST_EVENT_* */
         unsigned (*output)(void *userdata, Frame *frames, unsigned n);   /* HostOps.output */
         void (*lease_changed)(void *userdata, const Lease *lease, bool added);
+        /* A socket of the host that the port leads to, connected and non-blocking; -ENOENT: it is for service(). */
+        int (*service_connect)(void *userdata, uint16_t port);
         int (*service)(void *userdata, uint16_t port, const Endpoint *guest, int fd); /* @fd: owned on success */
 } HostSocketsHandler;
 
@@ -37,5 +39,9 @@ typedef struct HostSource {
         char ifname[16]; /* "": any */
 } HostSource;
 void host_sockets_set_source(HostSockets *h, const HostSource *source);
+
+/* Says that @fd is a Unix socket of messages, each a datagram, that has one peer, of no address. An empty message cannot be told from
+ * the end, and is none. 0 or -ENOMEM. */
+int host_sockets_adopt_messages(HostSockets *h, int fd);
 
 extern const HostOps host_sockets_ops; /* userdata: a HostSockets */

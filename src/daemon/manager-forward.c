@@ -18,7 +18,7 @@
 #include "daemon/manager-private.h"
 
 #define LISTEN_BACKLOG 4096
-#define FORWARD_ID_MAX (UINT32_MAX / MANAGER_FORWARD_LISTENERS)
+#define FORWARD_ID_MAX (NETWORK_TUNNEL_ID / MANAGER_FORWARD_LISTENERS - 1)
 
 static uint32_t listener_id(const ManagedForward *f, size_t i) {
         return f->id * MANAGER_FORWARD_LISTENERS + (uint32_t) i;
@@ -110,6 +110,8 @@ static int open_listener(uint8_t proto, const Endpoint *at) {
 static void close_listeners(Manager *m, ForwardEntry *entry) {
         char name[FDSTORE_NAME_MAX];
 
+        if (entry->pub.is_outlet)
+                (void) network_remove_service(entry->pub.network, entry->pub.config.local.port);
         if (entry->pub.is_unix && entry->n_locals > 0) {
                 if (!entry->pub.is_ssh)
                         (void) network_forward_remove(entry->pub.network, listener_id(&entry->pub, 0));
@@ -299,6 +301,42 @@ static int open_unix_listener(Manager *m, ForwardEntry *entry, Error *e) {
         return 0;
 }
 
+/* ---- outlets: from a port of the gateway to a Unix socket of the host ---- */
+
+#define OUTLET "gateway:"
+
+static bool is_outlet(const char *local) {
+        return strncmp(local, OUTLET, strlen(OUTLET)) == 0;
+}
+
+static int check_outlet(uint32_t uid, const char *protocol, const char *local, const char *remote, ForwardConfig *ret, Error *e) {
+        struct sockaddr_un sa;
+
+        if (!streq(protocol, "tcp"))
+                return error_set(e, ERROR_NOT_SUPPORTED, "'%s': a port of the gateway that leads to the host is TCP", ERROR_QUOTE(local));
+        if (parse_port(local + strlen(OUTLET), &ret->local.port) < 0)
+                return error_set(e, ERROR_INVALID_ARGS, "'%s' is no port of the gateway: " OUTLET "PORT, from 1 to 65535", ERROR_QUOTE(local));
+        if (strncmp(remote, "unix:/", strlen("unix:/")) != 0 || strlen(remote) - strlen("unix:") >= sizeof(sa.sun_path))
+                return error_set(e, ERROR_INVALID_ARGS, "'%s' is no Unix socket of the host: unix:/PATH of at most %zu bytes", ERROR_QUOTE(remote),
+                                 sizeof(sa.sun_path) - 1);
+        if (manager_uid_is_limited(uid)) /* connecting to it is done with our rights */
+                return error_set(e, ERROR_ACCESS_DENIED, "'%s': only the administrator may let guests use sockets of the host", ERROR_QUOTE(remote));
+        return 0;
+}
+
+static int open_outlet(ForwardEntry *entry, Error *e) {
+        ManagedForward *f = &entry->pub;
+        int r = network_add_service(f->network, f->config.local.port, f->remote + strlen("unix:"));
+
+        if (r == -EEXIST || r == -EINVAL)
+                return error_set(e, ERROR_FORWARD_EXISTS, "Port %u of network '%s' has something else behind it", f->config.local.port,
+                                 network_config(f->network)->name);
+        if (r == -ENOBUFS)
+                return error_set(e, ERROR_QUOTA_EXCEEDED, "The gateway of network '%s' has %d ports in use already", network_config(f->network)->name,
+                                 NETSTACK_SERVICES_MAX);
+        return r < 0 ? error_set_errno(e, r, "Cannot forward '%s'", ERROR_QUOTE(f->local)) : 0;
+}
+
 /* ---- finding ---- */
 
 static bool endpoints_meet(const Endpoint *a, uint16_t n_a, const Endpoint *b, uint16_t n_b) {
@@ -374,7 +412,7 @@ int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, con
                         const char *remote, const char *source, ManagedForward **ret, Error *e) {
         _cleanup_(entry_freep) ForwardEntry *entry = NULL;
         ManagedForward *f;
-        LocalSpec spec;
+        LocalSpec spec = {};
         int r;
 
         entry = calloc(1, sizeof(*entry));
@@ -383,14 +421,17 @@ int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, con
         f = &entry->pub;
         r = parse_protocol(protocol, &f->config.proto, e);
         f->is_unix = streq(protocol, "unix");
+        f->is_outlet = !f->is_unix && is_outlet(local);
         if (r >= 0)
-                r = f->is_unix ? check_path(m, uid, local, &spec, e) : local_spec_parse(local, &spec, e);
+                r = f->is_outlet ? check_outlet(uid, protocol, local, remote, &f->config, e)
+                    : f->is_unix ? check_path(m, uid, local, &spec, e)
+                                 : local_spec_parse(local, &spec, e);
         if (r >= 0)
                 r = parse_source(source, &f->config.source, e);
         f->is_ssh = f->is_unix && ssh_spec_is_url(remote);
-        if (r >= 0 && !f->is_ssh)
+        if (r >= 0 && !f->is_ssh && !f->is_outlet)
                 r = remote_spec_parse(n, remote, spec.endpoints[0].port, MAX(spec.n_ports, (uint16_t) 1), origin == ORIGIN_CALL, &f->config, e);
-        if (r >= 0 && !f->is_ssh && f->config.remote.port == 0)
+        if (r >= 0 && !f->is_ssh && !f->is_outlet && f->config.remote.port == 0)
                 r = error_set(e, ERROR_INVALID_ARGS, "'%s' names no port: a path has none to take over", ERROR_QUOTE(remote));
         if (r >= 0)
                 r = check_new(m, uid, f->config.proto, local, &spec, e);
@@ -406,12 +447,13 @@ int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, con
                 return error_set(e, ERROR_NO_MEMORY, "Out of memory");
         entry->origin = origin;
         entry->spec = spec;
-        r = f->is_unix ? open_unix_listener(m, entry, e) : open_listeners(m, entry, e);
+        r = f->is_outlet ? open_outlet(entry, e) : f->is_unix ? open_unix_listener(m, entry, e) : open_listeners(m, entry, e);
         if (r < 0)
                 return r;
 
         f->config.id = f->id;
-        f->config.local = spec.endpoints[0];
+        if (!f->is_outlet)
+                f->config.local = spec.endpoints[0];
         HASH_ADD(hh, m->forwards, pub.id, sizeof(f->id), entry);
         entry = NULL; /* the hash's now */
         log_info("Forward %u: %s %s to %s of network '%s'", f->id, manager_forward_protocol(f), f->local,
@@ -458,13 +500,13 @@ int manager_unexpose(Manager *m, Network *n, const char *protocol, const char *l
         int r;
 
         r = parse_protocol(protocol, &proto, e);
-        if (r >= 0 && streq(protocol, "unix")) {
+        if (r >= 0 && (streq(protocol, "unix") || is_outlet(local))) {
                 for (ForwardEntry *entry = m->forwards; entry; entry = entry->hh.next)
-                        if (entry->pub.network == n && entry->pub.is_unix && streq(entry->pub.local, local)) {
+                        if (entry->pub.network == n && streq(manager_forward_protocol(&entry->pub), protocol) && streq(entry->pub.local, local)) {
                                 manager_drop_forward(m, &entry->pub);
                                 return 0;
                         }
-                return error_set(e, ERROR_NO_SUCH_FORWARD, "Network '%s' has no forward of unix '%s'", network_config(n)->name,
+                return error_set(e, ERROR_NO_SUCH_FORWARD, "Network '%s' has no forward of %s '%s'", network_config(n)->name, protocol,
                                  ERROR_QUOTE(local));
         }
         if (r >= 0)
@@ -499,75 +541,4 @@ int manager_forward_stats(Manager *m, const ManagedForward *f, ForwardStats *ret
         }
         *ret = sum;
         return 0;
-}
-
-/* ---- tunnels ---- */
-
-static int guest_endpoint(Network *n, const char *host, uint16_t port, Endpoint *ret, Error *e) {
-        _cleanup_free_ Lease *leases = NULL;
-        ForwardConfig target = {};
-        size_t n_leases = 0, n_dynamic = 0;
-        const Lease *found = NULL;
-        int r;
-
-        r = remote_spec_parse(n, host, port, /* n_ports= */ 1, /* must_exist= */ true, &target, e);
-        if (r < 0)
-                return r;
-        *ret = target.remote;
-        if (!ip_is_null(&ret->addr))
-                return 0;
-
-        /* It was there just now; who it is, leases say. */
-        r = network_list_leases(n, &leases, &n_leases);
-        for (size_t i = 0; i < n_leases; i++)
-                n_dynamic += !leases[i].is_static;
-        for (size_t i = 0; r >= 0 && i < n_leases; i++)
-                if (target.hostname[0] != 0 ? strcasecmp(leases[i].hostname, target.hostname) == 0 : n_dynamic == 0 || !leases[i].is_static)
-                        found = &leases[i];
-        if (!found)
-                return error_set(e, ERROR_NO_SUCH_GUEST, "'%s' has just gone", ERROR_QUOTE(host));
-        ret->addr = found->addr;
-        return 0;
-}
-
-int manager_connect(Manager *m, Network *n, const char *protocol, const char *host, uint16_t port, int *ret_fd, Error *e) {
-        Endpoint guest;
-        int fds[2], r;
-
-        if (!streq(protocol, "tcp"))
-                return error_set(e, ERROR_NOT_SUPPORTED, "Protocol '%s': only tcp can be connected to", ERROR_QUOTE(protocol));
-        if (port == 0)
-                return error_set(e, ERROR_INVALID_ARGS, "Port 0 cannot be connected to");
-        r = guest_endpoint(n, host, port, &guest, e);
-        if (r < 0)
-                return r;
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
-                return error_set_errno(e, errno, "Cannot connect to %s", ENDPOINT_TO_TEXT(&guest));
-
-        _cleanup_close_ int inside = fds[0], outside = fds[1];
-        if (fcntl(inside, F_SETFL, O_NONBLOCK) < 0)
-                return error_set_errno(e, errno, "Cannot connect to %s", ENDPOINT_TO_TEXT(&guest));
-        r = network_connect(n, &guest, TAKE_FD(inside));
-        if (r < 0)
-                return error_set_errno(e, r, "Cannot connect to %s", ENDPOINT_TO_TEXT(&guest));
-        *ret_fd = TAKE_FD(outside);
-        return 0;
-}
-
-int manager_check_tunnel(Manager *m, Network *n, const char *host, uint16_t port, Error *e) {
-        Endpoint guest;
-
-        return guest_endpoint(n, host, port, &guest, e);
-}
-
-int manager_tunnel(Manager *m, Network *n, const char *host, uint16_t port, int fd, Error *e) {
-        _cleanup_close_ int own = fd;
-        Endpoint guest;
-        int r;
-
-        r = guest_endpoint(n, host, port, &guest, e);
-        if (r < 0)
-                return r;
-        r = network_connect(n, &guest, TAKE_FD(own));
-        return r < 0 ? error_set_errno(e, r, "Cannot connect to %s", ENDPOINT_TO_TEXT(&guest)) : 0;
 }

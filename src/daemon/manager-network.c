@@ -56,7 +56,7 @@ static void on_service(Network *n, uint16_t port, const Endpoint *guest, int fd,
         if (m->http && port == MANAGER_HTTP_PORT && manager_network_entry(m, n))
                 m->http->client(n, guest, fd, m->http_userdata);
         else
-                (void) safe_close(fd);
+                manager_listen_client(m, n, port, guest, fd);
 }
 
 static const NetworkHandler network_handler = {
@@ -477,6 +477,7 @@ int manager_remove_network(Manager *m, Network *n, Error *e) {
                         manager_drop_device(m, d);
         }
 
+        manager_stop_listening(m, n);
         log_info("Network '%s' is removed", entry->name);
         manager_tell_network(m, n, MANAGER_REMOVED);
         if (m->http)

@@ -107,6 +107,7 @@ struct Manager {
         CaptureEntry *captures; /* (owned) hash */
         uint32_t last_forward_id, last_capture_id;
         Lab *lab; /* (owned, nullable) made for the first device of no network */
+        struct Listening *listening; /* (owned, list) manager-tunnel.c */
 
         Config *loaded;       /* (owned, nullable) the files as read last */
         ResolvWatch *resolv;  /* (owned, nullable) */
@@ -179,6 +180,10 @@ int manager_create_vhost(const char *kind, const char *name, uint32_t uid, const
 int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, const char *protocol, const char *local,
                         const char *remote, const char *source, ManagedForward **ret, Error *e);
 void manager_drop_forward(Manager *m, ManagedForward *f); /* tells, closes, frees */
+
+/* ---- manager-tunnel.c ---- */
+void manager_listen_client(Manager *m, Network *n, uint16_t port, const Endpoint *guest, int fd); /* @fd is owned */
+void manager_stop_listening(Manager *m, const Network *n);                                        /* all of @n */
 
 /* ---- forward-spec.c: the texts of forwards ---- */
 int local_spec_parse(const char *text, LocalSpec *ret, Error *e);

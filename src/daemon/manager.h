@@ -44,6 +44,7 @@ struct ManagedForward {
         char *remote;       /* (owned) as asked: "192.168.127.2:6443", or ":6443" for the only guest */
         uint32_t owner;
         bool is_unix;         /* local is a path, and remote a TCP port of a guest, or ... */
+        bool is_outlet;       /* local is a port of the gateway, for guests, and remote a Unix socket of the host */
         bool is_ssh;          /* ... a Unix socket inside it: daemon/ssh-forward.h */
 };
 
@@ -188,6 +189,7 @@ void manager_capture_stats(const ManagedCapture *c, CaptureStats *ret);
  * @remote: "ADDR:PORT", "ADDR" (the same port), ":PORT" or "" (the only guest, the same port), "HOSTNAME[:PORT]" of a lease.
  * PORT may be a range, FIRST-LAST; that of @remote, if it names one, is as long, or where it begins.
  * @source: NULL, "client" or "gateway". One forward, even where it listens on two addresses and many ports.
+ * "gateway:PORT" to "unix:/PATH" (tcp) is the other way round: a port of the gateway's, for guests, that leads to a Unix socket of the host.
  * Protocol "unix": @local is a path, @remote "ADDR:PORT" or the like, or "ssh-tunnel://USER@GUEST[:PORT]/PATH?key=FILE". */
 int manager_expose(Manager *m, Network *n, uint32_t uid, const char *protocol, const char *local, const char *remote, const char *source,
                    ManagedForward **ret, Error *e);
@@ -198,15 +200,20 @@ int manager_remove_forward(Manager *m, ManagedForward *f, Error *e);
 int manager_forward_stats(Manager *m, const ManagedForward *f, ForwardStats *ret);
 /* In the netstack a forward has an id for each of its listeners: FlowInfo.forward_id to ManagedForward.id, 0 to 0. */
 static inline uint32_t manager_forward_id_of_flow(uint32_t flow_forward_id) {
-        return flow_forward_id / MANAGER_FORWARD_LISTENERS;
+        return flow_forward_id < NETWORK_TUNNEL_ID ? flow_forward_id / MANAGER_FORWARD_LISTENERS : 0;
 }
 const char *manager_forward_protocol(const ManagedForward *f); /* "tcp", "udp", "unix" */
 ManagedForward *manager_forward(Manager *m, uint32_t id);
 ManagedForward *manager_next_forward(Manager *m, ManagedForward *after);
 bool manager_local_is_privileged(Manager *m, const char *local); /* would it need the expose-privileged-port right? */
 
-/* Opens a stream into the network: @host is a guest's address or host name, or "" for the only guest. @ret_fd is the caller's. */
+/* Opens a stream into the network (@protocol "tcp"), or a socket each of whose messages is a datagram ("udp"): @host is a guest's address or
+ * host name, or "" for the only guest. @ret_fd is the caller's. */
 int manager_connect(Manager *m, Network *n, const char *protocol, const char *host, uint16_t port, int *ret_fd, Error *e);
+
+/* Guests' connections to @port of the gateway come to @ret_fd (the caller's), a socket of messages: each is "ADDRESS:PORT" of the guest and
+ * carries a stream's descriptor. The port is closed when that socket is. */
+int manager_listen(Manager *m, Network *n, const char *protocol, uint16_t port, int *ret_fd, Error *e);
 
 /* The same with a stream of the caller's as the other end; @fd is owned, whatever comes of it. check: could it be, as far as is known now? */
 int manager_tunnel(Manager *m, Network *n, const char *host, uint16_t port, int fd, Error *e);

@@ -95,18 +95,50 @@ int network_connect(Network *n, const Endpoint *guest, int fd) {
 
 static int do_add_service(void *arg) {
         Call *c = arg;
-        return netstack_add_service(c->n->stack, (uint16_t) c->id);
+        Network *n = c->n;
+        size_t i = 0;
+        int r = netstack_add_service(n->stack, (uint16_t) c->id);
+        if (r < 0)
+                return r;
+        while (n->services[i].port != 0) /* as many as the netstack takes */
+                i++;
+        n->services[i].port = (uint16_t) c->id;
+        memcpy(n->services[i].path, c->name, strlen(c->name) + 1);
+        return 0;
 }
-int network_add_service(Network *n, uint16_t port) {
-        return loop_call(n->loop, do_add_service, &(Call){ .n = n, .id = port });
+int network_add_service(Network *n, uint16_t port, const char *path) {
+        if (path && strlen(path) >= sizeof(n->services[0].path))
+                return -ENAMETOOLONG;
+        return loop_call(n->loop, do_add_service, &(Call){ .n = n, .id = port, .name = path ?: "" });
 }
 
 static int do_remove_service(void *arg) {
         Call *c = arg;
+        for (size_t i = 0; i < NETSTACK_SERVICES_MAX; i++)
+                if (c->n->services[i].port == c->id)
+                        c->n->services[i].port = 0;
         return netstack_remove_service(c->n->stack, (uint16_t) c->id);
 }
 int network_remove_service(Network *n, uint16_t port) {
         return loop_call(n->loop, do_remove_service, &(Call){ .n = n, .id = port });
+}
+
+static int do_connect_dgram(void *arg) {
+        Call *c = arg;
+        Network *n = c->n;
+        ForwardConfig f = { .proto = IPPROTO_UDP, .remote = *c->guest, .source = FORWARD_SOURCE_GATEWAY, .ends_with_peer = true };
+        int r = host_sockets_adopt_messages(n->sockets, c->fd);
+        if (r >= 0)
+                do {
+                        f.id = NETWORK_TUNNEL_ID + n->last_tunnel++ % (UINT32_MAX - NETWORK_TUNNEL_ID);
+                        r = netstack_forward_add(n->stack, &f, c->fd);
+                } while (r == -EEXIST);
+        if (r < 0)
+                host_sockets_ops.close(n->sockets, c->fd, /* reset= */ false);
+        return r;
+}
+int network_connect_dgram(Network *n, const Endpoint *guest, int fd) {
+        return loop_call(n->loop, do_connect_dgram, &(Call){ .n = n, .guest = guest, .fd = fd });
 }
 
 static int do_list_macs(void *arg) {

@@ -24,6 +24,12 @@ struct Network {
         unsigned n_ports;      /* in use */
         SwitchTable table;
 
+        struct {
+                uint16_t port;
+                char path[108]; /* "": the port's clients go to the control thread */
+        } services[NETSTACK_SERVICES_MAX];
+        uint32_t last_tunnel; /* of NETWORK_TUNNEL_ID and the ids from there on */
+
         _Atomic unsigned n_services; /* connections on their way to the control thread */
 };
 

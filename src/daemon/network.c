@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <systemd/sd-id128.h>
 #include <time.h>
 #include <unistd.h>
@@ -476,11 +478,30 @@ static int on_service(void *userdata, uint16_t port, const Endpoint *guest, int 
         return r;
 }
 
+/* Straight from the guest's flow to the host's socket. Connecting never waits: a socket whose queue is full refuses. */
+static int on_service_connect(void *userdata, uint16_t port) {
+        Network *n = userdata;
+        struct sockaddr_un sa = { .sun_family = AF_UNIX };
+        const char *path = "";
+
+        for (size_t i = 0; i < NETSTACK_SERVICES_MAX; i++)
+                if (n->services[i].port == port)
+                        path = n->services[i].path;
+        if (!path[0])
+                return -ENOENT;
+        memcpy(sa.sun_path, path, strlen(path) + 1);
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        return connect(fd, (struct sockaddr *) &sa, sizeof(sa)) < 0 ? -ECONNREFUSED : TAKE_FD(fd);
+}
+
 static const HostSocketsHandler sockets_handler = {
         .event = on_host_event,
         .output = on_stack_output,
         .lease_changed = on_lease_changed,
         .service = on_service,
+        .service_connect = on_service_connect,
 };
 
 /* ---- life ---- */

@@ -83,10 +83,15 @@ int network_forward_remove(Network *n, uint32_t id);
 int network_forward_stats(Network *n, uint32_t id, ForwardStats *ret);
 
 #define NETWORK_SERVICE_PENDING_MAX 64 /* connections on their way to NetworkHandler.service: more are refused */
-int network_add_service(Network *n, uint16_t port); /* as netstack_add_service() */
+/* As netstack_add_service(). @path (nullable): a Unix socket of the host that its clients are connected to, and of which NetworkHandler.service
+ * hears nothing. -ENAMETOOLONG. */
+int network_add_service(Network *n, uint16_t port, const char *path);
 int network_remove_service(Network *n, uint16_t port);
 
 int network_connect(Network *n, const Endpoint *guest, int fd); /* fd owned, whatever comes of it; as netstack_connect() */
+/* The same for datagrams: @fd is one end of a pair of SOCK_SEQPACKET; it is closed when the other end is. */
+#define NETWORK_TUNNEL_ID UINT32_C(0xf0000000) /* the netstack knows each as a forward, with an id from there on */
+int network_connect_dgram(Network *n, const Endpoint *guest, int fd);
 typedef struct NetworkMac {
         MacAddr mac;
         uint16_t port; /* of the switch, from 1 on */

@@ -509,7 +509,7 @@ static int open_gateway(Http *h, Network *n, Error *e) {
         const NetworkConfig *c = network_config(n);
         int r;
 
-        r = network_add_service(n, MANAGER_HTTP_PORT);
+        r = network_add_service(n, MANAGER_HTTP_PORT, NULL);
         if (r < 0)
                 return error_set_errno(e, r, "Cannot serve HTTP at the gateway of network '%s'", c->name);
         return add_listener(h, &(Listener){ .of_network = true, .inside = c->http_gateway }, c->name, NULL, e);

@@ -126,6 +126,7 @@ typedef struct ForwardConfig {
         Endpoint remote;    /* guest address and port; null address: the only guest with a lease, asked at each connection */
         char hostname[DHCP_HOSTNAME_MAX + 1]; /* with a null address: not the only guest, but the one whose lease says so; "" none */
         ForwardSource source;
+        bool ends_with_peer; /* of UDP: the socket has one peer, and when that hangs up the forward is removed */
 } ForwardConfig;
 
 typedef struct ForwardStats {

@@ -279,7 +279,7 @@ static void ping_reply(Netstack *s, PingSide *side, const HostMsg *m, uint8_t *l
                         f = ping_find(s, side, ntohs(h.un.echo.sequence), &guest_seq);
         }
         IpAddr from = f ? netstack_source_for(s, &f->key.guest, &m->peer.addr) : (IpAddr){};
-        if (!f || !ip_equal(&from, &f->key.remote))
+        if (!f || (!ip_equal(&from, &f->key.remote) && !ip_equal(&m->peer.addr, &f->key.remote)))
                 return netstack_drop(s, DROP_PING_FILTERED);
 
         bool v4 = ip_is_v4(&f->key.remote);

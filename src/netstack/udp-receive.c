@@ -22,6 +22,7 @@
 #include "netstack/ip.h"
 #include "netstack/udp.h"
 
+#define UDP_LAST_TURNS 1024
 #define UDP_PAYLOAD_MAX (UINT16_MAX - sizeof(struct iphdr) - sizeof(struct udphdr))
 #define UDP_HEADER_LEN sizeof(struct udphdr)
 #define UDP_ROOM 2048
@@ -95,6 +96,13 @@ typedef struct UdpTarget {
         uint32_t mtu;
 } UdpTarget;
 
+/* Who it comes from as the guest knows him: by the map, or by his own address, whichever it has sent to. */
+static IpAddr udp_source_in(Netstack *s, const Flow *f, const IpAddr *peer) {
+        IpAddr src = netstack_source_for(s, &f->key.guest, peer);
+
+        return !udp_peer_is_known(f, &src) && udp_peer_is_known(f, peer) ? *peer : src;
+}
+
 /* Where the datagram goes and as whose; false (counted) when it goes nowhere. */
 static bool udp_target(Netstack *s, const UdpSource *from, const HostMsg *m, UdpTarget *ret) {
         Flow *f = from->flow;
@@ -114,7 +122,7 @@ static bool udp_target(Netstack *s, const UdpSource *from, const HostMsg *m, Udp
                         ret->mtu = 0;
                 from->fw->stats.tx_bytes += m->len;
         } else {
-                IpAddr src = netstack_source_for(s, &f->key.guest, &m->peer.addr);
+                IpAddr src = udp_source_in(s, f, &m->peer.addr);
 
                 /* The second: nobody outside has an address of the subnet, so none passes for the host. */
                 if (!udp_peer_is_known(f, &src) || netstack_is_inside(s, &m->peer.addr)) {
@@ -272,7 +280,7 @@ static void udp_flow_errors(Netstack *s, Flow *f) {
         HostError e;
 
         for (unsigned i = 0; i < UDP_ERRORS_MAX && s->ops->dgram_error(s->userdata, f->fd, &e) == 0; i++) {
-                Endpoint remote = { netstack_source_for(s, &f->key.guest, &e.peer.addr), e.peer.port };
+                Endpoint remote = { udp_source_in(s, f, &e.peer.addr), e.peer.port };
 
                 if (udp_peer_is_known(f, &remote.addr))
                         (void) icmp_relay_error(s, &(Endpoint){ f->key.guest, f->key.guest_port }, &remote,
@@ -310,12 +318,18 @@ static void udp_forward_errors(Netstack *s, Forward *fw) {
 void udp_forward_event(Netstack *s, Forward *fw, uint32_t events) {
         if (events & HOST_EVENT_ERROR)
                 udp_forward_errors(s, fw);
-        if (!(events & HOST_EVENT_IN))
-                return;
-
         UdpReceive *r = udp_receiver(s->udp);
         UdpSource from = { .fw = fw, .fd = fw->fd };
         bool big = false;
+
+        if (fw->config.ends_with_peer && (events & HOST_EVENT_HUP)) { /* what it has said still goes, as far as a buffer holds */
+                for (unsigned i = 0; i < UDP_LAST_TURNS && !udp_drain(s, &from, &big);)
+                        i++;
+                (void) netstack_forward_remove(s, fw->config.id);
+                return;
+        }
+        if (!(events & HOST_EVENT_IN))
+                return;
 
         if (udp_drain(s, &from, &big))
                 return;

@@ -120,7 +120,9 @@ static void test_policy(Daemon *d, gconstpointer data) {
 
 static void test_connect(Daemon *d, gconstpointer data) {
         daemon_start(d);
-        refused(d, "Connect", "('udp', '192.168.127.2', uint16 7" NO_OPTIONS, "org.vnetd1.NotSupported", "*only tcp*");
+        refused(d, "Connect", "('sctp', '192.168.127.2', uint16 7" NO_OPTIONS, "org.vnetd1.NotSupported", "*only tcp and udp*");
+        refused(d, "Listen", "('udp', uint16 7" NO_OPTIONS, "org.vnetd1.NotSupported", "*only tcp*");
+        refused(d, "Listen", "('tcp', uint16 53" NO_OPTIONS, INVALID, "*Port 53*");
         refused(d, "Connect", "('tcp', '', uint16 7" NO_OPTIONS, "org.vnetd1.NoSuchGuest", "*no guest yet*");
         refused(d, "Connect", "('tcp', 'nobody', uint16 7" NO_OPTIONS, "org.vnetd1.NoSuchGuest", "*'nobody'*");
         refused(d, "Connect", "('tcp', '192.168.127.1', uint16 7" NO_OPTIONS, INVALID, "*no guest's*");
