@@ -37,7 +37,7 @@ static void list_deinit(GvList *l) {
 void gv_config_deinit(GvConfig *c) {
         char **const texts[] = { &c->config, &c->services, &c->pcap, &c->subnet, &c->gateway, &c->device, &c->host, &c->vpnkit, &c->qemu, &c->bess,
                                  &c->vfkit, &c->stdio, &c->pid_file, &c->log_file, &c->log_level, &c->notification, &c->gateway_mac };
-        GvList *const lists[] = { &c->listen, &c->sock, &c->dest, &c->user, &c->identity, &c->nat, &c->virtual_ips, &c->leases, &c->forwards };
+        GvList *const lists[] = { &c->listen, &c->sock, &c->dest, &c->user, &c->identity, &c->nat, &c->virtual_ips, &c->leases, &c->forwards, &c->search, &c->uuids };
 
         for (size_t i = 0; i < ELEMENTSOF(texts); i++)
                 free(TAKE_PTR(*texts[i]));
@@ -159,6 +159,9 @@ static int check_sockets(const GvConfig *c, char why[static 512]) {
                 return refuse(why, "%s", "cannot use bess and vpnkit protocol at the same time");
         if (c->qemu && c->bess)
                 return refuse(why, "%s", "cannot use qemu and bess protocol at the same time");
+        for (size_t i = 0; i < c->sock.n; i++)
+                if (begins(c->sock.items[i], "npipe:"))
+                        return refuse(why, "%s: named pipes are not supported by this platform", c->sock.items[i]);
         if (c->ssh_port != -1 && c->ssh_port < 1024)
                 return refuse(why, "%s", "ssh-port value must be between 1024 and 65535");
         if (c->sock.n != c->dest.n || c->sock.n != c->user.n || c->sock.n != c->identity.n)
@@ -230,6 +233,10 @@ static int fill_defaults(GvConfig *c) {
                 r = gv_list_add(&c->leases, c->device);
         if (r >= 0)
                 r = gv_list_add(&c->leases, "5a:94:ef:e4:0c:ee");
+        if (r >= 0)
+                r = gv_list_add(&c->uuids, "c3d68012-0208-11ea-9fd7-f2189899ab08");
+        if (r >= 0)
+                r = gv_list_add(&c->uuids, "5a:94:ef:e4:0c:ee");
         if (r >= 0 && c->ssh_port > 0) {
                 (void) snprintf(local, sizeof(local), "127.0.0.1:%d", c->ssh_port);
                 (void) snprintf(remote, sizeof(remote), "%s:22", c->device);

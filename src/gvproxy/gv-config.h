@@ -16,12 +16,14 @@ typedef struct GvConfig {
         char *config, *services, *pcap, *subnet, *gateway, *device, *host, *vpnkit, *qemu, *bess, *vfkit, *stdio; /* (owned, nullable) */
         char *pid_file, *log_file, *log_level, *notification, *gateway_mac;
         GvList listen, sock, dest, user, identity;
-        GvList nat, virtual_ips, leases, forwards; /* of the file's stack */
+        GvList nat, virtual_ips, leases, forwards, search, uuids; /* of the file's stack */
         DnsZoneSpec zones[DNS_ZONES_MAX]; /* (owned) */
         size_t n_zones;
         unsigned mtu;
         int ssh_port;
 } GvConfig;
+
+extern const char gv_help[];
 
 void gv_config_deinit(GvConfig *c);
 /* Command line and file, with defaults filled in and checked. 0; -EINVAL and a line in @why. */

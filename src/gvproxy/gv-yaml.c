@@ -105,6 +105,12 @@ static int take_stack(GvConfig *c, yaml_document_t *d, yaml_node_t *stack) {
         if (r >= 0)
                 r = take_pairs(d, get(d, stack, "nat"), &c->nat);
         if (r >= 0)
+                r = take_list(d, get(d, stack, "dnsSearchDomains"), &c->search);
+        if (r >= 0)
+                r = take_pairs(d, get(d, stack, "vpnKitUUIDMacAddresses"), &c->uuids);
+        if (r >= 0)
+                r = take(d, stack, "capture-file", &c->pcap);
+        if (r >= 0)
                 r = take_pairs(d, get(d, stack, "dhcpStaticLeases"), &c->leases);
         if (r >= 0)
                 r = take_pairs(d, get(d, stack, "forwards"), &c->forwards);

@@ -20,6 +20,7 @@
 #include "http/http.h"
 
 #define NETWORK "gvproxy"
+#define MACHINES_MAX 16 /* remembered for notifications */
 
 typedef struct Gv {
         GvConfig config;
@@ -27,6 +28,9 @@ typedef struct Gv {
         Manager *manager; /* (owned) */
         Http *http;       /* (owned) */
         Network *network; /* (borrowed: of manager) */
+        MacAddr machines[MACHINES_MAX]; /* told of as established, and here while their device is */
+        size_t n_machines;
+        bool away;        /* told of as closed */
         bool stopping;    /* everything goes down */
 } Gv;
 
@@ -69,6 +73,11 @@ static void on_network(Manager *m, Network *n, ManagerChange change, void *userd
 static void on_device(Manager *m, ManagedDevice *d, ManagerChange change, void *userdata) {
         Gv *g = userdata;
 
+        if (change == MANAGER_CHANGED && streq(d->state, "waiting") != g->away && g->n_machines > 0) {
+                g->away = !g->away;
+                for (size_t i = 0; i < g->n_machines; i++)
+                        notify(g, g->away ? "connection_closed" : "connection_established", &g->machines[i]);
+        }
         if (change != MANAGER_REMOVED || g->stopping)
                 return;
         log_info("Stopping: the machine's end of stdin is closed");
@@ -79,16 +88,43 @@ static void on_forward(Manager *m, ManagedForward *f, ManagerChange change, void
 
 /* A machine is told of when it has its address: by then it is there, which a frame with some source address does not say. */
 static void on_lease(Manager *m, Network *n, const Lease *lease, bool added, void *userdata) {
-        notify(userdata, added ? "connection_established" : "connection_closed", &lease->mac);
+        Gv *g = userdata;
+        size_t i = 0;
+
+        while (i < g->n_machines && !mac_equal(&g->machines[i], &lease->mac))
+                i++;
+        if (added == (i < g->n_machines))
+                return; /* told already */
+        if (!added)
+                g->machines[i] = g->machines[--g->n_machines];
+        else if (g->n_machines < MACHINES_MAX)
+                g->machines[g->n_machines++] = lease->mac;
+        notify(g, added ? "connection_established" : "connection_closed", &lease->mac);
 }
 
 static const ManagerHandler handler = { .network = on_network, .device = on_device, .forward = on_forward, .lease = on_lease };
 
 /* ---- the network ---- */
 
+/* With blanks between; a list longer than DHCP is told is cut. */
+static char *join(const GvList *l) {
+        char *text = NULL;
+        size_t len;
+        FILE *f = open_memstream(&text, &len);
+
+        for (size_t i = 0; f && i < MIN(l->n, (size_t) NETSTACK_SEARCH_MAX); i++)
+                (void) fprintf(f, "%s%s", i > 0 ? " " : "", l->items[i]);
+        if (f && fclose(f) != 0) {
+                free(text);
+                return NULL;
+        }
+        return text;
+}
+
 static int make_network(Gv *g, Error *e) {
         const GvConfig *c = &g->config;
-        const char *policy[] = { c->ec2 ? "allow link-local" : NULL, NULL };
+        _cleanup_free_ char *search = join(&c->search);
+        const char *dhcp[] = { "search", search, NULL }, *policy[] = { c->ec2 ? "allow link-local" : NULL, NULL };
         NetworkOptions o = NETWORK_OPTIONS_INIT;
 
         o.subnet = c->subnet;
@@ -101,6 +137,7 @@ static int make_network(Gv *g, Error *e) {
         o.gateway_addresses = (const char *const *) c->virtual_ips.items;
         o.static_leases = (const char *const *) c->leases.items;
         o.policy = policy;
+        o.dhcp = search && search[0] ? dhcp : NULL; /* without: the host's, followed when they change */
         o.http_gateway = c->gateway_all ? HTTP_GATEWAY_FORWARD_ALL : HTTP_GATEWAY_FORWARD;
         return manager_create_network(g->manager, NETWORK, getuid(), &o, &g->network, e);
 }
@@ -208,6 +245,9 @@ static int add_device(Gv *g, const char *kind, const char *at, Error *e) {
                 return 0;
         o.network = NETWORK;
         o.listen = at;
+        /* HyperKit tells a machine its MAC address. It is known here by one UUID, and one machine at a time is served. */
+        if (streq(kind, "vpnkit"))
+                o.mac = g->config.uuids.n == 2 ? g->config.uuids.items[1] : NULL;
         return manager_create_device(g->manager, kind, getuid(), &o, &d, e);
 }
 
@@ -326,7 +366,7 @@ int main(int argc, char **argv) {
                 return EXIT_FAILURE;
         }
         if (g.config.version || g.config.help) {
-                (void) puts(g.config.version ? "gvproxy version vnetd-" VNETD_VERSION : "vnet-gvproxy [-FLAG VALUE...]: see vnet-gvproxy(1)");
+                (void) fputs(g.config.version ? "gvproxy version vnetd-" VNETD_VERSION "\n" : gv_help, stdout);
                 return EXIT_SUCCESS;
         }
         if (refuse_unsupported(&g.config) < 0)

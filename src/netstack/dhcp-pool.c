@@ -38,8 +38,14 @@ void dhcp_forget_client(Dhcp *d, const MacAddr *mac) {
         usec_t now = netstack_now(d->stack);
 
         for (LeaseEntry *e = lease_next(&d->table, NULL); e; e = lease_next(&d->table, e))
-                if (e->state == LEASE_BOUND && !e->lease.is_static && mac_equal(&e->lease.mac, mac))
-                        dhcp_end_lease(d, e, now);
+                if (e->state == LEASE_BOUND && mac_equal(&e->lease.mac, mac)) {
+                        if (!e->lease.is_static)
+                                dhcp_end_lease(d, e, now);
+                        else if (e->seen) { /* it stays; who has it does not */
+                                e->seen = false;
+                                dhcp_report(d, e, false);
+                        }
+                }
 }
 
 /* Does the client use its address still? It does not always renew: one that was configured once, by hand or by `vnetctl attach`, never

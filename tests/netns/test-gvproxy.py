@@ -138,16 +138,23 @@ class Gvproxy:
         check(self.process.poll() is None, read(self.log))
         self.guest = Namespace('vm-' + name)
         if kind == 'qemu':
-            argv, fds = [BRIDGE, 'qemu', f'{self.dir}/vm', self.guest.path, 'eth0', '1500'], ()
-        else:
-            argv, fds = [BRIDGE, 'stdio', f'fd:{far.fileno()}', self.guest.path, 'eth0', '1500'], (far.fileno(),)
-            stdio.close()
-        self.bridge = w.spawn(*argv, stdout=subprocess.PIPE, pass_fds=fds)
+            self.plug()
+            return
+        self.plug('stdio', f'fd:{far.fileno()}', (far.fileno(),))
+        far.close()
+        stdio.close()
+
+    def plug(self, kind='qemu', address=None, fds=()):
+        self.bridge = self.w.spawn(BRIDGE, kind, address or f'{self.dir}/vm', self.guest.path, 'eth0', '1500', stdout=subprocess.PIPE, pass_fds=fds)
         equal(self.bridge.stdout.readline(), b'up\n', 'the bridge')
-        if kind == 'stdio':
-            far.close()
         self.guest.run('ip', 'link', 'set', 'eth0', 'address', MACHINE_MAC)
         self.configure()
+
+    def unplug(self):
+        self.bridge.kill()
+        self.bridge.wait()
+        self.w.procs.remove(self.bridge)
+        wait_until(lambda: 'eth0' not in self.guest.run('ip', 'link').stdout, 5, 'the interface is gone')
 
     def configure(self):
         out = f'{self.dir}/lease'
@@ -334,6 +341,35 @@ def case_ssh_tunnel_by_the_api(w):
     sshd.stop()
 
 
+def case_notifications(w):
+    """-notification: ready, the machine that is there, has gone, and is there again; a line for each, on a connection of its own."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f'{w.dir}/notify')
+    listener.listen(16)
+    listener.settimeout(20)
+
+    def event():
+        c, _ = listener.accept()
+        text = read_all(c).decode()
+        c.close()
+        check(text.endswith('\n') and text.count('\n') == 1, repr(text))
+        return json.loads(text)
+
+    g = Gvproxy(w, 'told', '-notification', f'unix://{w.dir}/notify')
+    equal(event(), {'notification_type': 'ready'})
+    equal(event(), {'notification_type': 'connection_established', 'mac_address': MACHINE_MAC})
+    g.unplug()
+    equal(event(), {'notification_type': 'connection_closed', 'mac_address': MACHINE_MAC})
+    g.plug()
+    equal(g.addr, '192.168.127.2', 'the machine that is back')
+    equal(event(), {'notification_type': 'connection_established', 'mac_address': MACHINE_MAC})
+    listener.close()
+    g.unplug()
+    wait_until(lambda: 'Cannot notify' in read(g.log), 10, 'nobody listens: that is logged')
+    g.plug()
+    g.end()
+
+
 def case_api_inside(w):
     """Port 80 of the gateway: forwards, as gvproxy has them there, of TCP and UDP; nothing else of the API, and no file of the host."""
     g = Gvproxy(w, 'inside')
@@ -403,4 +439,4 @@ def case_stdio(w):
 
 
 if __name__ == '__main__':
-    netns.main([case_connect_is_a_proxy_command, case_ssh_forwards, case_ssh_forward_reasons, case_ssh_tunnel_by_the_api, case_api_inside, case_stdio])
+    netns.main([case_connect_is_a_proxy_command, case_ssh_forwards, case_ssh_forward_reasons, case_ssh_tunnel_by_the_api, case_api_inside, case_notifications, case_stdio])
