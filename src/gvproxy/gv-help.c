@@ -30,7 +30,7 @@ const char gv_help[] =
         "  -forward-identity PATH        with this private key\n"
         "  -ec2-metadata-access          Let the machine reach 169.254.0.0/16\n"
         "  -gateway-expose-all-protocols Let the machine expose Unix sockets, too\n"
-        "  -pcap PATH                    Capture frames (not supported by this version)\n"
+        "  -pcap PATH                    Capture the machine's frames in this file\n"
         "  -pid-file PATH                Write the process id there\n"
         "  -log-file PATH                Log there instead of to stderr\n"
         "  -notification URL             Tell of events there: unix://PATH\n"

@@ -31,6 +31,7 @@ typedef struct Gv {
         MacAddr machines[MACHINES_MAX]; /* told of as established, and here while their device is */
         size_t n_machines;
         bool away;        /* told of as closed */
+        bool capturing;
         bool stopping;    /* everything goes down */
 } Gv;
 
@@ -221,6 +222,21 @@ static int put_ssh_forwards(Gv *g, Error *e) {
         return r;
 }
 
+/* -pcap: all frames of the first device, which is where the machine is. */
+static int begin_capture(Gv *g, ManagedDevice *d, Error *e) {
+        _cleanup_close_ int fd = -EBADF;
+        uint32_t id;
+
+        if (!g->config.pcap || g->capturing)
+                return 0;
+        (void) unlink(g->config.pcap); /* as gvproxy does: what reads the one of before goes on reading that */
+        fd = open(g->config.pcap, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd < 0)
+                return error_set_errno(e, errno, "Cannot capture to '%s'", ERROR_QUOTE(g->config.pcap));
+        g->capturing = true;
+        return manager_start_capture(g->manager, d, getuid(), fd, "", 0, &id, e);
+}
+
 static int add_stdio(Gv *g, Error *e) {
         DeviceOptions o = DEVICE_OPTIONS_INIT;
         _cleanup_close_ int fd = -EBADF;
@@ -234,12 +250,14 @@ static int add_stdio(Gv *g, Error *e) {
                 return error_set_errno(e, r, "Cannot make frames of stdin and stdout");
         o.network = NETWORK;
         o.fd = fd;
-        return manager_create_device(g->manager, "vpnkit", getuid(), &o, &d, e);
+        r = manager_create_device(g->manager, "vpnkit", getuid(), &o, &d, e);
+        return r < 0 ? r : begin_capture(g, d, e);
 }
 
 static int add_device(Gv *g, const char *kind, const char *at, Error *e) {
         DeviceOptions o = DEVICE_OPTIONS_INIT;
         ManagedDevice *d;
+        int r;
 
         if (!at)
                 return 0;
@@ -248,7 +266,8 @@ static int add_device(Gv *g, const char *kind, const char *at, Error *e) {
         /* HyperKit tells a machine its MAC address. It is known here by one UUID, and one machine at a time is served. */
         if (streq(kind, "vpnkit"))
                 o.mac = g->config.uuids.n == 2 ? g->config.uuids.items[1] : NULL;
-        return manager_create_device(g->manager, kind, getuid(), &o, &d, e);
+        r = manager_create_device(g->manager, kind, getuid(), &o, &d, e);
+        return r < 0 ? r : begin_capture(g, d, e);
 }
 
 static int open_sockets(Gv *g, Error *e) {
@@ -344,15 +363,6 @@ static int run(Gv *g) {
         return r < 0 ? log_error_errno(r, "Event loop failed: %m") : 0;
 }
 
-static int refuse_unsupported(const GvConfig *c) {
-        const char *what = c->pcap ? "-pcap" : NULL;
-
-        if (!what)
-                return 0;
-        (void) fprintf(stderr, "vnet-gvproxy: %s is not supported by this version\n", what);
-        return -EOPNOTSUPP;
-}
-
 int main(int argc, char **argv) {
         _cleanup_(gv_deinit) Gv g = {};
         char why[512];
@@ -369,8 +379,6 @@ int main(int argc, char **argv) {
                 (void) fputs(g.config.version ? "gvproxy version vnetd-" VNETD_VERSION "\n" : gv_help, stdout);
                 return EXIT_SUCCESS;
         }
-        if (refuse_unsupported(&g.config) < 0)
-                return EXIT_FAILURE;
         log_set_max_level(g.config.debug ? 7 : 6);
         return run(&g) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -416,7 +416,8 @@ def case_api_inside(w):
 
 def case_stdio(w):
     """-listen-stdio: a machine on stdin and stdout; its end is the end of the process, with status 0."""
-    g = Gvproxy(w, 'stdio', kind='stdio')
+    write(f'{w.dir}/pcap', 'of before')
+    g = Gvproxy(w, 'stdio', '-pcap', f'{w.dir}/pcap', kind='stdio')
     equal(g.addr, '192.168.127.2', 'DHCP')
     g.guest.run('ping', '-c', 2, '-i', '0.2', '-W', 2, GATEWAY)
     server = w.host.listen('127.0.0.1')
@@ -436,6 +437,8 @@ def case_stdio(w):
     w.procs.remove(g.bridge)
     g.guest.remove()
     check('Stopping' in read(g.log), read(g.log))
+    captured = run('tcpdump', '-nr', f'{w.dir}/pcap', '-c', 1, 'icmp').stdout
+    check('ICMP echo request' in captured, captured)
 
 
 if __name__ == '__main__':
