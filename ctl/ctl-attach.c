@@ -15,7 +15,7 @@
 #include "ctl-guest.h"
 
 /* The child. Returns what to exit with. */
-static int be_guest(const Ctl *c, int netns_fd, uint32_t mtu, int sock) {
+static int be_guest(const Ctl *c, int netns_fd, const GuestNetwork *network, int sock) {
         _cleanup_close_ int tap_fd = -EBADF;
         GuestReport report = {}, go;
         DhcpLease lease = {};
@@ -24,13 +24,13 @@ static int be_guest(const Ctl *c, int netns_fd, uint32_t mtu, int sock) {
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
         r = guest_join(netns_fd);
         if (r == 0)
-                r = guest_make_tap(opt_value(c, OPT_IFNAME), mtu, !opt_set(c, OPT_NO_CONFIGURE), &report.link, &tap_fd);
+                r = guest_make_tap(opt_value(c, OPT_IFNAME), network->mtu, !opt_set(c, OPT_NO_CONFIGURE), &report.link, &tap_fd);
         if (r != 0)
                 return r;
         if (report_send(sock, &report, tap_fd) < 0 || report_receive(sock, &go, NULL) < 0)
                 return CTL_FAILED; /* the parent has said why */
         if (!opt_set(c, OPT_NO_CONFIGURE)) {
-                r = guest_configure(&report.link, &lease);
+                r = guest_configure(&report.link, network, &lease);
                 if (r != 0)
                         return r;
                 report.addr = lease.addr;
@@ -66,13 +66,13 @@ int verb_attach(Ctl *c, int argc, char **argv) {
         _cleanup_close_ int netns_fd = -EBADF, ours = -EBADF, theirs = -EBADF;
         _cleanup_free_ char *network = NULL, *device = NULL;
         GuestReport report = {};
-        uint32_t mtu;
+        GuestNetwork guest_net;
         int pair[2], r, child;
         pid_t pid;
 
         r = client_find_network(c, opt_value(c, OPT_NETWORK) ?: "default", &network);
         if (r == 0)
-                r = guest_mtu(c, network, &mtu);
+                r = guest_network(c, network, &guest_net);
         if (r == 0)
                 r = guest_open_netns(argv[0], &netns_fd);
         if (r != 0)
@@ -87,7 +87,7 @@ int verb_attach(Ctl *c, int argc, char **argv) {
                 return fail_errno(errno, "Failed to start a process");
         if (pid == 0) {
                 ours = safe_close(ours);
-                _exit(be_guest(c, netns_fd, mtu, theirs));
+                _exit(be_guest(c, netns_fd, &guest_net, theirs));
         }
         theirs = safe_close(theirs);
         r = plug_in(c, ours, &device, &report);

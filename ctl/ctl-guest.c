@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/capability.h>
+#include <linux/if_addr.h>
 #include <linux/if_tun.h>
 #include <linux/nsfs.h>
 #include <net/if.h>
@@ -19,6 +20,7 @@
 #include <netlink/route/addr.h>
 #include <netlink/route/link.h>
 #include <netlink/route/route.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -31,9 +33,13 @@
 #include "basic/parse.h"
 #include "ctl-client.h"
 #include "ctl-guest.h"
+#include "ctl-ra.h"
 
 #define MTU_MIN 576
 #define MTU_MAX 65520
+#define ADDRESS6_WAIT_MSEC 5000   /* for the kernel to make an address of an advertisement that has come */
+#define ADDRESS6_BESIDE_MSEC 1500 /* the same where there is IPv4 as well, from the lease on */
+#define ADDRESS6_POLL_MSEC 10
 
 DEFINE_CLEANUP(struct nl_sock *, nl_socket_free);
 DEFINE_CLEANUP(struct rtnl_link *, rtnl_link_put);
@@ -346,8 +352,77 @@ static int add_default_route(struct nl_sock *sock, int ifindex, const IpAddr *ro
         return r < 0 ? fail_nl(r, "set the default route") : 0;
 }
 
-int guest_configure(GuestLink *link, DhcpLease *ret) {
-        _cleanup_(nl_socket_freep) struct nl_sock *sock = NULL;
+static int lower_mtu(struct nl_sock *sock, GuestLink *link, uint32_t mtu) {
+        int r;
+
+        if (mtu < MTU_MIN || mtu >= link->mtu)
+                return 0;
+        r = change_link(sock, link->ifname, &(LinkChange){ .mtu = mtu, .netns_fd = -EBADF }, "set the MTU");
+        link->mtu = mtu;
+        return r;
+}
+
+/* The interface's first address that is of use beyond its link; null when there is none yet. */
+static int find_address6(struct nl_sock *sock, int ifindex, IpAddr *ret) {
+        struct nl_cache *cache;
+        int r = rtnl_addr_alloc_cache(sock, &cache);
+
+        *ret = (IpAddr){};
+        if (r < 0)
+                return fail_nl(r, "list addresses");
+        for (struct nl_object *o = nl_cache_get_first(cache); o && ip_is_null(ret); o = nl_cache_get_next(o)) {
+                struct rtnl_addr *a = (struct rtnl_addr *) o;
+
+                if (rtnl_addr_get_ifindex(a) == ifindex && rtnl_addr_get_family(a) == AF_INET6 && rtnl_addr_get_scope(a) == RT_SCOPE_UNIVERSE &&
+                    !(rtnl_addr_get_flags(a) & (IFA_F_TENTATIVE | IFA_F_DADFAILED)))
+                        memcpy(ret, nl_addr_get_binary_addr(rtnl_addr_get_local(a)), sizeof(*ret));
+        }
+        nl_cache_free(cache);
+        return 0;
+}
+
+/* Null when there is none after @msec. */
+static int wait_address6(struct nl_sock *sock, int ifindex, unsigned msec, IpAddr *ret) {
+        for (unsigned waited = 0;; waited += ADDRESS6_POLL_MSEC) {
+                int r = find_address6(sock, ifindex, ret);
+
+                if (r != 0 || !ip_is_null(ret) || waited >= msec)
+                        return r;
+                (void) poll(NULL, 0, ADDRESS6_POLL_MSEC);
+        }
+}
+
+static bool ip6_is_disabled(const char *ifname) {
+        _cleanup_close_ int fd = -EBADF;
+        char path[96], c;
+
+        (void) snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", ifname);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        return fd < 0 || read(fd, &c, 1) != 1 || c != '0';
+}
+
+static int configure_ip6(struct nl_sock *sock, GuestLink *link, DhcpLease *ret) {
+        DhcpLease lease;
+        int r;
+
+        if (ip6_is_disabled(link->ifname))
+                return fail("Failed to get an address for %s: IPv6 is disabled in the namespace, and the network has nothing else", link->ifname);
+        r = ra_obtain(link->ifindex, &lease);
+        if (r == -ETIMEDOUT)
+                return fail("Failed to get an address for %s: no router advertisement came", link->ifname);
+        if (r < 0)
+                return fail_errno(r, "Failed to get an address for %s", link->ifname);
+        r = lower_mtu(sock, link, lease.mtu);
+        if (r == 0)
+                r = wait_address6(sock, link->ifindex, ADDRESS6_WAIT_MSEC, &lease.addr);
+        if (r == 0 && ip_is_null(&lease.addr))
+                return fail("Failed to get an address for %s: the kernel made none of the router advertisement", link->ifname);
+        if (r == 0)
+                *ret = lease;
+        return r;
+}
+
+static int configure_ip4(struct nl_sock *sock, GuestLink *link, DhcpLease *ret) {
         DhcpLease lease;
         int r;
 
@@ -356,18 +431,29 @@ int guest_configure(GuestLink *link, DhcpLease *ret) {
                 return fail("Failed to get an address for %s: nobody answered by DHCP", link->ifname);
         if (r < 0)
                 return fail_errno(r, "Failed to get an address for %s", link->ifname);
-        r = nl_open(&sock);
-        if (r == 0 && lease.mtu >= MTU_MIN && lease.mtu < link->mtu) {
-                r = change_link(sock, link->ifname, &(LinkChange){ .mtu = lease.mtu, .netns_fd = -EBADF },
-                                "set the MTU");
-                link->mtu = lease.mtu;
-        }
+        r = lower_mtu(sock, link, lease.mtu);
         if (r == 0)
                 r = add_address(sock, link->ifindex, &lease);
         if (r == 0 && !ip_is_null(&lease.router))
                 r = add_default_route(sock, link->ifindex, &lease.router);
         if (r == 0)
                 *ret = lease;
+        return r;
+}
+
+int guest_configure(GuestLink *link, const GuestNetwork *network, DhcpLease *ret) {
+        _cleanup_(nl_socket_freep) struct nl_sock *sock = NULL;
+        IpAddr addr6;
+        int r;
+
+        r = nl_open(&sock);
+        if (r != 0)
+                return r;
+        if (!network->has_ip4)
+                return configure_ip6(sock, link, ret);
+        r = configure_ip4(sock, link, ret);
+        if (r == 0 && network->has_ip6 && !ip6_is_disabled(link->ifname))
+                (void) wait_address6(sock, link->ifindex, ADDRESS6_BESIDE_MSEC, &addr6);
         return r;
 }
 
@@ -517,22 +603,23 @@ int guest_create_device(Ctl *c, const GuestLink *link, int tap_fd, char **ret_pa
         return *ret_path ? 0 : fail_errno(ENOMEM, "Failed to read the reply of vnetd");
 }
 
-int guest_mtu(Ctl *c, const char *network_path, uint32_t *ret) {
+int guest_network(Ctl *c, const char *network_path, GuestNetwork *ret) {
         _cleanup_(value_freep) Value *properties = NULL;
         const char *text = opt_value(c, OPT_MTU);
         uint32_t mtu;
         int r;
 
-        if (text) {
-                if (parse_u32(text, MTU_MIN, MTU_MAX, ret) < 0)
-                        return fail_usage("Invalid value '%s' for --mtu: use %d to %d", text, MTU_MIN,
-                                          MTU_MAX);
-                return 0;
-        }
-        r = client_get_properties(c, network_path, VNETD_NETWORK, "read the network's MTU", &properties);
+        if (text && parse_u32(text, MTU_MIN, MTU_MAX, &mtu) < 0)
+                return fail_usage("Invalid value '%s' for --mtu: use %d to %d", text, MTU_MIN, MTU_MAX);
+        r = client_get_properties(c, network_path, VNETD_NETWORK, "read the network's properties", &properties);
         if (r != 0)
                 return r;
-        mtu = (uint32_t) value_get_number(properties, "Mtu");
-        *ret = CLAMP(mtu, (uint32_t) MTU_MIN, (uint32_t) MTU_MAX);
+        if (!text)
+                mtu = (uint32_t) value_get_number(properties, "Mtu");
+        *ret = (GuestNetwork){
+                .mtu = CLAMP(mtu, (uint32_t) MTU_MIN, (uint32_t) MTU_MAX),
+                .has_ip4 = !streq(value_get_string(properties, "Subnet"), ""),
+                .has_ip6 = !streq(value_get_string(properties, "Subnet6"), ""),
+        };
         return 0;
 }

@@ -16,6 +16,12 @@ typedef struct GuestLink {
         uint32_t mtu;
 } GuestLink;
 
+/* The network as far as its guests are concerned. */
+typedef struct GuestNetwork {
+        uint32_t mtu; /* the one asked for on the command line, else the network's own */
+        bool has_ip4, has_ip6;
+} GuestNetwork;
+
 /* What the child tells the parent, with the TAP's descriptor beside the first one. */
 typedef struct GuestReport {
         GuestLink link;
@@ -38,8 +44,10 @@ int guest_join(int netns_fd);
  * @ret_fd: the TAP, owned by the caller; it does not keep the namespace alive: when that goes, the TAP goes. */
 int guest_make_tap(const char *ifname, uint32_t mtu, bool configure, GuestLink *ret, int *ret_fd);
 
-/* Gets a lease and sets address, route and MTU by it. */
-int guest_configure(GuestLink *link, DhcpLease *ret);
+/* Gets a lease and sets address, route and MTU by it. In a network of IPv6 alone: waits for the gateway's advertisement and the address the
+ * kernel makes of it, which is in @ret then, but nothing to be renewed or given back. With both the IPv6 address is waited for as well, for
+ * a moment, and is no need. */
+int guest_configure(GuestLink *link, const GuestNetwork *network, DhcpLease *ret);
 
 /* Puts a resolv.conf by @lease in the place of the system's, in the caller's mount namespace only. */
 int guest_set_resolv_conf(const DhcpLease *lease);
@@ -54,5 +62,4 @@ int report_receive(int sock, GuestReport *ret, int *ret_fd);
 /* Hands the TAP to the daemon. @ret_path: the device, owned by the caller. */
 int guest_create_device(Ctl *c, const GuestLink *link, int tap_fd, char **ret_path);
 
-/* The MTU asked for on the command line, else the network's own. */
-int guest_mtu(Ctl *c, const char *network_path, uint32_t *ret);
+int guest_network(Ctl *c, const char *network_path, GuestNetwork *ret);

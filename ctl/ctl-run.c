@@ -4,7 +4,7 @@
  *
  *     vnetctl ------ fork -----> keeper (new namespaces) -- fork --> command
  *        |  <--- TAP ------------  makes the TAP
- *        |  CreateDevice, go --->  gets a lease, configures
+ *        |  CreateDevice, go --->  gets a lease (or waits for IPv6), configures
  *        |  <--- address --------
  *        |  Expose, go --------->  starts the command, keeps the lease, gives it back
  *        |  <--- exit status ----
@@ -152,9 +152,9 @@ static void stand_in(const Ctl *c, const Holdings *h) {
 }
 
 /* The keeper, in the child. Returns what to exit with. */
-static int be_keeper(const Ctl *c, uint32_t mtu, int sock, char **argv) {
+static int be_keeper(const Ctl *c, const GuestNetwork *network, int sock, char **argv) {
         _cleanup_close_ int tap_fd = -EBADF, signal_fd = -EBADF;
-        bool configure = !opt_set(c, OPT_NO_CONFIGURE);
+        bool configure = !opt_set(c, OPT_NO_CONFIGURE), leased = configure && network->has_ip4;
         GuestReport report = {}, plugged;
         pid_t pid, parent = getppid();
         DhcpLease lease = {};
@@ -165,14 +165,14 @@ static int be_keeper(const Ctl *c, uint32_t mtu, int sock, char **argv) {
         (void) prctl(PR_SET_PDEATHSIG, SIGTERM);
         r = guest_unshare();
         if (r == 0)
-                r = guest_make_tap(opt_value(c, OPT_IFNAME), mtu, configure, &report.link, &tap_fd);
+                r = guest_make_tap(opt_value(c, OPT_IFNAME), network->mtu, configure, &report.link, &tap_fd);
         if (r != 0)
                 return r;
         if (report_send(sock, &report, tap_fd) < 0 || report_receive(sock, &plugged, NULL) < 0)
                 return CTL_FAILED; /* the parent has said why */
         tap_fd = safe_close(tap_fd);
         if (configure) {
-                r = guest_configure(&report.link, &lease);
+                r = guest_configure(&report.link, network, &lease);
                 if (r == 0)
                         r = guest_set_resolv_conf(&lease);
                 if (r != 0)
@@ -191,8 +191,8 @@ static int be_keeper(const Ctl *c, uint32_t mtu, int sock, char **argv) {
                 return fail_errno(errno, "Failed to start a process");
         if (pid == 0)
                 start_command(argv, &before);
-        r = keep(pid, signal_fd, &report.link, configure ? &lease : NULL);
-        if (configure)
+        r = keep(pid, signal_fd, &report.link, leased ? &lease : NULL);
+        if (leased)
                 (void) dhcp_release(report.link.ifindex, &report.link.mac, &lease);
         if (getppid() != parent)
                 stand_in(c, &holdings);
@@ -237,6 +237,7 @@ static int split_publish(const char *spec, const IpAddr *guest, char **ret_local
         size_t len = strcspn(spec, "/");
         _cleanup_free_ char *head = strndup(spec, len);
         char *last, *previous, *port = NULL, *local = NULL, *remote = NULL;
+        bool bracket;
 
         if (!head)
                 return fail_errno(ENOMEM, "Failed to read '%s'", spec);
@@ -254,8 +255,9 @@ static int split_publish(const char *spec, const IpAddr *guest, char **ret_local
         }
         if (asprintf(&local, "%s%s", head, spec + len) < 0)
                 local = NULL;
-        if (asprintf(&remote, "%s%s%s", ip_is_null(guest) ? "" : IP_TO_TEXT(guest), port ? ":" : "",
-                     port ?: "") < 0)
+        bracket = port && !ip_is_null(guest) && !ip_is_v4(guest);
+        if (asprintf(&remote, "%s%s%s%s%s", bracket ? "[" : "", ip_is_null(guest) ? "" : IP_TO_TEXT(guest), bracket ? "]" : "",
+                     port ? ":" : "", port ?: "") < 0)
                 remote = NULL;
         if (!local || !remote) {
                 free(local);
@@ -319,12 +321,12 @@ int verb_run(Ctl *c, int argc, char **argv) {
         _cleanup_free_ char *network = NULL;
         Run run = { .c = c };
         sigset_t before;
-        uint32_t mtu;
+        GuestNetwork guest_net;
         int pair[2], r;
 
         r = client_find_network(c, opt_value(c, OPT_NETWORK) ?: "default", &network);
         if (r == 0)
-                r = guest_mtu(c, network, &mtu);
+                r = guest_network(c, network, &guest_net);
         if (r != 0)
                 return r;
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -344,7 +346,7 @@ int verb_run(Ctl *c, int argc, char **argv) {
         if (run.keeper == 0) {
                 (void) sigprocmask(SIG_SETMASK, &before, NULL); /* ^C ends it until the command runs */
                 ours = safe_close(ours);
-                _exit(be_keeper(c, mtu, theirs, argv));
+                _exit(be_keeper(c, &guest_net, theirs, argv));
         }
         theirs = safe_close(theirs);
         r = plug_in(&run);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * vnetctl's reading of DHCP answers: any bytes as options behind good headers, and any bytes at all. What is
+ * vnetctl's reading of DHCP answers and router advertisements: any bytes as options behind good headers, and any bytes at all. What is
  * believed is fit to be configured, and its names to be written into a resolv.conf.
  */
 
 #include <errno.h>
 #include <string.h>
 
-#include "ctl-dhcp.h"
+#include "ctl-ra.h"
 #include "fuzz.h"
 
 #define XID 0x01020304u
@@ -44,6 +44,25 @@ static void check(const uint8_t *packet, size_t len) {
                 fuzz_check(lease.prefix_len > 0 && lease.lease_sec > 0 && ip_v4(&lease.addr) != 0);
 }
 
+static void check_advertisement(const uint8_t *options, size_t size) {
+        size_t len = 16 + size;
+        uint8_t *copy = calloc(1, len);
+        DhcpLease lease;
+        int r;
+
+        fuzz_check(copy);
+        copy[0] = 134;
+        if (size > 0)
+                memcpy(copy + 16, options, size);
+        r = ra_parse(copy, len, &lease);
+        free(copy);
+        fuzz_check(r == 0 || r == -EBADMSG);
+        if (r < 0)
+                return;
+        fuzz_check(lease.n_dns <= DHCP_DNS_MAX && memchr(lease.search, 0, sizeof(lease.search)));
+        check_names(lease.search, " ");
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         static const uint8_t ip[] = { 0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17 }, ports[] = { 0, 67, 0, 68 },
                              cookie[] = { 99, 130, 83, 99 };
@@ -52,6 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
         if (size > 0)
                 check(data, size);
+        check_advertisement(data, size);
 
         size = size < sizeof(packet) - HEADERS ? size : sizeof(packet) - HEADERS;
         len = HEADERS + size;

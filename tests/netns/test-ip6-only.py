@@ -10,7 +10,10 @@ import os
 import random
 import socket
 import struct
+import subprocess
+import sys
 import threading
+import time
 
 import netns
 from netns import Job, check, equal, need, run, wait_until
@@ -237,6 +240,122 @@ def survives_a_restart(w):
     equal(w.ctl('network', 'show', 'six'), before)
 
 
+# ---- vnetctl run and attach ----
+
+class HostListener:
+    """Greets who comes to the host's loopback by IPv6, as HTTP."""
+
+    def __init__(self, w):
+        self.socket = w.host.socket(family=socket.AF_INET6, timeout=None)
+        self.socket.bind(('::1', 0))
+        self.socket.listen(8)
+        self.port = self.socket.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            c, peer = self.socket.accept()
+            with c:
+                c.recv(4096)
+                c.sendall(b'HTTP/1.0 200 OK\r\n\r\nhello by ' + peer[0].encode())
+
+
+def probe(prefix, port):
+    """What a command in the guest does, one line each, at once and with no word about addresses."""
+    return ['sh', '-c', f"""ip -o -6 addr show dev eth0 scope global | grep -c '{prefix.rstrip(':')}:'
+ip -6 route show default | grep -c 'proto ra'
+ping -6 -c 1 -W 3 {prefix}1 | grep -c ' 0% packet loss'
+ping -6 -c 1 -W 3 {OUTSIDE6} | grep -c ' 0% packet loss'
+curl -6 -sS -m 10 http://[{prefix}fe]:{port}/; echo
+curl -6 -sS -m 10 http://host.vnet.internal:{port}/; echo
+dig +short gateway.vnet.internal AAAA
+dig +short gateway AAAA +search
+ip -o -4 addr show dev eth0 | wc -l
+ip -o link show dev eth0 | sed 's/.* mtu \\([0-9]*\\).*/\\1/'
+cat /etc/resolv.conf"""]
+
+
+def run_by_ip6_alone(w):
+    need('ping', 'curl', 'dig')
+    guest(w)  # the network has seen the way out
+    port = HostListener(w).port
+    began = time.monotonic()
+    out = w.ctl('run', '--network=six', '--', *probe(w.six_prefix, port)).splitlines()
+    netns.comment(f'run on a network of IPv6 alone: {time.monotonic() - began:.1f} s with all its probes')
+    equal(out, ['1', '1', '1', '1', 'hello by ::1', 'hello by ::1', w.six_prefix + '1', w.six_prefix + '1', '0', '65520',
+                f'nameserver {w.six_prefix}1', 'search vnet.internal example.test'])
+    equal(w.ctl('run', '--network=six', '--mtu=1300', '--', 'ip', '-o', 'link', 'show', 'dev', 'eth0').split(' mtu ')[1].split()[0], '1300')
+    equal(w.ctl('run', '--network=six', '--', 'sh', '-c', 'exit 7', ok=False).returncode, 7)
+    r = w.ctl('run', '--network=six', '--no-configure', '--', 'cat', '/proc/net/dev')
+    check('eth0' in r, r)
+
+
+def run_by_both(w):
+    need('ping', 'curl', 'dig')
+    guest(w)
+    port = HostListener(w).port
+    start = ip6.prefix(w)
+    out = w.ctl('run', '--', *probe(start, port)).splitlines()
+    equal(out, ['1', '1', '1', '1', 'hello by ::1', 'hello by ::1', start + '1', start + '1', '1', '65520',
+                f'nameserver {netns.GATEWAY}', 'search vnet.internal example.test'])
+
+
+def run_publishes(w):
+    """A port of the command, on a network of IPv6 alone."""
+    furnish(w)
+    with w.host.listen('127.0.0.1') as s:
+        port = s.getsockname()[1]
+    p = w.spawn(*w.ctl_argv('run', '--network=six', f'--publish=127.0.0.1:{port}:8080', '--', sys.executable, '-c', '''
+import socket
+s = socket.create_server(('::', 8080), family=socket.AF_INET6)
+while True:
+    c, _ = s.accept()
+    c.sendall(b'hello')
+    c.close()
+'''))
+    try:
+        def greet():
+            try:
+                with w.host.socket(timeout=3) as c:
+                    c.connect(('127.0.0.1', port))
+                    return c.recv(100)
+            except OSError:
+                return b''
+        wait_until(lambda: greet() == b'hello', 15, 'the published port')
+    finally:
+        p.terminate()
+        p.wait(20)
+
+
+def attach_by_ip6_alone(w):
+    guest(w)
+    p = subprocess.Popen(['unshare', '-n', 'sh', '-c', 'echo ready; exec sleep 60'], stdout=subprocess.PIPE, text=True)
+    try:
+        p.stdout.readline()
+        out = w.ctl('attach', '--network=six', str(p.pid))
+        a = out.split()[1].rstrip(',')
+        check(ipaddress.ip_address(a) in ipaddress.ip_network(w.six_prefix + '/64'), out)
+        check(' 0% packet loss' in run('nsenter', f'--net=/proc/{p.pid}/ns/net', 'ping', '-6', '-c', '1', '-W', '3', OUTSIDE6).stdout, 'ping')
+    finally:
+        p.kill()
+        p.wait()
+
+
+def run_without_ip6(w):
+    """Where the kernel is told not to, it is said at once; IPv4 works all the same where there is."""
+    furnish(w)
+    path = '/proc/sys/net/ipv6/conf/default/disable_ipv6'
+    p = subprocess.Popen(['unshare', '-n', 'sh', '-c', f'echo 1 >{path}; echo ready; exec sleep 60'], stdout=subprocess.PIPE, text=True)
+    try:
+        p.stdout.readline()
+        r = w.ctl('attach', '--network=six', str(p.pid), ok=False)
+        check(r.returncode == 1 and 'IPv6 is disabled' in r.stderr, r)
+        check(w.ctl('attach', str(p.pid)).startswith('eth0: 192.168.127.'), 'IPv4')
+    finally:
+        p.kill()
+        p.wait()
+
+
 # ---- DNS64 ----
 
 def dns64(w):
@@ -446,5 +565,6 @@ def nat64_without_ip6_outside(w):
 
 
 if __name__ == '__main__':
-    netns.main([networkd_by_slaac, networkd_by_dhcp6, dhclient_stateless, udhcpc6, v6only_preferred, no_ip4, survives_a_restart, dns64,
-                curl_of_a_gibibyte, nat64_tcp, nat64_udp, nat64_ping, nat64_is_no_way_around, nat64_without_ip6_outside])
+    netns.main([networkd_by_slaac, networkd_by_dhcp6, dhclient_stateless, udhcpc6, v6only_preferred, no_ip4, survives_a_restart, run_by_ip6_alone,
+                run_by_both, run_publishes, attach_by_ip6_alone, run_without_ip6, dns64, curl_of_a_gibibyte, nat64_tcp, nat64_udp, nat64_ping,
+                nat64_is_no_way_around, nat64_without_ip6_outside])
