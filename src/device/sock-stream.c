@@ -7,13 +7,14 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <time.h>
 
 #include "device/sock-private.h"
 
 #define ARENA_LEN (512 * 1024)
 #define ROOM_MIN (FRAMING_FRAME_MAX + FRAMING_HEADER_MAX) /* for the rest of any frame */
 #define READ_MAX (256 * 1024)                             /* more would leave the cache before it is looked at */
-#define FINISH_MSEC 100
+#define FINISH_MSEC 100                                  /* for what is half read, and again for what is half sent */
 
 _Static_assert(ARENA_LEN >= 2 * ROOM_MIN && HANDSHAKE_HTTP_MAX < ROOM_MIN, "a frame is never stuck for room");
 
@@ -114,14 +115,23 @@ void sock_stream_receive(Sock *s) {
         sock_resume_soon(s);
 }
 
-/* Reads or writes for a moment, until @done. */
-static bool wait_for(Sock *s, short events) {
-        struct pollfd p = { .fd = s->fd, .events = events };
+static int64_t now_msec(void) {
+        struct timespec ts;
 
-        return poll(&p, 1, FINISH_MSEC) > 0 && p.revents & events;
+        (void) clock_gettime(CLOCK_MONOTONIC, &ts); /* cannot fail for this clock */
+        return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* False: it is not so by @until, a moment for all. Who gives or takes a byte now and then does not gain time by it. */
+static bool wait_for(Sock *s, short events, int64_t until) {
+        struct pollfd p = { .fd = s->fd, .events = events };
+        int64_t left = until - now_msec();
+
+        return poll(&p, 1, (int) MAX(left, 0)) > 0 && p.revents & events;
 }
 
 bool sock_stream_finish(Sock *s) {
+        int64_t until = now_msec() + FINISH_MSEC;
         uint32_t need;
 
         while (s->fd >= 0 && s->up && s->begin < s->end &&
@@ -129,13 +139,14 @@ bool sock_stream_finish(Sock *s) {
                 ssize_t n;
 
                 make_room(s);
-                n = wait_for(s, POLLIN) ? recv(s->fd, s->arena + s->end, need - (s->end - s->begin), MSG_DONTWAIT) : -1;
+                n = wait_for(s, POLLIN, until) ? recv(s->fd, s->arena + s->end, need - (s->end - s->begin), MSG_DONTWAIT) : -1;
                 if (n <= 0)
                         break;
                 s->end += (size_t) n;
         }
+        until = now_msec() + FINISH_MSEC;
         while (s->fd >= 0 && s->up && !s->broken && s->pending.begin < s->pending.end && !sock_send_pending(s))
-                if (!wait_for(s, POLLOUT))
+                if (now_msec() >= until || !wait_for(s, POLLOUT, until))
                         break;
         return s->pending.begin == s->pending.end &&
                (s->begin == s->end || framing_next(s->kind->framing, s->arena + s->begin, s->end - s->begin, &need) > 0);

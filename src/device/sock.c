@@ -196,7 +196,8 @@ static void finish_connecting(Sock *s, uint32_t events) {
 }
 
 void sock_send_later(Sock *s) {
-        set_tick(s, SEND_LATER_USEC);
+        if (s->loop)
+                set_tick(s, SEND_LATER_USEC);
 }
 
 /* Sends what is left, and when that is done whoever waits may send again. */
