@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The Internet checksum. Adds 16 bytes at a time into 64-bit lanes and folds once at the end: 2^16 is 1 modulo 65535, so any
+ * The Internet checksum. Adds 64 bytes at a time into 64-bit lanes and folds once at the end: 2^16 is 1 modulo 65535, so any
  * split of the bytes into wider words has the same sum (RFC 1071 2). Reads at any alignment, writes nothing, allocates nothing.
  */
 
@@ -8,28 +8,49 @@
 
 #include "basic/checksum.h"
 
-/* Two 64-bit lanes: the compiler's plain vector arithmetic, SSE2 or NEON where there is one. */
-typedef uint64_t Lanes __attribute__((vector_size(16)));
+/* Four 64-bit lanes: the compiler's plain vector arithmetic, in as many registers as the machine needs. */
+typedef uint64_t Lanes __attribute__((vector_size(32)));
+#define N_LANES (sizeof(Lanes) / sizeof(uint64_t))
 
 static uint64_t fold64(uint64_t sum) {
         return (sum & UINT32_MAX) + (sum >> 32);
 }
 
-/* Adds the 32-bit halves of whole blocks, in the machine's byte order. No carry is lost before 2^32 blocks. */
-static uint64_t sum_blocks(const uint8_t *p, size_t n_blocks) {
-        const Lanes low = { UINT32_MAX, UINT32_MAX };
-        Lanes a = {}, b = {};
+/* Adds the 32-bit halves of pairs of blocks, in the machine's byte order. No carry is lost before 2^32 blocks. */
+static inline __attribute__((always_inline)) uint64_t sum_pairs(const uint8_t *p, size_t n_pairs) {
+        const Lanes low = { UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX };
+        Lanes a = {}, b = {}, c = {}, d = {};
+        uint64_t sum = 0;
 
-        for (size_t i = 0; i < n_blocks; i++, p += sizeof(Lanes)) {
-                Lanes w;
+        for (size_t i = 0; i < n_pairs; i++, p += 2 * sizeof(Lanes)) {
+                Lanes v, w;
 
-                memcpy(&w, p, sizeof(w));
-                a += w & low;
-                b += w >> 32;
+                memcpy(&v, p, sizeof(v));
+                memcpy(&w, p + sizeof(v), sizeof(w));
+                a += v & low;
+                b += v >> 32;
+                c += w & low;
+                d += w >> 32;
         }
-
-        return fold64(a[0]) + fold64(a[1]) + fold64(b[0]) + fold64(b[1]);
+        for (size_t i = 0; i < N_LANES; i++)
+                sum += fold64(a[i]) + fold64(b[i]) + fold64(c[i]) + fold64(d[i]);
+        return sum;
 }
+
+#ifdef __x86_64__
+/* A long frame is summed four times as fast with registers as wide as the lanes, which a program for any x86-64 may not take for granted. */
+__attribute__((target("avx2"))) static uint64_t sum_pairs_avx2(const uint8_t *p, size_t n_pairs) {
+        return sum_pairs(p, n_pairs);
+}
+
+static uint64_t sum_blocks(const uint8_t *p, size_t n_pairs) {
+        return __builtin_cpu_supports("avx2") ? sum_pairs_avx2(p, n_pairs) : sum_pairs(p, n_pairs);
+}
+#else
+static uint64_t sum_blocks(const uint8_t *p, size_t n_pairs) {
+        return sum_pairs(p, n_pairs);
+}
+#endif
 
 /**
  * sum_native() - one's complement sum of 16-bit words of the machine's byte order
@@ -39,14 +60,14 @@ static uint64_t sum_blocks(const uint8_t *p, size_t n_blocks) {
  * Return: the sum, folded to 16 bits.
  */
 static uint16_t sum_native(const void *data, size_t len) {
-        size_t n_blocks = len / sizeof(Lanes);
+        size_t n_pairs = len / (2 * sizeof(Lanes));
         const uint8_t *p = data;
         uint64_t sum = 0;
 
-        if (n_blocks > 0) {
-                sum = sum_blocks(p, n_blocks);
-                p += n_blocks * sizeof(Lanes);
-                len -= n_blocks * sizeof(Lanes);
+        if (n_pairs > 0) {
+                sum = sum_blocks(p, n_pairs);
+                p += n_pairs * 2 * sizeof(Lanes);
+                len -= n_pairs * 2 * sizeof(Lanes);
         }
 
         while (len > 0) {
