@@ -23,7 +23,7 @@ def check(good, message):
 
 
 def run(*arguments):
-    return subprocess.run([program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+    return subprocess.run([program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
 
 
 def get_help(*command):
