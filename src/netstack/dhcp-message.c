@@ -184,18 +184,8 @@ static bool is_label_char(uint8_t c) {
         return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-void dhcp_request_label(const DhcpRequest *q, char ret[static DHCP_LABEL_MAX + 1]) {
-        const uint8_t *p = q->hostname.data;
-        size_t n = q->hostname.len, len = 0;
-
-        if (q->fqdn.len > FQDN_HEADER_LEN) {
-                p = q->fqdn.data + FQDN_HEADER_LEN;
-                n = q->fqdn.len - FQDN_HEADER_LEN;
-                if (q->fqdn.data[0] & DHCP_FQDN_E) { /* wire format: the first byte is the label's length */
-                        n = MIN((size_t) p[0], n - 1);
-                        p++;
-                }
-        }
+void dhcp_clean_label(const uint8_t *p, size_t n, char ret[static DHCP_LABEL_MAX + 1]) {
+        size_t len = 0;
 
         for (size_t i = 0; i < n && len < DHCP_LABEL_MAX && p[i] != '.' && p[i] != 0; i++) {
                 if (is_label_char(p[i]))
@@ -206,6 +196,21 @@ void dhcp_request_label(const DhcpRequest *q, char ret[static DHCP_LABEL_MAX + 1
         while (len > 0 && ret[len - 1] == '-')
                 len--;
         ret[len] = 0;
+}
+
+void dhcp_request_label(const DhcpRequest *q, char ret[static DHCP_LABEL_MAX + 1]) {
+        const uint8_t *p = q->hostname.data;
+        size_t n = q->hostname.len;
+
+        if (q->fqdn.len > FQDN_HEADER_LEN) {
+                p = q->fqdn.data + FQDN_HEADER_LEN;
+                n = q->fqdn.len - FQDN_HEADER_LEN;
+                if (q->fqdn.data[0] & DHCP_FQDN_E) { /* wire format: the first byte is the label's length */
+                        n = MIN((size_t) p[0], n - 1);
+                        p++;
+                }
+        }
+        dhcp_clean_label(p, n, ret);
 }
 
 void dhcp_reply_begin(DhcpReply *r, const DhcpRequest *q, DhcpType type, const IpAddr *yiaddr, size_t size) {

@@ -90,6 +90,8 @@ bool dhcp_request_parse(DhcpRequest *ret, IovCur *payload);
  * before the hostname option (RFC 4702 3.1). */
 #define DHCP_LABEL_MAX 63
 void dhcp_request_label(const DhcpRequest *q, char ret[static DHCP_LABEL_MAX + 1]);
+/* The same of @n bytes of text. */
+void dhcp_clean_label(const uint8_t *p, size_t n, char ret[static DHCP_LABEL_MAX + 1]);
 
 typedef struct DhcpReply {
         size_t len, max;

@@ -237,6 +237,12 @@ bool dhcp_name_is_taken(const Dhcp *d, const LeaseEntry *self, const char *label
                (host && strcasecmp(label, host) == 0);
 }
 
+bool dhcp_name_is_free_for(const Dhcp *d, const MacAddr *mac, const char *label) {
+        const LeaseEntry *e = lease_by_name(&d->table, label);
+
+        return !dhcp_name_is_taken(d, e && mac_equal(&e->lease.mac, mac) ? e : NULL, label);
+}
+
 /* ---- for the rest of the house ---- */
 
 int dhcp_new(Dhcp **ret, Netstack *s) {

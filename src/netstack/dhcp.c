@@ -20,6 +20,7 @@
 
 #include "netstack/arp.h"
 #include "netstack/dhcp-private.h"
+#include "netstack/dhcp6-names.h"
 #include "netstack/rate.h"
 #include "netstack/udp.h"
 
@@ -108,6 +109,13 @@ static void exchange_offer(Exchange *x) {
 
 /* ---- hostnames ---- */
 
+/* Does another have the name, by a lease or by DHCPv6? */
+static bool exchange_name_is_taken(const Exchange *x, const char *label) {
+        const Dhcp6Name *other = dhcp6_name_by_label(x->d->stack->names6, label);
+
+        return dhcp_name_is_taken(x->d, x->entry, label) || (other && !mac_equal(&other->mac, &x->q->chaddr));
+}
+
 /**
  * exchange_name() - keep the client's hostname, made unique
  *
@@ -126,12 +134,12 @@ static bool exchange_name(Exchange *x) {
         if (label[0] == 0 || (x->entry->lease.is_static && x->entry->lease.hostname[0]))
                 return false;
 
-        if (dhcp_name_is_taken(d, x->entry, label)) {
+        if (exchange_name_is_taken(x, label)) {
                 uint32_t n = ntohl(ip_v4(&x->entry->lease.addr) & ~prefix_mask_v4(&d->table.subnet));
                 int len = snprintf(suffix, sizeof(suffix), "-%u", n);
 
                 memcpy(label + MIN(strlen(label), (size_t) (DHCP_LABEL_MAX - len)), suffix, len + 1);
-                if (dhcp_name_is_taken(d, x->entry, label))
+                if (exchange_name_is_taken(x, label))
                         label[0] = 0;
         }
 

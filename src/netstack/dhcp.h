@@ -34,6 +34,8 @@ void dhcp_input(Dhcp *d, const MacAddr *src_mac, const IpAddr *src, IovCur *payl
 const Lease *dhcp_lease_by_addr(const Dhcp *d, const IpAddr *a);        /* live leases only; NULL when none */
 const Lease *dhcp_lease_by_hostname(const Dhcp *d, const char *label);  /* case-insensitive */
 const Lease *dhcp_lease_by_mac(const Dhcp *d, const MacAddr *mac);      /* a walk over the table */
+/* May a station other than by DHCPv4 be called that? Not as the gateway, the host, or the lease of another one. */
+bool dhcp_name_is_free_for(const Dhcp *d, const MacAddr *mac, const char *label);
 const Lease *dhcp_only_lease(const Dhcp *d);                            /* the one guest, NULL when none or several */
 size_t dhcp_n_leases(const Dhcp *d);
 int dhcp_list(const Dhcp *d, Lease **ret, size_t *ret_n);

@@ -9,13 +9,18 @@
  *   RELEASE, DECLINE     REPLY: there is nothing to be given back
  *   INFORMATION-REQUEST  REPLY with name servers and search domains
  *
+ * The name a client sends with the request for an address (RFC 4704) is kept for DNS, see dhcp6-names.h.
+ *
  * Never answers a relay, another server's client, or a message without what RFC 8415 16 asks for; delegates no prefixes.
  */
 
 #include "netstack/dhcp6.h"
 
+#include <stdio.h>
 #include <xxhash.h>
 
+#include "netstack/dhcp-message.h"
+#include "netstack/dhcp6-names.h"
 #include "netstack/dns-message.h"
 #include "netstack/rate.h"
 #include "netstack/udp.h"
@@ -38,12 +43,19 @@ enum {
         OPT_SERVER_ID = 2,
         OPT_IA_NA = 3,
         OPT_IA_ADDRESS = 5,
+        OPT_REQUESTED = 6,
         OPT_PREFERENCE = 7,
         OPT_STATUS = 13,
         OPT_RAPID_COMMIT = 14,
         OPT_DNS_SERVERS = 23,
         OPT_DOMAIN_LIST = 24,
         OPT_INFORMATION_REFRESH = 32,
+        OPT_FQDN = 39,
+};
+
+enum {
+        FQDN_S = 1 << 0, /* the server does the AAAA records */
+        FQDN_O = 1 << 1, /* though the client did not ask for that */
 };
 
 enum {
@@ -68,6 +80,9 @@ typedef struct Request {
         bool has_server, server_is_us, rapid;
         Ia ias[DHCP6_IAS_MAX];
         unsigned n_ias;
+        bool has_fqdn, wants_fqdn;
+        uint8_t fqdn_flags;
+        char label[DHCP_LABEL_MAX + 1]; /* of its name, cleaned; "": none */
 } Request;
 
 /* ---- reading ---- */
@@ -110,6 +125,25 @@ static bool read_ia(IovCur c, Ia *ret) {
         return !bad;
 }
 
+static bool read_requested(IovCur *c, Request *ret) {
+        uint16_t code;
+
+        while (iovcur_be16(c, &code))
+                ret->wants_fqdn |= code == OPT_FQDN;
+        return iovcur_left(c) == 0;
+}
+
+/* The first label of the name, on the wire; what is behind it does not matter. An empty name asks us to choose: we know none. */
+static bool read_fqdn(IovCur *c, Request *ret) {
+        uint8_t text[DHCP_LABEL_MAX], len = 0;
+
+        if (!iovcur_u8(c, &ret->fqdn_flags) || (iovcur_left(c) > 0 && !iovcur_u8(c, &len)) || len > sizeof(text) || !iovcur_copy(c, text, len))
+                return false;
+        dhcp_clean_label(text, len, ret->label);
+        ret->has_fqdn = true;
+        return true;
+}
+
 static bool read_option(const Netstack *s, uint16_t code, IovCur *body, Request *ret) {
         uint8_t ours[DUID_LL_LEN], theirs[DUID_LL_LEN];
         size_t len = iovcur_left(body);
@@ -128,6 +162,10 @@ static bool read_option(const Netstack *s, uint16_t code, IovCur *body, Request 
         case OPT_RAPID_COMMIT:
                 ret->rapid = true;
                 return true;
+        case OPT_REQUESTED:
+                return read_requested(body, ret);
+        case OPT_FQDN:
+                return read_fqdn(body, ret);
         case OPT_IA_NA:
                 return ret->n_ias == DHCP6_IAS_MAX || read_ia(*body, &ret->ias[ret->n_ias++]);
         default:
@@ -221,10 +259,17 @@ static void put_address(Answer *a, const IpAddr *addr, uint32_t preferred, uint3
         put32(a, valid);
 }
 
+/* How long an address is valid. */
+static uint32_t valid_sec(const Netstack *s) {
+        uint32_t lease = s->config.lease_sec;
+
+        return lease > UINT32_MAX / 2 ? lease : lease / 2 * 3;
+}
+
 /* The client's own address, and what it named beside it, which is over. */
 static void put_ia(Answer *a, const Netstack *s, const Request *q, const Ia *ia) {
         IpAddr own = dhcp6_address(s, q->duid, q->duid_len, ia->id);
-        uint32_t lease = s->config.lease_sec, half_more = lease > UINT32_MAX / 2 ? lease : lease / 2 * 3;
+        uint32_t lease = s->config.lease_sec;
         size_t at = a->len, len;
 
         put16(a, OPT_IA_NA);
@@ -232,7 +277,7 @@ static void put_ia(Answer *a, const Netstack *s, const Request *q, const Ia *ia)
         put32(a, ia->id);
         put32(a, lease / 2);
         put32(a, lease / 5 * 4);
-        put_address(a, &own, lease, half_more);
+        put_address(a, &own, lease, valid_sec(s));
         for (unsigned i = 0; i < ia->n_addrs && q->type != DHCP6_SOLICIT; i++)
                 if (!ip_equal(&ia->addrs[i], &own))
                         put_address(a, &ia->addrs[i], 0, 0);
@@ -254,6 +299,18 @@ static void put_domains(Answer *a, const Netstack *s) {
                 put_option(a, OPT_DOMAIN_LIST, list, len);
 }
 
+/* RFC 4704 6: to who asks for it, and has a name here. Without a domain it is the label alone, which no zero byte ends. */
+static void put_fqdn(Answer *a, const Netstack *s, const Request *q, const char *label) {
+        uint8_t o[1 + DNS_NAME_MAX] = { q->fqdn_flags & FQDN_S ? FQDN_S : FQDN_S | FQDN_O };
+        char name[DNS_NAME_MAX + 1];
+        size_t len;
+
+        (void) snprintf(name, sizeof(name), "%s%s%s", label, s->config.domain ? "." : "", s->config.domain ?: "");
+        len = dns_name_from_text(name, o + 1, sizeof(o) - 1);
+        if (len > 0)
+                put_option(a, OPT_FQDN, o, s->config.domain ? 1 + len : len);
+}
+
 static uint16_t confirm(const Netstack *s, const Request *q) {
         for (unsigned i = 0; i < q->n_ias; i++)
                 for (unsigned j = 0; j < q->ias[i].n_addrs; j++)
@@ -272,7 +329,7 @@ static void put_settings(Answer *a, const Netstack *s, const Request *q) {
         }
 }
 
-static void put_answer(Answer *a, const Netstack *s, const Request *q) {
+static void put_answer(Answer *a, const Netstack *s, const Request *q, const char *label) {
         static const uint8_t first_choice = 255; /* nobody else is asked: no need to wait for others */
         bool advertise = q->type == DHCP6_SOLICIT && !q->rapid;
         uint8_t type = advertise ? DHCP6_ADVERTISE : DHCP6_REPLY, duid[DUID_LL_LEN];
@@ -300,11 +357,38 @@ static void put_answer(Answer *a, const Netstack *s, const Request *q) {
         for (unsigned i = 0; i < q->n_ias; i++)
                 put_ia(a, s, q, &q->ias[i]);
         put_settings(a, s, q);
+        if (label && q->has_fqdn && q->wants_fqdn)
+                put_fqdn(a, s, q, label);
 }
 
-/* Head, two ids, the addresses, name servers and domains: all of it fits. */
-_Static_assert(4 + 4 + DUID_LL_LEN + 4 + DHCP6_DUID_MAX + 9 + 20 + 260 + 8 + DHCP6_IAS_MAX * (16 + 28 * (1 + IA_ADDRESSES_MAX)) <= ANSWER_MAX,
+/* Head, two ids, the addresses, name servers, domains and a name: all of it fits. */
+_Static_assert(4 + 4 + DUID_LL_LEN + 4 + DHCP6_DUID_MAX + 9 + 20 + 260 + 8 + 5 + DNS_NAME_MAX + DHCP6_IAS_MAX * (16 + 28 * (1 + IA_ADDRESSES_MAX)) <= ANSWER_MAX,
                "as long as an answer gets");
+
+/* Notes what the message says of the client's name, or of its end. Returns the name it has now; NULL: none, or nothing of it is given. One
+ * that sends none is called as its DHCPv4 lease says. */
+static const char *keep_name(Netstack *s, const MacAddr *mac, const Request *q) {
+        bool binds = q->type == DHCP6_REQUEST || q->type == DHCP6_RENEW || q->type == DHCP6_REBIND || (q->type == DHCP6_SOLICIT && q->rapid);
+        uint32_t sec = valid_sec(s);
+        const char *label = q->label;
+        const Dhcp6Name *n;
+        IpAddr own;
+
+        if (q->n_ias == 0)
+                return NULL;
+        own = dhcp6_address(s, q->duid, q->duid_len, q->ias[0].id);
+        if (q->type == DHCP6_RELEASE || q->type == DHCP6_DECLINE)
+                dhcp6_names_end(s->names6, &own, mac);
+        if (!binds)
+                return NULL;
+        if (label[0] == 0) {
+                const Lease *lease = dhcp_lease_by_mac(s->dhcp, mac);
+
+                label = lease ? lease->hostname : "";
+        }
+        n = dhcp6_names_set(s->names6, &own, mac, label, sec == UINT32_MAX ? USEC_INFINITY : netstack_now(s) + sec * USEC_PER_SEC);
+        return n ? n->label : NULL;
+}
 
 void dhcp6_input(Netstack *s, const MacAddr *src_mac, const IpAddr *src, IovCur *payload) {
         Answer a = {};
@@ -316,6 +400,6 @@ void dhcp6_input(Netstack *s, const MacAddr *src_mac, const IpAddr *src, IovCur 
                 return netstack_drop(s, DROP_DHCP_IGNORED);
         if (!rate_take(&s->dhcp6_rate, netstack_now(s), DHCP6_PER_SEC, DHCP6_BURST))
                 return netstack_drop(s, DROP_DHCP_RATE);
-        put_answer(&a, s, &q);
+        put_answer(&a, s, &q, keep_name(s, src_mac, &q));
         udp_send(s, &(Endpoint){ s->link_local6, DHCP6_SERVER_PORT }, &(Endpoint){ *src, DHCP6_CLIENT_PORT }, src_mac, a.b, a.len);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * DHCPv6 server (RFC 8415): addresses (IA_NA) with and without rapid commit, and the other settings alone. There is no table of leases: an
- * address is made of the client's own DUID and IAID, so that each gets the same one always, also after a restart, and a flood of
+ * DHCPv6 server (RFC 8415): addresses (IA_NA) with and without rapid commit, and the other settings alone. There is no table of leases, only of
+ * names (dhcp6-names.h): an address is made of the client's own DUID and IAID, so that each gets the same one always, also after a restart, and a flood of
  * made-up clients costs no memory.
  */
 

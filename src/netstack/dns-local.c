@@ -6,7 +6,8 @@
  *     name                                     A, AAAA            other types
  *     DOMAIN                                   none               SOA, NS
  *     gateway.DOMAIN, host.DOMAIN, the host's  address            none
- *     GUEST.DOMAIN, GUEST                      its lease's        none
+ *     GUEST.DOMAIN, GUEST                      its lease's, its   none
+ *                                              DHCPv6 name's
  *     gateway|host.containers.internal         address            none
  *     any other under DOMAIN                   NXDOMAIN
  *     d.c.b.a.in-addr.arpa of the subnet,      none               PTR; NXDOMAIN for addresses without a name
@@ -22,6 +23,7 @@
 
 #include "netstack/arp.h"
 #include "netstack/dhcp.h"
+#include "netstack/dhcp6-names.h"
 #include "netstack/dns-local.h"
 #include "netstack/dns-zone.h"
 
@@ -100,15 +102,19 @@ static bool know_fixed(const Netstack *s, const char *label, Known *ret) {
         return true;
 }
 
-/* A guest by the name its lease has. Its IPv6 address it has made up itself: the one it was seen to use last. */
+/* A guest by the name its lease has, or the one it gave by DHCPv6 with its address. Another IPv6 address it has made up itself: the one it
+ * was seen to use last. */
 static bool know_guest(const Netstack *s, const char *label, Known *ret) {
         const Lease *lease = dhcp_lease_by_hostname(s->dhcp, label);
+        const Dhcp6Name *name = dhcp6_name_by_label(s->names6, label);
 
-        if (!lease)
+        if (!lease && !name)
                 return false;
-        if (netstack_has_ip4(s))
+        if (lease && netstack_has_ip4(s))
                 ret->addr = lease->addr;
-        if (netstack_has_ip6(s))
+        if (name)
+                ret->addr6 = name->addr;
+        else if (netstack_has_ip6(s))
                 (void) arp_find_by_mac(s->arp, &lease->mac, &s->config.subnet6, &ret->addr6);
         ret->exists = true;
         return true;
@@ -186,12 +192,15 @@ static const Lease *lease_of(const Netstack *s, const IpAddr *a) {
 }
 
 static void know_address(const Netstack *s, const IpAddr *a, Known *ret) {
+        const Dhcp6Name *name = dhcp6_name_by_addr(s->names6, a);
         const Lease *lease = lease_of(s, a);
 
         if (netstack_is_gateway(s, a))
                 known_set_ptr(s, ret, "gateway");
         else if (netstack_is_host(s, a))
                 known_set_ptr(s, ret, "host");
+        else if (name)
+                known_set_ptr(s, ret, name->label);
         else if (lease)
                 known_set_ptr(s, ret, lease->hostname);
         ret->exists = ret->ptr_len > 0;

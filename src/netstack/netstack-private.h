@@ -16,6 +16,7 @@ typedef struct Arp Arp;
 typedef struct Nd Nd;
 typedef struct Fragments Fragments;
 typedef struct Dhcp Dhcp;
+typedef struct Dhcp6Names Dhcp6Names;
 typedef struct Dns Dns;
 typedef struct FlowTable FlowTable;
 typedef struct Tcp Tcp;
@@ -43,6 +44,7 @@ struct Netstack {
         Udp *udp;
         Tcp *tcp;
         Dhcp *dhcp;
+        Dhcp6Names *names6;
         Dns *dns;
 
         Endpoint resolvers[NETSTACK_RESOLVERS_MAX];

@@ -14,6 +14,7 @@
 #include "basic/trace.h"
 #include "netstack/arp.h"
 #include "netstack/dhcp.h"
+#include "netstack/dhcp6-names.h"
 #include "netstack/dns.h"
 #include "netstack/flow.h"
 #include "netstack/forward.h"
@@ -103,7 +104,7 @@ int netstack_new(Netstack **ret, const NetstackConfig *config, const HostOps *op
                 s->link_local6 = nd_link_local(&config->mac);
         if ((r = arp_new(&s->arp, s)) < 0 || (r = nd_new(&s->nd, s)) < 0 || (r = fragments_new(&s->fragments, s)) < 0 || (r = flow_table_new(&s->flows, s)) < 0 ||
             (r = forward_table_new(&s->forwards, s)) < 0 || (r = icmp_new(&s->icmp, s)) < 0 || (r = ping_new(&s->ping, s)) < 0 || (r = udp_new(&s->udp, s)) < 0 ||
-            (r = tcp_new(&s->tcp, s)) < 0 || (r = dhcp_new(&s->dhcp, s)) < 0 || (r = dns_new(&s->dns, s)) < 0)
+            (r = tcp_new(&s->tcp, s)) < 0 || (r = dhcp_new(&s->dhcp, s)) < 0 || (r = dhcp6_names_new(&s->names6, s)) < 0 || (r = dns_new(&s->dns, s)) < 0)
                 return r;
 
         *ret = TAKE_PTR(s);
@@ -115,6 +116,7 @@ Netstack *netstack_free(Netstack *s) {
                 return NULL;
         s->flows = flow_table_free(s->flows);
         dns_free(s->dns);
+        dhcp6_names_free(s->names6);
         dhcp_free(s->dhcp);
         tcp_free(s->tcp);
         udp_free(s->udp);
@@ -411,6 +413,7 @@ void netstack_forget_guest(Netstack *s, const MacAddr *mac) {
                         flow_close(s, f, /* reset= */ f->key.kind == FLOW_TCP);
         arp_forget(s->arp, mac);
         dhcp_forget_client(s->dhcp, mac);
+        dhcp6_names_forget(s->names6, mac);
         flow_reap(s->flows);
 }
 

@@ -217,6 +217,59 @@ def v6only_preferred(w):
     check('opt108' not in g.dhcp(script), 'nobody asked')
 
 
+# ---- names of DHCPv6 clients ----
+
+def names_by_dhcp6(w):
+    """`dhclient -6` says its name: DNS has it on a network of IPv6 alone, both ways, until it is given back."""
+    need('dhclient', 'dig')
+    furnish(w)
+    g = Guest6(w, 'named', offloads=w.offloads, configure=False, network='six')
+    w.guests.append(g)
+    asking = guest(w)
+    out = os.path.join(w.dir, 'dhclient-fqdn')
+    netns.write(out + '.conf', 'send fqdn.fqdn "web.example.org";\nsend fqdn.server-update on;\nalso request dhcp6.fqdn;\n')
+    script = netns.world_script(w, 'dhclient-fqdn-script', f"""#!/bin/sh
+case $reason in BOUND6) ip addr add $new_ip6_address/128 dev eth0; env >{out}.new && mv {out}.new {out};; esac
+exit 0
+""")
+    args = ['-6', '-cf', out + '.conf', '-sf', script, '-lf', out + '.leases', '-pf', out + '.pid']
+    p = w.spawn('dhclient', '-d', '-1', *args, 'eth0', ns=g, stderr=open(out + '.err', 'w'))
+    wait_until(lambda: os.path.exists(out), 30, lambda: 'dhclient: ' + netns.read(out + '.err'))
+    got = dict(line.split('=', 1) for line in netns.read(out).splitlines() if '=' in line)
+    a = got['new_ip6_address']
+    wire = b'\1\3web\4vnet\x08internal\0'  # the server does the records
+    equal(got.get('new_dhcp6_fqdn'), ':'.join(f'{b:x}' for b in wire))
+    equal(dig(asking, 'web.vnet.internal', 'AAAA'), [a])
+    equal(dig(asking, 'web', 'AAAA'), [a])
+    equal(dig(asking, 'web.vnet.internal', 'A'), [])
+    equal(dig(asking, '-x', a), ['web.vnet.internal.'])
+    wait_until(lambda: asking.run('ping', '-6', '-c', '1', '-W', '3', a, ok=False).returncode == 0, 10, 'it answers there')
+    p.terminate()
+    p.wait(10)
+    g.run('dhclient', '-r', *args, 'eth0')
+    wait_until(lambda: dig(asking, 'web.vnet.internal', 'AAAA') == [], 5, 'the name is given back')
+    equal(dig(asking, '-x', a), [])
+
+
+def names_by_dhcpcd(w):
+    """dhcpcd sends its host name to both; here by IPv6 alone."""
+    need('dhcpcd', 'dig')
+    furnish(w)
+    g = Guest6(w, 'cpcd', offloads=w.offloads, configure=False, network='six')
+    w.guests.append(g)
+    conf = os.path.join(w.dir, 'dhcpcd-fqdn.conf')
+    netns.write(conf, 'ipv6only\nduid\nhostname mail\nfqdn both\nscript /bin/true\nia_na 1\n')
+    p = w.spawn('unshare', '--mount', 'sh', '-c', 'mount -t tmpfs tmpfs /var/lib/dhcpcd && '
+                f'exec dhcpcd -B -6 -f {conf} --noconfigure eth0 >{conf}.log 2>&1', ns=g)
+    try:
+        a = wait_until(lambda: dig(guest(w), 'mail.vnet.internal', 'AAAA'), 25, lambda: netns.read(conf + '.log'))
+        check(ipaddress.ip_address(a[0]) in ipaddress.ip_network(w.six_prefix + '/64'), a)
+        equal(dig(guest(w), '-x', a[0]), ['mail.vnet.internal.'])
+    finally:
+        p.terminate()
+        p.wait(10)
+
+
 # ---- a network of IPv6 alone ----
 
 def no_ip4(w):
@@ -565,6 +618,6 @@ def nat64_without_ip6_outside(w):
 
 
 if __name__ == '__main__':
-    netns.main([networkd_by_slaac, networkd_by_dhcp6, dhclient_stateless, udhcpc6, v6only_preferred, no_ip4, survives_a_restart, run_by_ip6_alone,
-                run_by_both, run_publishes, attach_by_ip6_alone, run_without_ip6, dns64, curl_of_a_gibibyte, nat64_tcp, nat64_udp, nat64_ping,
-                nat64_is_no_way_around, nat64_without_ip6_outside])
+    netns.main([networkd_by_slaac, networkd_by_dhcp6, dhclient_stateless, udhcpc6, v6only_preferred, names_by_dhcp6,
+                names_by_dhcpcd, no_ip4, survives_a_restart, run_by_ip6_alone, run_by_both, run_publishes, attach_by_ip6_alone, run_without_ip6, dns64,
+                curl_of_a_gibibyte, nat64_tcp, nat64_udp, nat64_ping, nat64_is_no_way_around, nat64_without_ip6_outside])
