@@ -3,6 +3,7 @@
 
 #include "netstack/arp.h"
 #include "netstack/dhcp-private.h"
+#include "netstack/dhcp6-names.h"
 #include "packet.h"
 
 /* A client's message; what is NULL or zero is left out. */
@@ -817,6 +818,19 @@ static void test_hostnames(void) {
         g_assert_cmpstr(lease_of(h, "192.168.127.8")->hostname, ==, "");
 }
 
+/* A name that a guest has by DHCPv6 is its own by DHCPv4 as well, and another's with a number only. */
+static void test_names_by_dhcp6(void) {
+        g_autoptr(FakeHost) h = fake_host_new(configure);
+        IpAddr addr = fake_ip("fd00:1::d600:1");
+        MacAddr mac = client_mac(1);
+
+        g_assert_nonnull(dhcp6_names_set(h->stack->names6, &addr, &mac, "web", h->now + USEC_PER_SEC));
+        acquire(h, (Ask){ .client = 2, .hostname = "WEB" }, "192.168.127.2");
+        acquire(h, (Ask){ .client = 1, .hostname = "web" }, "192.168.127.3");
+        g_assert_cmpstr(lease_of(h, "192.168.127.2")->hostname, ==, "WEB-2");
+        g_assert_cmpstr(lease_of(h, "192.168.127.3")->hostname, ==, "web");
+}
+
 static void test_static(void) {
         g_autoptr(FakeHost) h = fake_host_new(configure);
         Dhcp *d = h->stack->dhcp;
@@ -942,6 +956,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/dhcp/table-full", test_table_full);
         g_test_add_func("/dhcp/rate", test_rate);
         g_test_add_func("/dhcp/hostnames", test_hostnames);
+        g_test_add_func("/dhcp/names-by-dhcp6", test_names_by_dhcp6);
         g_test_add_func("/dhcp/static", test_static);
         g_test_add_func("/dhcp/conflict", test_conflict);
         g_test_add_func("/dhcp/malformed", test_malformed);
