@@ -151,6 +151,16 @@ def case_run():
     nothing_left()
 
 
+def case_run_by_ip6_alone():
+    ctl("network", "create", "six", "--subnet=none")
+    try:
+        out = ctl("run", "-n", "six", "--", "sh", "-c", "grep -c '^fd.* 40 00 .*eth0$' /proc/net/if_inet6; cat /proc/net/route; cat /etc/resolv.conf")
+        assert out.startswith("1\n") and "eth0" not in out and "nameserver fd" in out, out
+    finally:
+        ctl("network", "remove", "six")
+    nothing_left()
+
+
 def case_signals():
     process = start("run", "--", "sh", "-c", "trap 'echo usr1; exit 3' USR1; echo ready; while :; do sleep 0.1; done")
     assert process.stdout.readline() == "ready\n"
