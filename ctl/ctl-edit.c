@@ -83,6 +83,30 @@ static int append_bool(Ctl *c, sd_bus_message *m, Opt o, const char *key) {
         return r < 0 ? fail_errno(r, "Failed to make a D-Bus message") : 0;
 }
 
+/* Names with commas between, or "none". */
+static int append_names(Ctl *c, sd_bus_message *m, Opt o, const char *key) {
+        _cleanup_free_ char *list = NULL;
+        const char *names[16];
+        size_t n = 0;
+        char *save;
+        int r;
+
+        if (!opt_set(c, o))
+                return 0;
+        list = strdup(opt_value(c, o));
+        if (!list)
+                return fail_errno(ENOMEM, "Failed to make a D-Bus message");
+        if (streq(list, "none"))
+                *list = '\0';
+        for (char *p = strtok_r(list, ",", &save); p; p = strtok_r(NULL, ",", &save)) {
+                if (n == ELEMENTSOF(names))
+                        return fail_usage("Too many %s in '%s'", opt_table[o].name, opt_value(c, o));
+                names[n++] = p;
+        }
+        r = option_strv(m, key, names, n);
+        return r < 0 ? fail_errno(r, "Failed to make a D-Bus message") : 0;
+}
+
 int verb_network_create(Ctl *c, int argc, char **argv) {
         _cleanup_(bus_message_unrefp) sd_bus_message *m = NULL;
         char what[WHAT_MAX];
@@ -100,6 +124,7 @@ int verb_network_create(Ctl *c, int argc, char **argv) {
         if ((r = append_list(c, m, OPT_DNS, "DnsServers")) != 0 ||
             (r = append_list(c, m, OPT_POLICY, "Policy")) != 0 ||
             (r = append_list(c, m, OPT_GATEWAY_ADDRESS, "GatewayAddresses")) != 0 ||
+            (r = append_names(c, m, OPT_REFLECT, "Reflect")) != 0 ||
             (r = append_pairs(c, m, OPT_NAT, "Nat")) != 0 ||
             (r = append_pairs(c, m, OPT_DNS_ROUTE, "DnsRoutes")) != 0 ||
             (r = append_pairs(c, m, OPT_DHCP, "Dhcp")) != 0 ||
@@ -154,29 +179,6 @@ static int append_netns(Ctl *c, sd_bus_message *m) {
         return r < 0 ? fail_errno(r, "Failed to make a D-Bus message") : 0;
 }
 
-static int append_offloads(Ctl *c, sd_bus_message *m) {
-        _cleanup_free_ char *list = NULL;
-        const char *names[16];
-        size_t n = 0;
-        char *save;
-        int r;
-
-        if (!opt_set(c, OPT_OFFLOADS))
-                return 0;
-        list = strdup(opt_value(c, OPT_OFFLOADS));
-        if (!list)
-                return fail_errno(ENOMEM, "Failed to make a D-Bus message");
-        if (streq(list, "none"))
-                *list = '\0';
-        for (char *p = strtok_r(list, ",", &save); p; p = strtok_r(NULL, ",", &save)) {
-                if (n == ELEMENTSOF(names))
-                        return fail_usage("Too many offloads in '%s'", opt_value(c, OPT_OFFLOADS));
-                names[n++] = p;
-        }
-        r = option_strv(m, "Offloads", names, n);
-        return r < 0 ? fail_errno(r, "Failed to make a D-Bus message") : 0;
-}
-
 /* An address of a socket, its path made absolute: the daemon has a working directory of its own. */
 static int append_address(Ctl *c, sd_bus_message *m, Opt o, const char *key) {
         static const char *const schemes[] = { "unix://", "unixgram://", "unixpacket://", "unix:" };
@@ -221,7 +223,7 @@ int append_device_options(Ctl *c, sd_bus_message *m) {
         if ((r = append_address(c, m, OPT_LISTEN, "Listen")) != 0 || (r = append_address(c, m, OPT_CONNECT, "Connect")) != 0)
                 return r;
         r = append_netns(c, m);
-        return r != 0 ? r : append_offloads(c, m);
+        return r != 0 ? r : append_names(c, m, OPT_OFFLOADS, "Offloads");
 }
 
 int verb_device_create(Ctl *c, int argc, char **argv) {

@@ -38,6 +38,7 @@ const OptInfo opt_table[_OPT_MAX] = {
         [OPT_POLICY] = { "policy", 0, "RULE", true, "Rule for what guests may reach, in order (repeatable)" },
         [OPT_NAT] = { "nat", 0, "ADDR=REAL", true, "Lead this address of the network there (repeatable)" },
         [OPT_GATEWAY_ADDRESS] = { "gateway-address", 0, "ADDR", true, "Answer for this address, too (repeatable)" },
+        [OPT_REFLECT] = { "reflect", 0, "LIST", false, "Multicast to reflect on the host's link: mdns,ssdp" },
         [OPT_DNS_ROUTE] = { "dns-route", 0, "DOMAIN=ADDR", true, "Ask this server for names in there (repeatable)" },
         [OPT_DHCP] = { "dhcp", 0, "KEY=VALUE", true, "range, ntp, captivePortal or search (repeatable)" },
         [OPT_OUTBOUND] = { "outbound", 0, "KEY=VALUE", true,

@@ -41,6 +41,7 @@ typedef enum Opt {
         OPT_POLICY,
         OPT_NAT,
         OPT_GATEWAY_ADDRESS,
+        OPT_REFLECT,
         OPT_DNS_ROUTE,
         OPT_DHCP,
         OPT_OUTBOUND,

@@ -31,7 +31,7 @@
 #define NETWORK_OPTIONS                                                                                     \
         (OPT_BIT(OPT_SUBNET) | OPT_BIT(OPT_SUBNET6) | OPT_BIT(OPT_NAT64) | OPT_BIT(OPT_DOMAIN) | OPT_BIT(OPT_DNS) |              \
          OPT_BIT(OPT_STATIC_LEASE) | OPT_BIT(OPT_MTU) | OPT_BIT(OPT_POLICY) | OPT_BIT(OPT_NAT) |            \
-         OPT_BIT(OPT_GATEWAY_ADDRESS) | OPT_BIT(OPT_DNS_ROUTE) | OPT_BIT(OPT_DHCP) | OPT_BIT(OPT_OUTBOUND) | \
+         OPT_BIT(OPT_GATEWAY_ADDRESS) | OPT_BIT(OPT_REFLECT) | OPT_BIT(OPT_DNS_ROUTE) | OPT_BIT(OPT_DHCP) | OPT_BIT(OPT_OUTBOUND) | \
          OPT_BIT(OPT_LEASE_TIME) | OPT_BIT(OPT_HOST_LOOPBACK))
 #define GUEST_OPTIONS                                                                                       \
         (OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_IFNAME) | OPT_BIT(OPT_MTU) | OPT_BIT(OPT_NO_CONFIGURE) |        \

@@ -38,6 +38,7 @@ static const BusOption network_options[] = {
         { "Dhcp", "a{ss}", offsetof(CreateNetworkArgs, dhcp) },
         { "Outbound", "a{ss}", offsetof(CreateNetworkArgs, outbound) },
         { "Nat64", "s", offsetof(CreateNetworkArgs, options.nat64) },
+        { "Reflect", "as", offsetof(CreateNetworkArgs, reflect) },
 };
 #define SEEN_MTU (1u << 2)
 #define SEEN_LEASE_TIME (1u << 7)
@@ -49,6 +50,7 @@ void create_network_args_deinit(CreateNetworkArgs *a) {
         free(a->nat);
         free(a->policy);
         free(a->gateway_addresses);
+        free(a->reflect);
         free(a->dhcp);
         free(a->outbound);
 }
@@ -61,6 +63,9 @@ static int check_network_lists(const CreateNetworkArgs *a, sd_bus_error *error) 
         for (const char **s = a->dns_servers; s && *s; s++)
                 if (ip_parse(*s, &ip) < 0 && endpoint_parse(*s, &endpoint) < 0)
                         return refuse_value("DnsServers", *s, "an address", error);
+        for (const char **s = a->reflect; s && *s; s++)
+                if (netstack_reflect_from_name(*s) == 0)
+                        return refuse_value("Reflect", *s, "\"mdns\" or \"ssdp\"", error);
         for (const char **s = a->static_leases; s && *s; s += 2) {
                 if (ip_parse(s[0], &ip) < 0)
                         return refuse_value("StaticLeases", s[0], "an address", error);
@@ -88,6 +93,7 @@ int create_network_args_read(CreateNetworkArgs *a, sd_bus_message *m, sd_bus_err
         o->nat = a->nat;
         o->policy = a->policy;
         o->gateway_addresses = a->gateway_addresses;
+        o->reflect = a->reflect;
         o->dhcp = a->dhcp;
         o->outbound = a->outbound;
 

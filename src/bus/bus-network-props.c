@@ -20,6 +20,16 @@ static int append_dns_servers(sd_bus_message *reply, const NetworkConfig *c) {
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
+static int append_reflect(sd_bus_message *reply, uint8_t reflect) {
+        int r;
+
+        r = sd_bus_message_open_container(reply, 'a', "s");
+        for (uint8_t bit = 1; bit < _REFLECT_END && r >= 0; bit <<= 1)
+                if (reflect & bit)
+                        r = sd_bus_message_append(reply, "s", netstack_reflect_to_name(bit));
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
 int bus_network_property(sd_bus *sd, const char *path, const char *interface, const char *property,
                          sd_bus_message *reply, void *userdata, sd_bus_error *error) {
         static const IpPrefix no_prefix;
@@ -39,6 +49,8 @@ int bus_network_property(sd_bus *sd, const char *path, const char *interface, co
                 return append_ip(reply, &c->stack.gateway6);
         if (streq(property, "Nat64"))
                 return append_prefix(reply, &c->stack.nat64);
+        if (streq(property, "Reflect"))
+                return append_reflect(reply, c->stack.reflect);
         if (streq(property, "Mtu"))
                 return sd_bus_message_append(reply, "u", c->stack.mtu);
         if (streq(property, "Domain"))

@@ -456,6 +456,7 @@ const sd_bus_vtable bus_network_vtable[] = {
         SD_BUS_PROPERTY("Subnet6", "s", bus_network_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Gateway6", "s", bus_network_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Nat64", "s", bus_network_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("Reflect", "as", bus_network_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Mtu", "u", bus_network_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Domain", "s", bus_network_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("DnsServers", "as", bus_network_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),

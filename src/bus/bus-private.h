@@ -46,7 +46,7 @@ Bus *bus_current(sd_bus *sd);
 typedef struct CreateNetworkArgs {
         NetworkOptions options;
         const char **dns_servers, **static_leases, **dns_routes, **nat, **policy,
-                **gateway_addresses, **dhcp, **outbound; /* (owned) what @options points to */
+                **gateway_addresses, **reflect, **dhcp, **outbound; /* (owned) what @options points to */
 } CreateNetworkArgs;
 void create_network_args_deinit(CreateNetworkArgs *a);
 int create_network_args_read(CreateNetworkArgs *a, sd_bus_message *m, sd_bus_error *error);

@@ -280,6 +280,14 @@ static int read_policy(const JsonDoc *doc, JsonVal v, void *field) {
         return read_texts(doc, v, field, POLICY_RULES_MAX, is_rule);
 }
 
+static bool is_reflected(const char *text) {
+        return netstack_reflect_from_name(text) != 0;
+}
+
+static int read_reflect(const JsonDoc *doc, JsonVal v, void *field) {
+        return read_texts(doc, v, field, NETSTACK_REFLECT_MAX, is_reflected);
+}
+
 static bool is_address(const char *text) {
         IpAddr a;
 
@@ -358,6 +366,8 @@ static const ConfigKey keys[] = {
                 "the address and interface of the host that connections of guests leave from"),
         NETWORK("gatewayAddresses", gateway_addresses, read_addresses, "a list of addresses of the subnet",
                 "further addresses of the gateway"),
+        NETWORK("reflect", reflect, read_reflect, "a list of \"mdns\" and \"ssdp\"",
+                "multicast that is reflected between guests and the link of the host"),
         NETWORK("policy", policy, read_policy, "a list of rules such as \"deny private\" or \"allow tcp host 8080\"",
                 "what guests may reach: the first rule that fits decides"),
         NETWORK("hostLoopback", host_loopback, read_bool, "true or false",
@@ -619,6 +629,7 @@ static void network_deinit(ConfigNetwork *n) {
         free_list(n->nat);
         free_list(n->policy);
         free_list(n->gateway_addresses);
+        free_list(n->reflect);
         free_list(n->dhcp);
         free_list(n->outbound);
         /* A half-read list of pairs may have a hole only at its end: the value of the last pair. */

@@ -42,7 +42,7 @@ typedef struct ConfigNetwork {
         int host_loopback;               /* -1: unset */
         uint32_t lease_sec;              /* 0: unset */
         char **nat;                      /* (owned, nullable) pairs: virtual address, real address; NULL-terminated */
-        char **policy, **gateway_addresses; /* (owned, nullable) NULL-terminated */
+        char **policy, **gateway_addresses, **reflect; /* (owned, nullable) NULL-terminated */
         char *http_api;                  /* (owned, nullable: unset) */
         int http_gateway;
         char **dhcp, **outbound;         /* (owned, nullable) pairs: manager-options.c; NULL-terminated */

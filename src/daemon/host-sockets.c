@@ -9,6 +9,7 @@
  * head and skips what is in flight into a scratch buffer: slower, same behaviour.
  */
 
+#include "daemon/host-group.h"
 #include "daemon/host-raw.h"
 #include "daemon/host-sockets.h"
 
@@ -23,6 +24,8 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <linux/sockios.h>
+
+#include "basic/log.h"
 
 #define PAGE_FDS 256
 #define TRIM_MIN 1024 /* sockets: when of so many, or more, few are left, the heap is given back */
@@ -61,6 +64,7 @@ struct HostSockets {
         bool asked_gone;
         HostSource source;
         bool has_source;
+        bool told_no_group;
         int source_index;       /* of source.ifname, as found out at: */
         usec_t source_index_at;
         uint8_t scratch[SCRATCH_LEN];
@@ -581,8 +585,22 @@ void host_sockets_prepare_dgram(int fd, int family, bool udp, bool which_local) 
                 (void) set_int(fd, level, v4 ? IP_PKTINFO : IPV6_RECVPKTINFO, 1);
 }
 
+static int open_group(HostSockets *h, int family, const Endpoint *group, uint64_t cookie, int *ret_fd) {
+        int fd = host_group_open(family, group, h->source.ifname);
+        if (fd < 0) {
+                if (!h->told_no_group)
+                        (void) log_full(LOG_NOTICE, fd, "No link of the host to reflect multicast on for %s, will look again: %m", family == AF_INET ? "IPv4" : "IPv6");
+                h->told_no_group = true;
+                return fd;
+        }
+        host_sockets_prepare_dgram(fd, family, /* udp= */ false, /* which_local= */ false);
+        return adopt(h, fd, cookie, DGRAM_EVENTS, ret_fd);
+}
+
 static int host_dgram_open(void *userdata, HostSocketType type, int family, const Endpoint *local, uint64_t cookie, int *ret_fd) {
         HostSockets *h = userdata;
+        if (type == HOST_SOCKET_GROUP)
+                return open_group(h, family, local, cookie, ret_fd);
         bool v4 = family == AF_INET;
         int proto = type == HOST_SOCKET_UDP ? IPPROTO_UDP : v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
         _cleanup_close_ int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, proto);

@@ -132,6 +132,15 @@ static void put_dns_servers(JsonWriter *w, Manager *m, const NetworkConfig *c) {
         json_array_close(w);
 }
 
+void manager_put_reflect(JsonWriter *w, uint8_t reflect) {
+        json_key(w, "reflect");
+        json_array_open(w);
+        for (uint8_t bit = 1; bit < _REFLECT_END; bit <<= 1)
+                if (reflect & bit)
+                        json_string(w, netstack_reflect_to_name(bit));
+        json_array_close(w);
+}
+
 static void put_network(JsonWriter *w, Manager *m, Network *n) {
         const NetworkConfig *c = network_config(n);
         const NetstackConfig *s = &c->stack;
@@ -156,6 +165,7 @@ static void put_network(JsonWriter *w, Manager *m, Network *n) {
         put_dns_servers(w, m, c);
         json_key(w, "hostLoopback");
         json_bool(w, s->host_loopback);
+        manager_put_reflect(w, s->reflect);
         put_u64(w, "leaseTimeSec", s->lease_sec);
         put_text(w, "httpApi", c->http_api ?: "");
         json_key(w, "httpGateway");

@@ -197,6 +197,17 @@ static int set_nat64(NetworkConfig *c, const char *text, Error *e) {
 
 /* ---- the other options ---- */
 
+static int set_reflect(NetworkConfig *c, const char *const *names, Error *e) {
+        for (; names && *names; names++) {
+                uint8_t bit = netstack_reflect_from_name(*names);
+
+                if (bit == 0)
+                        return error_set(e, ERROR_INVALID_ARGS, "Reflect '%s' is neither \"mdns\" nor \"ssdp\"", ERROR_QUOTE(*names));
+                c->stack.reflect |= bit;
+        }
+        return 0;
+}
+
 static int set_domain(NetworkConfig *c, const char *domain, Error *e) {
         char *copy;
 
@@ -314,6 +325,8 @@ static int apply_options(Manager *m, NetworkConfig *c, uint32_t uid, const Netwo
                 r = set_subnet6(m, c, o->subnet6, e);
         if (r >= 0)
                 r = set_nat64(c, o->nat64, e);
+        if (r >= 0)
+                r = set_reflect(c, o->reflect, e);
         if (r >= 0)
                 r = set_domain(c, o->domain, e);
         if (r >= 0)

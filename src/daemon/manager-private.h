@@ -206,3 +206,6 @@ void status_changed(Manager *m); /* tells the service manager soon, if it differ
 /* ---- state-restore.c ---- */
 #define STATE_VERSION 1
 void state_restore(Manager *m); /* what was saved and is not there already; failures are logged */
+
+/* ---- manager-describe.c ---- */
+void manager_put_reflect(JsonWriter *w, uint8_t reflect); /* "reflect" with the names of REFLECT_*, as a list */

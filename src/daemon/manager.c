@@ -293,6 +293,7 @@ static int make_network(Manager *m, const ConfigNetwork *c) {
                 .dhcp = (const char *const *) c->dhcp,
                 .outbound = (const char *const *) c->outbound,
                 .gateway_addresses = (const char *const *) c->gateway_addresses,
+                .reflect = (const char *const *) c->reflect,
                 .dns_routes = (const char *const *) c->dns_routes,
                 .http_api = c->http_api,
                 .http_gateway = c->http_gateway,
@@ -384,7 +385,7 @@ static bool same_settings(const ConfigNetwork *a, const ConfigNetwork *b) {
         return text_equal(a->subnet, b->subnet) && text_equal(a->subnet6, b->subnet6) && text_equal(a->nat64, b->nat64) && text_equal(a->domain, b->domain) &&
                a->mtu == b->mtu && a->host_loopback == b->host_loopback && a->lease_sec == b->lease_sec &&
                list_equal(a->dns_servers, b->dns_servers) && list_equal(a->dns_routes, b->dns_routes) && list_equal(a->nat, b->nat) && list_equal(a->policy, b->policy) &&
-               list_equal(a->gateway_addresses, b->gateway_addresses) && text_equal(a->http_api, b->http_api) &&
+               list_equal(a->gateway_addresses, b->gateway_addresses) && list_equal(a->reflect, b->reflect) && text_equal(a->http_api, b->http_api) &&
                a->http_gateway == b->http_gateway && list_equal(a->dhcp, b->dhcp) && list_equal(a->outbound, b->outbound) &&
                pairs_among(a->static_leases, b->static_leases);
 }

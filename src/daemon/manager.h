@@ -118,6 +118,7 @@ typedef struct NetworkOptions { /* what CreateNetwork() and a networks.d file ma
         const char *const *nat;         /* NULL-terminated pairs: virtual address, real address */
         const char *const *policy;      /* NULL-terminated rules: policy.h */
         const char *const *gateway_addresses; /* NULL-terminated */
+        const char *const *reflect;     /* NULL-terminated: "mdns", "ssdp" */
         const char *const *dhcp, *const *outbound; /* NULL-terminated pairs: manager-options.c */
         const char *const *dns_routes;  /* NULL-terminated pairs: domain, "ADDRESS[:PORT] ..." */
         const char *http_api;           /* "unix:///PATH" or the path */

@@ -103,7 +103,7 @@ static int list_of(const JsonDoc *doc, JsonVal object, const char *key, const ch
 
 static void restore_network(Manager *m, const StateFile *f, JsonVal v) {
         _cleanup_free_ const char **dns = NULL, **leases = NULL, **routes = NULL, **nat = NULL, **policy = NULL,
-                                  **addresses = NULL, **dhcp = NULL, **outbound = NULL;
+                                  **addresses = NULL, **reflect = NULL, **dhcp = NULL, **outbound = NULL;
         const char *name = text_of(f->doc, v, "name");
         NetworkOptions o = {
                 .subnet = text_of(f->doc, v, "subnet"),
@@ -121,6 +121,7 @@ static void restore_network(Manager *m, const StateFile *f, JsonVal v) {
         if (!name || list_of(f->doc, v, "dnsServers", &dns) < 0 || list_of(f->doc, v, "staticLeases", &leases) < 0 ||
             list_of(f->doc, v, "dnsRoutes", &routes) < 0 || list_of(f->doc, v, "nat", &nat) < 0 ||
             list_of(f->doc, v, "policy", &policy) < 0 || list_of(f->doc, v, "gatewayAddresses", &addresses) < 0 ||
+            list_of(f->doc, v, "reflect", &reflect) < 0 ||
             list_of(f->doc, v, "dhcp", &dhcp) < 0 || list_of(f->doc, v, "outbound", &outbound) < 0) {
                 log_warning("%s:%u: this is no network, ignoring it", f->path, json_line(f->doc, v));
                 return;
@@ -131,6 +132,7 @@ static void restore_network(Manager *m, const StateFile *f, JsonVal v) {
         o.nat = nat;
         o.policy = policy;
         o.gateway_addresses = addresses;
+        o.reflect = reflect;
         o.dhcp = dhcp;
         o.outbound = outbound;
         o.host_loopback = bool_of(f->doc, v, "hostLoopback") && manager_may_open_loopback(m, uid);

@@ -157,6 +157,7 @@ static void put_network(JsonWriter *w, Network *n) {
         json_bool(w, c->http_gateway != HTTP_GATEWAY_OFF);
         put_dns_routes(w, c);
         put_policy(w, &c->stack.policy);
+        manager_put_reflect(w, c->stack.reflect);
         put_pairs(w, "dhcp", c->dhcp);
         put_pairs(w, "outbound", c->outbound);
         put_static_leases(w, n);

@@ -21,7 +21,7 @@ typedef enum FlowKind {
 } FlowKind;
 
 typedef struct FlowKey {
-        IpAddr guest, remote; /* remote null for UDP mappings, or the prefix of NAT64 */
+        IpAddr guest, remote; /* remote null for UDP mappings, or the prefix of NAT64, or the group asked */
         uint16_t guest_port, remote_port;
         uint8_t kind;  /* FlowKind */
         uint8_t pad[3]; /* zero: the key is hashed as bytes */
@@ -102,6 +102,7 @@ typedef struct UdpFlow {
         IpAddr *peers;     /* (owned) addresses the guest has sent to: who may answer */
         uint16_t n_peers, next_peer;
         bool answered, dns_only;
+        bool search;       /* asked of a group (key.remote): anybody may answer */
         bool readable;     /* an IN event not yet drained to -EAGAIN */
         bool big;          /* what comes in of late is long: receive into whole-datagram rooms */
         bool no_runs;      /* the host has refused a run of its datagrams */

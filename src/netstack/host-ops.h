@@ -20,6 +20,7 @@ typedef enum HostKind {
         HOST_KIND_LISTENER, /* index: forward table */
         HOST_KIND_DNS,      /* dns.c's own numbering */
         HOST_KIND_PING,     /* ping.c's */
+        HOST_KIND_GROUP,    /* multicast.c's */
         _HOST_KIND_MAX,
 } HostKind;
 
@@ -48,6 +49,8 @@ enum {
 typedef enum HostSocketType {
         HOST_SOCKET_UDP,
         HOST_SOCKET_PING, /* datagrams are ICMP messages, complete with checksum; the id is the local port. What comes may be others' */
+        HOST_SOCKET_GROUP, /* UDP to groups, on the link the host's default route leads to; never heard on the host itself. @local: the group
+                            * to be in, and its port; the socket hears of that alone */
 } HostSocketType;
 
 /* One datagram, or with gso_size a run of datagrams of that size (the last may be shorter). */

@@ -12,6 +12,7 @@
 #include "basic/checksum.h"
 #include "netstack/icmp.h"
 #include "netstack/ip.h"
+#include "netstack/multicast.h"
 #include "netstack/nd.h"
 #include "netstack/ping.h"
 
@@ -142,6 +143,10 @@ void icmp6_input(Netstack *s, Packet *p) {
                 if (p->ttl != ND_HOP_LIMIT || h.icmp6_code != 0 || p->fragmented) /* RFC 4861 6.1, 7.1; RFC 6980 */
                         return netstack_drop(s, DROP_ND_MALFORMED);
                 return nd_input(s, p, h.icmp6_type);
+        case MLD_LISTENER_QUERY:
+                if (mld_input(s, p))
+                        return;
+                break;
         case MLD_LISTENER_REPORT:
         case MLD_LISTENER_REDUCTION:
         case MLD2_REPORT: /* the switch floods groups: no need to remember who is in one */

@@ -15,6 +15,7 @@
 #include "basic/checksum.h"
 #include "netstack/arp.h"
 #include "netstack/icmp.h"
+#include "netstack/multicast.h"
 
 #define DHCP_SERVER_PORT 67
 #define DHCP_CLIENT_PORT 68
@@ -96,11 +97,11 @@ static bool ip4_parse(Netstack *s, const struct iphdr *h, const IovCur *at_heade
                 netstack_drop(s, DROP_IP_MALFORMED);
                 return false;
         }
-        if (header_len > sizeof(*h)) {
+        if (header_len > sizeof(*h) && !(h->protocol == IPPROTO_IGMP && multicast_is_on(s))) { /* IGMP has one always */
                 netstack_drop(s, DROP_IP_OPTIONS);
                 return false;
         }
-        if (checksum_fold(checksum_add(h, sizeof(*h), 0)) != 0xffff) {
+        if (checksum_fold(checksum_add_iov(at_header->iov, at_header->n_iov, at_header->off, header_len, 0)) != 0xffff) {
                 netstack_drop(s, DROP_IP_CHECKSUM);
                 return false;
         }
@@ -113,7 +114,7 @@ static bool ip4_parse(Netstack *s, const struct iphdr *h, const IovCur *at_heade
         p->ip = *at_header;
         (void) iovcur_trim(&p->ip, total);
         p->l4 = p->ip;
-        (void) iovcur_skip(&p->l4, sizeof(*h));
+        (void) iovcur_skip(&p->l4, header_len);
         return true;
 }
 
@@ -140,6 +141,8 @@ void ip4_input(Netstack *s, const Frame *frame, const MacAddr *src_mac, const Ma
         bool group = ip_is_group(s, &p.dst);
         uint32_t off = (frag & IP_OFFMASK) * 8u;
 
+        if (p.proto == IPPROTO_IGMP && multicast_is_on(s))
+                return more || off > 0 ? netstack_drop(s, DROP_IGMP_MALFORMED) : igmp_input(s, &p);
         if (!has_address && (more || off > 0 || !source_may_ask_dhcp(s, &p) || !is_dhcp_request(&p) ||
                              (!group && !netstack_is_gateway(s, &p.dst))))
                 return netstack_drop(s, DROP_IP_SOURCE);

@@ -23,6 +23,7 @@ typedef struct Tcp Tcp;
 typedef struct Udp Udp;
 typedef struct Icmp Icmp;
 typedef struct Ping Ping;
+typedef struct Multicast Multicast;
 typedef struct ForwardTable ForwardTable;
 
 struct Netstack {
@@ -41,6 +42,7 @@ struct Netstack {
         ForwardTable *forwards;
         Icmp *icmp;
         Ping *ping;
+        Multicast *multicast;
         Udp *udp;
         Tcp *tcp;
         Dhcp *dhcp;

@@ -20,6 +20,7 @@
 #include "netstack/forward.h"
 #include "netstack/icmp.h"
 #include "netstack/ip.h"
+#include "netstack/multicast.h"
 #include "netstack/nat64.h"
 #include "netstack/nd.h"
 #include "netstack/netstack-private.h"
@@ -104,7 +105,8 @@ int netstack_new(Netstack **ret, const NetstackConfig *config, const HostOps *op
                 s->link_local6 = nd_link_local(&config->mac);
         if ((r = arp_new(&s->arp, s)) < 0 || (r = nd_new(&s->nd, s)) < 0 || (r = fragments_new(&s->fragments, s)) < 0 || (r = flow_table_new(&s->flows, s)) < 0 ||
             (r = forward_table_new(&s->forwards, s)) < 0 || (r = icmp_new(&s->icmp, s)) < 0 || (r = ping_new(&s->ping, s)) < 0 || (r = udp_new(&s->udp, s)) < 0 ||
-            (r = tcp_new(&s->tcp, s)) < 0 || (r = dhcp_new(&s->dhcp, s)) < 0 || (r = dhcp6_names_new(&s->names6, s)) < 0 || (r = dns_new(&s->dns, s)) < 0)
+            (r = multicast_new(&s->multicast, s)) < 0 || (r = tcp_new(&s->tcp, s)) < 0 || (r = dhcp_new(&s->dhcp, s)) < 0 || (r = dhcp6_names_new(&s->names6, s)) < 0 ||
+            (r = dns_new(&s->dns, s)) < 0)
                 return r;
 
         *ret = TAKE_PTR(s);
@@ -119,6 +121,7 @@ Netstack *netstack_free(Netstack *s) {
         dhcp6_names_free(s->names6);
         dhcp_free(s->dhcp);
         tcp_free(s->tcp);
+        multicast_free(s->multicast);
         udp_free(s->udp);
         ping_free(s->ping);
         icmp_free(s->icmp);
@@ -283,6 +286,8 @@ void netstack_host_event(Netstack *s, uint64_t cookie, uint32_t events) {
                 return dns_host_event(s->dns, cookie, events);
         case HOST_KIND_PING:
                 return ping_host_event(s, host_cookie_index(cookie), events);
+        case HOST_KIND_GROUP:
+                return multicast_host_event(s, host_cookie_index(cookie), events);
         case _HOST_KIND_MAX:
                 return;
         }
@@ -396,6 +401,7 @@ void netstack_set_resolvers(Netstack *s, const Endpoint *resolvers, size_t n, co
 
 void netstack_set_uplink(Netstack *s, bool ip4, bool ip6) {
         nd_set_uplink(s->nd, ip6 || (ip4 && nat64_is_on(s)));
+        multicast_host_changed(s);
         netstack_flush(s);
 }
 

@@ -39,6 +39,7 @@ typedef struct NetstackConfig {
         IpAddr gateway6, host6;
         bool no_ip4;          /* guests have IPv6 alone; subnet and the addresses in it are nobody's then */
         IpPrefix nat64;       /* a /96 whose addresses stand for IPv4 ones; null: none */
+        uint8_t reflect;      /* REFLECT_*: of these groups, between guests and the link of the host */
         uint32_t mtu;         /* cap for what DHCP offers; the device may carry less */
         char *domain;         /* (owned) "vnet.internal" */
         char *hostname;       /* (owned, nullable) short name of the host */
@@ -57,6 +58,15 @@ typedef struct NetstackPort {
         uint32_t id;  /* for the switch; opaque here */
         uint32_t mtu; /* 0: 1500 */
 } NetstackPort;
+
+enum { /* NetstackConfig.reflect */
+        REFLECT_MDNS = 1 << 0, /* "mdns" */
+        REFLECT_SSDP = 1 << 1, /* "ssdp" */
+        _REFLECT_END = 1 << 2,
+};
+#define NETSTACK_REFLECT_MAX 2 /* of them */
+uint8_t netstack_reflect_from_name(const char *name); /* 0: no such */
+const char *netstack_reflect_to_name(uint8_t bit);    /* NULL: no such */
 
 #define NAT64_WELL_KNOWN "64:ff9b::/96" /* RFC 6052 2.1 */
 /* Can it stand for IPv4 addresses: 96 bits, unicast, bits 64 to 71 zero (RFC 6052 2.2)? */

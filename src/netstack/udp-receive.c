@@ -125,7 +125,8 @@ static bool udp_target(Netstack *s, const UdpSource *from, const HostMsg *m, Udp
                 IpAddr src = udp_source_in(s, f, &m->peer.addr);
 
                 /* The second: nobody outside has an address of the subnet, so none passes for the host. */
-                if (!udp_peer_is_known(f, &src) || netstack_is_inside(s, &m->peer.addr)) {
+                bool known = f->udp.search ? !netstack_is_ours(s, &src) : udp_peer_is_known(f, &src);
+                if (!known || netstack_is_inside(s, &m->peer.addr)) {
                         netstack_drop(s, DROP_UDP_FILTERED);
                         return false;
                 }

@@ -29,6 +29,7 @@
 #include "netstack/forward.h"
 #include "netstack/icmp.h"
 #include "netstack/ip.h"
+#include "netstack/multicast.h"
 
 #define UDP_PORT_DNS 53
 #define UDP_PORT_DHCP 67
@@ -221,6 +222,29 @@ static Flow *udp_outbound_flow(Netstack *s, const Packet *p, uint16_t sport, uin
         return f;
 }
 
+Flow *udp_search_flow(Netstack *s, const Packet *p, uint16_t sport, const Endpoint *group) {
+        FlowKey key = { .guest = p->src, .remote = group->addr, .guest_port = sport, .remote_port = group->port, .kind = FLOW_UDP };
+        Flow *f = flow_find(s->flows, &key);
+
+        if (f)
+                return f;
+        f = udp_flow_new(s, &key, &p->src_mac);
+        if (!f)
+                return NULL;
+        f->guest_mtu = s->port ? s->port->mtu : 0;
+        f->udp.search = f->udp.dns_only = true; /* questions and answers, as short-lived as those */
+
+        int r = s->ops->dgram_open(s->userdata, HOST_SOCKET_GROUP, ip_family(&group->addr), /* local= */ NULL, flow_cookie(f), &f->fd);
+        if (r < 0) {
+                f->fd = -EBADF;
+                flow_close(s, f, /* reset= */ false);
+                netstack_drop(s, DROP_UDP_NO_SOCKET);
+                return NULL;
+        }
+        counter_add(&s->stats.udp_opened, 1);
+        return f;
+}
+
 Flow *udp_inbound_flow(Netstack *s, Forward *fw, const Endpoint *client, const IpAddr *local) {
         Endpoint guest, source;
         FlowKey key = { .kind = FLOW_UDP }, free_key = {};
@@ -393,6 +417,8 @@ void udp_input(Netstack *s, Packet *p) {
         static const IpAddr dhcp6_servers = { .b = { 0xff, 0x02, [13] = 1, 0, 2 } };
         if (dport == DHCP6_SERVER_PORT && ip_equal(&p->dst, &dhcp6_servers))
                 return dhcp6_input(s, &p->src_mac, &p->src, &payload);
+        if (multicast_input(s, p, sport, dport, &payload))
+                return;
         if (ip_is_group(s, &p->dst)) { /* a broadcast: only DHCP has use for one */
                 if (dport != UDP_PORT_DHCP || !ip_is_v4(&p->dst) || ip_classify(&p->dst) == IP_CLASS_MULTICAST)
                         return netstack_drop(s, DROP_IP_DESTINATION);

@@ -31,6 +31,8 @@ void udp_emit(Netstack *s, const Endpoint *src, const Endpoint *dst, const MacAd
 /* The inbound flow of a forward's client, who speaks to the host's address @local, made when there is none; NULL (counted) at the limits
  * or when there is no such guest. @local NULL: whichever the client speaks to, and none is made. */
 Flow *udp_inbound_flow(Netstack *s, Forward *fw, const Endpoint *client, const IpAddr *local);
+/* The flow of what a guest asks of a whole group, which anybody of the host's link may answer for a while. NULL (counted) at the limits. */
+Flow *udp_search_flow(Netstack *s, const Packet *p, uint16_t sport, const Endpoint *group);
 bool udp_peer_is_known(const Flow *f, const IpAddr *addr);
 void udp_timer(Timer *timer, usec_t now, void *userdata); /* of every UDP flow */
 

@@ -461,7 +461,7 @@ static int op_dgram_open(void *userdata, HostSocketType type, int family, const 
         if (h->open_error < 0)
                 return h->open_error;
 
-        FakeSocket *k = socket_new(h, type == HOST_SOCKET_PING ? FAKE_PING : FAKE_UDP);
+        FakeSocket *k = socket_new(h, type == HOST_SOCKET_PING ? FAKE_PING : type == HOST_SOCKET_GROUP ? FAKE_GROUP : FAKE_UDP);
         if (local)
                 k->local = *local;
         k->family = family;

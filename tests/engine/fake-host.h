@@ -16,6 +16,7 @@
 typedef enum FakeKind {
         FAKE_UDP,
         FAKE_PING,
+        FAKE_GROUP, /* local null: in no group */
         FAKE_TCP,
         FAKE_LISTENER,
         FAKE_PAIR, /* one end of a stream pair */

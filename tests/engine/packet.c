@@ -336,6 +336,25 @@ static void parse_ip6(Parsed *p, const uint8_t *data, size_t len) {
         parse_l4(p);
 }
 
+/* Has a router alert, and so a header of its own length. */
+static Parsed parse_igmp(Parsed p, const uint8_t *data, size_t len) {
+        struct iphdr ip;
+
+        memcpy(&ip, data, sizeof(ip));
+        g_assert_cmpuint(ip.ihl, ==, 6);
+        g_assert_cmpuint(len, >=, 24 + 8);
+        g_assert_cmpuint(ntohs(ip.tot_len), ==, len);
+        g_assert_cmphex(checksum_fold(checksum_add(data, 24, 0)), ==, 0xffff);
+        g_assert_cmphex(checksum_fold(checksum_add(data + 24, len - 24, 0)), ==, 0xffff);
+        p.src = ip_from_v4(ip.saddr);
+        p.dst = ip_from_v4(ip.daddr);
+        p.proto = ip.protocol;
+        p.ttl = ip.ttl;
+        p.l4 = p.payload = data + 24;
+        p.l4_len = p.payload_len = len - 24;
+        return p;
+}
+
 Parsed packet_parse(const FakeFrame *f) {
         Parsed p = { .hdr = f->hdr };
         struct ether_header eth;
@@ -356,6 +375,8 @@ Parsed packet_parse(const FakeFrame *f) {
         g_assert_cmpuint(f->len, >=, sizeof(eth) + sizeof(ip));
         memcpy(&ip, f->data + sizeof(eth), sizeof(ip));
         g_assert_cmpuint(ip.version, ==, 4);
+        if (ip.protocol == IPPROTO_IGMP)
+                return parse_igmp(p, f->data + sizeof(eth), f->len - sizeof(eth));
         g_assert_cmpuint(ip.ihl, ==, 5);
         g_assert_cmpuint(ntohs(ip.tot_len), ==, f->len - sizeof(eth));
         g_assert_cmphex(checksum_fold(checksum_add(&ip, sizeof(ip), 0)), ==, 0xffff);

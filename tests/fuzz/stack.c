@@ -69,7 +69,7 @@ static GByteArray *build_piece(uint8_t op, const uint8_t *bytes, size_t len) {
 
 static GByteArray *build_frame(Run *r, uint8_t op, const uint8_t *bytes, size_t len) {
         static const char *const dsts[] = {
-                "192.168.127.1", "192.168.127.254", "8.8.8.8", "9.9.9.9", "127.0.0.1", "255.255.255.255", "192.168.127.77", "224.0.0.1",
+                "192.168.127.1", "192.168.127.254", "8.8.8.8", "9.9.9.9", "127.0.0.1", "255.255.255.255", "192.168.127.77", "224.0.0.251",
         };
         static const char *const dsts6[] = {
                 "fd00:1::1", "fd00:1::fe", "2001:db8::808:808", "fe80::5054:ff:fe00:1", "ff02::1", "ff02::2", "ff02::1:ff00:1", "ff02::1:2",
@@ -195,6 +195,8 @@ static void push_bytes(FakeHost *h, FakeSocket *k, size_t len) {
                 fake_stream_push(h, k, bytes, len);
         else if (k->kind == FAKE_UDP)
                 fake_dgram_push_gso(h, k, &from, bytes, len, len % 3 == 0 ? 100 : 0);
+        else if (k->kind == FAKE_GROUP)
+                fake_dgram_push(h, k, &from, bytes, len);
         else if (k->kind == FAKE_PING) {
                 if (len >= 8 && k->sent->len > 0 && fake_sent(k, k->sent->len - 1)->len >= 8) { /* type 0: an echo reply, to the last */
                         memcpy(bytes, fake_sent(k, k->sent->len - 1)->data, 8);
@@ -216,7 +218,7 @@ static void push_error(FakeHost *h, FakeSocket *k, uint16_t arg) {
 
         if (arg & 1)
                 e.offender = fake_ip("10.0.0.1");
-        if (k->kind == FAKE_UDP || k->kind == FAKE_PING)
+        if (k->kind == FAKE_UDP || k->kind == FAKE_PING || k->kind == FAKE_GROUP)
                 fake_dgram_push_error(h, k, &e);
 }
 
@@ -317,13 +319,15 @@ static void check_limits(FakeHost *h) {
         fuzz_check(s.neighbours <= ARP_NEIGHBOURS_MAX && s.fragments_held <= FRAG_DATAGRAMS_MAX);
 }
 
-static bool with_ip6, with_nat64; /* of the input at hand */
+static bool with_ip6, with_nat64, with_reflect; /* of the input at hand */
 
 static void plain(NetstackConfig *c) {
         if (with_ip6)
                 fake_ip6(c);
         if (with_ip6 && with_nat64)
                 fuzz_check(prefix_parse("2001:db8::/96", &c->nat64) == 0);
+        if (with_reflect)
+                c->reflect = REFLECT_MDNS | REFLECT_SSDP;
 }
 
 static void no_loopback(NetstackConfig *c) {
@@ -355,6 +359,7 @@ int fuzz_stack(FuzzLayer layer, const uint8_t *data, size_t size) {
 
         with_ip6 = layer == FUZZ_IP6 || layer == FUZZ_ND || layer == FUZZ_DHCP6 || layer == FUZZ_ICMP6 || layer == FUZZ_FRAGMENT;
         with_nat64 = how & 32;
+        with_reflect = how & 64;
         r.h = fake_host_new(how & 2 ? tiny : how & 1 ? no_loopback : plain);
         r.h->port.mtu = how & 8 ? 576 : how & 16 ? 65520 : 1500;
         if (how & 4)

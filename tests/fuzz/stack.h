@@ -7,7 +7,7 @@
  * The layers of IPv6 have a gateway that speaks it; with the others it knows IPv4 alone.
  *
  *   byte 0     what the gateway is like: bit 0 no HostLoopback, 1 tiny limits, 2 forwards in, 3 link of 576, 4 of 65520,
- *              5 NAT64 by 2001:db8::/96
+ *              5 NAT64 by 2001:db8::/96, 6 multicast reflected
  *   then       records:
  *     1xxxxxxx len(2, LE) bytes   a frame: 0x40 a virtio-net header (10 bytes) is first, 0x20 in many pieces, 0x10 checksums as they are,
  *                                 0x08 held for a batch; low three bits: destination, for the layers above IP
