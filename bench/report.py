@@ -135,5 +135,5 @@ def svg(results):
         height = max(height, tall)
         if i % 2 or i == len(shown) - 1:
             y, height = y + height, 0
-    return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * WIDTH + 15}" height="{y + 10}" font-family="sans-serif" font-size="12">',
+    return "\n".join(["<!-- SPDX-License-Identifier: LGPL-2.1-or-later -->", f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * WIDTH + 15}" height="{y + 10}" font-family="sans-serif" font-size="12">',
                       f'<rect width="{2 * WIDTH + 15}" height="{y + 10}" fill="white"/>', *out, "</svg>", ""])
