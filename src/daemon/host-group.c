@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "basic/cleanup.h"
+#include "daemon/host-links.h"
 
 static int set_option(int fd, int level, int option, const void *value, socklen_t len) {
         return setsockopt(fd, level, option, value, len) < 0 ? -errno : 0;
@@ -37,26 +38,15 @@ static unsigned index_of_address(const IpAddr *a) {
         return index;
 }
 
-/* The interface that packets to @outside leave by; 0: none. Connecting a datagram socket asks, and sends nothing. */
+/* The interface that packets to @outside leave by; 0: none. */
 static unsigned index_towards(const char *outside) {
-        _cleanup_close_ int fd = -EBADF;
-        struct sockaddr_storage sa;
-        Endpoint e = { .port = 9 };
-        socklen_t len;
+        IpAddr source;
 
-        (void) ip_parse(outside, &e.addr);
-        len = endpoint_to_sockaddr(&e, &sa);
-        fd = socket(sa.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0 || connect(fd, (struct sockaddr *) &sa, len) < 0)
-                return 0;
-        len = sizeof(sa);
-        if (getsockname(fd, (struct sockaddr *) &sa, &len) < 0 || endpoint_from_sockaddr((struct sockaddr *) &sa, len, &e) < 0)
-                return 0;
-        return index_of_address(&e.addr);
+        return host_source_towards(outside, &source) ? index_of_address(&source) : 0;
 }
 
 static unsigned find_link(int family, const char *ifname) {
-        static const char *const outside[] = { "1.0.0.1", "2000::1" };
+        static const char *const outside[] = { HOST_OUTSIDE4, HOST_OUTSIDE6 };
         unsigned index;
 
         if (ifname[0])

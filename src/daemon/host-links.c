@@ -28,8 +28,8 @@ struct HostLinksWatch {
 
 /* ---- looking ---- */
 
-/* Would a packet to @dst leave, from an address that an answer could come back to? Connecting a datagram socket asks, and sends nothing. */
-static bool leads_out(const char *dst) {
+/* Connecting a datagram socket asks, and sends nothing. */
+bool host_source_towards(const char *dst, IpAddr *ret) {
         _cleanup_close_ int fd = -EBADF;
         struct sockaddr_storage sa;
         Endpoint e = { .port = 9 };
@@ -43,12 +43,20 @@ static bool leads_out(const char *dst) {
         len = sizeof(sa);
         if (getsockname(fd, (struct sockaddr *) &sa, &len) < 0 || endpoint_from_sockaddr((struct sockaddr *) &sa, len, &e) < 0)
                 return false;
-        return ip_classify(&e.addr) == IP_CLASS_UNICAST;
+        *ret = e.addr;
+        return true;
+}
+
+/* Would a packet to @dst leave, from an address that an answer could come back to? */
+static bool leads_out(const char *dst) {
+        IpAddr source;
+
+        return host_source_towards(dst, &source) && ip_classify(&source) == IP_CLASS_UNICAST;
 }
 
 /* Looks again and tells what is new. */
 static void look(HostLinksWatch *w, bool always) {
-        HostLinks now = { .ip4 = leads_out("1.0.0.1"), .ip6 = leads_out("2000::1"), .addresses_lost = w->lost };
+        HostLinks now = { .ip4 = leads_out(HOST_OUTSIDE4), .ip6 = leads_out(HOST_OUTSIDE6), .addresses_lost = w->lost };
         bool changed = now.ip4 != w->current.ip4 || now.ip6 != w->current.ip6 || w->lost;
 
         w->lost = false;
