@@ -9,70 +9,24 @@
  * head and skips what is in flight into a scratch buffer: slower, same behaviour.
  */
 
-#include "daemon/host-group.h"
 #include "daemon/host-raw.h"
-#include "daemon/host-sockets.h"
+#include "daemon/host-sockets-private.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/errqueue.h>
 #include <malloc.h>
-#include <net/if.h>
 #include <netinet/tcp.h>
-#include <netinet/udp.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <linux/sockios.h>
 
-#include "basic/log.h"
-
-#define PAGE_FDS 256
 #define TRIM_MIN 1024 /* sockets: when of so many, or more, few are left, the heap is given back */
-#define SCRATCH_LEN (64 * 1024)
 #define PEEK_IOV_MAX 1024 /* UIO_MAXIOV */
-#define DGRAM_BATCH_MAX 64
-#define CONTROL_LEN 128
-#define TUNNEL_PORT_FIRST 32768 /* what has no address is told apart by its port, until that is taken */
-#define TUNNEL_PORTS 28000
-#define DGRAM_BUFFER (2 * 1024 * 1024) /* for a socket that brings bursts; the host's own limit may be less */
-
-typedef struct HostSocket {
-        LoopIo io;
-        HostSockets *owner; /* (borrowed) */
-        uint64_t cookie;
-        uint32_t peek_at;   /* the kernel's peek position, when has_peek_off */
-        bool has_peek_off;
-        bool is_unix;
-        bool is_roomy;      /* its receive buffer was made DGRAM_BUFFER */
-        bool is_urgent;     /* the far end has sent urgent data */
-        bool sent;          /* something was, so Nagle could begin to wait */
-        bool no_delay;
-} HostSocket;
-
-struct HostSockets {
-        Loop *loop; /* (borrowed) */
-        const HostSocketsHandler *handler;
-        void *userdata;
-        HostSocket **pages[(1 << 20) / PAGE_FDS]; /* by fd: at most 2^20 descriptors (fs.nr_open's default) */
-        bool no_peek_offset; /* the kernel has none */
-        unsigned n_open, n_peak;
-        int raw_fds[2];      /* (owned) for pings, IPv4 and IPv6, until they are asked for; -EBADF: none */
-        int raw4;            /* (borrowed) that of IPv4 once it was: what it receives begins with an IP header */
-        IpAddr asked;        /* the last address asked for, when, and what came of it */
-        usec_t asked_at;
-        bool asked_gone;
-        HostSource source;
-        bool has_source;
-        bool told_no_group;
-        int source_index;       /* of source.ifname, as found out at: */
-        usec_t source_index_at;
-        uint8_t scratch[SCRATCH_LEN];
-};
 
 /* ---- descriptors ---- */
 
-static HostSocket *find(HostSockets *h, int fd) {
+HostSocket *host_socket_find(HostSockets *h, int fd) {
         HostSocket **page = fd >= 0 && (size_t) fd / PAGE_FDS < ELEMENTSOF(h->pages) ? h->pages[fd / PAGE_FDS] : NULL;
         return page ? page[fd % PAGE_FDS] : NULL;
 }
@@ -94,7 +48,7 @@ static HostSocket *get(HostSockets *h, int fd) {
 }
 
 static void forget(HostSockets *h, int fd) {
-        free(find(h, fd));
+        free(host_socket_find(h, fd));
         h->pages[fd / PAGE_FDS][fd % PAGE_FDS] = NULL;
         if (--h->n_open > h->n_peak / 16 || h->n_peak < TRIM_MIN)
                 return;
@@ -102,18 +56,10 @@ static void forget(HostSockets *h, int fd) {
         (void) malloc_trim(0);
 }
 
-static int set_int(int fd, int level, int option, int value) {
-        return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
-}
-
-/* Nobody waits for room in what is no stream, and the kernel would wake us for each datagram that has left. */
-#define STREAM_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
-#define DGRAM_EVENTS (EPOLLIN | EPOLLET)
-
 /* Urgent data stays in its place in the stream (RFC 6093 5). Asked for when there is some: hardly any connection ever has. */
 static void on_urgent(HostSocket *s) {
         if (!s->is_urgent)
-                (void) set_int(s->io.fd, SOL_SOCKET, SO_OOBINLINE, 1);
+                (void) host_set_int(s->io.fd, SOL_SOCKET, SO_OOBINLINE, 1);
         s->is_urgent = true;
 }
 
@@ -144,7 +90,7 @@ static int host_watch(void *userdata, int fd, uint64_t cookie) {
 
 static void host_close(void *userdata, int fd, bool reset) {
         HostSockets *h = userdata;
-        HostSocket *s = find(h, fd);
+        HostSocket *s = host_socket_find(h, fd);
         if (s) {
                 if (host_cookie_kind(s->cookie) == HOST_KIND_LISTENER) /* came from outside, where a duplicate may be kept */
                         loop_remove(h->loop, &s->io);
@@ -194,8 +140,7 @@ HostSockets *host_sockets_free(HostSockets *h) {
         return NULL;
 }
 
-/* Watches a new socket; on failure it is closed. */
-static int adopt(HostSockets *h, int fd, uint64_t cookie, uint32_t events, int *ret_fd) {
+int host_socket_adopt(HostSockets *h, int fd, uint64_t cookie, uint32_t events, int *ret_fd) {
         int r = watch(h, fd, cookie, events);
         if (r < 0) {
                 host_close(h, fd, /* reset= */ false);
@@ -237,37 +182,28 @@ static void host_lease_changed(void *userdata, const Lease *lease, bool added) {
 static void limit_hops(int fd, int family, uint8_t ttl) {
         bool v4 = family == AF_INET;
         int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
-        (void) set_int(fd, level, v4 ? IP_TTL : IPV6_UNICAST_HOPS, ttl);
-        (void) set_int(fd, level, v4 ? IP_RECVERR : IPV6_RECVERR, 1);
+        (void) host_set_int(fd, level, v4 ? IP_TTL : IPV6_UNICAST_HOPS, ttl);
+        (void) host_set_int(fd, level, v4 ? IP_RECVERR : IPV6_RECVERR, 1);
 }
 
 static void host_tcp_set_tos(void *userdata, int fd, uint8_t tos) {
-        if (set_int(fd, IPPROTO_IPV6, IPV6_TCLASS, tos) < 0)
-                (void) set_int(fd, IPPROTO_IP, IP_TOS, tos); /* fails too for a service's stream, which has no packets */
-}
-
-/* The host's own addresses are reached as ever. */
-static bool leaves_host(const HostSockets *h, const IpAddr *dst) {
-        return h->has_source && ip_classify(dst) != IP_CLASS_LOOPBACK;
-}
-
-static const IpAddr *source_for(const HostSockets *h, const IpAddr *dst) {
-        return ip_is_v4(dst) ? &h->source.v4 : &h->source.v6;
+        if (host_set_int(fd, IPPROTO_IPV6, IPV6_TCLASS, tos) < 0)
+                (void) host_set_int(fd, IPPROTO_IP, IP_TOS, tos); /* fails too for a service's stream, which has no packets */
 }
 
 /* A port is chosen at connect(), when both ends are known: more connections than there are ports can have one source. */
 static int bind_source(const HostSockets *h, int fd, const Endpoint *dst) {
-        Endpoint local = { .addr = *source_for(h, &dst->addr) };
+        Endpoint local = { .addr = *host_source_for(h, &dst->addr) };
         struct sockaddr_storage sa;
         socklen_t len;
 
-        if (!leaves_host(h, &dst->addr))
+        if (!host_leaves(h, &dst->addr))
                 return 0;
         if (h->source.ifname[0] && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, h->source.ifname, strlen(h->source.ifname)) < 0)
                 return errno == ENODEV ? -ENETUNREACH : -errno;
         if (ip_is_null(&local.addr))
                 return 0;
-        (void) set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+        (void) host_set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
         len = endpoint_to_sockaddr(&local, &sa);
         if (bind(fd, (struct sockaddr *) &sa, len) < 0)
                 return errno == EADDRNOTAVAIL ? -ENETUNREACH : -errno; /* the host does not have it now */
@@ -292,7 +228,7 @@ static int host_tcp_connect(void *userdata, const Endpoint *dst, const HostConne
         }
         if (connect(fd, (struct sockaddr *) &sa, len) < 0 && errno != EINPROGRESS)
                 return -errno;
-        return adopt(userdata, TAKE_FD(fd), cookie, STREAM_EVENTS, ret_fd);
+        return host_socket_adopt(userdata, TAKE_FD(fd), cookie, STREAM_EVENTS, ret_fd);
 }
 
 static int host_tcp_result(void *userdata, int fd) {
@@ -335,14 +271,14 @@ static int host_tcp_accept(void *userdata, int listen_fd, int *ret_fd, Endpoint 
  * the system call that turns it off. */
 static void before_send(HostSocket *s) {
         if (s->sent && !s->no_delay && !s->is_unix) {
-                (void) set_int(s->io.fd, IPPROTO_TCP, TCP_NODELAY, 1);
+                (void) host_set_int(s->io.fd, IPPROTO_TCP, TCP_NODELAY, 1);
                 s->no_delay = true;
         }
         s->sent = true;
 }
 
 static ssize_t host_send(void *userdata, int fd, const struct iovec *iov, unsigned n_iov) {
-        HostSocket *s = find(userdata, fd);
+        HostSocket *s = host_socket_find(userdata, fd);
         if (!s)
                 return -EBADF;
         before_send(s);
@@ -401,14 +337,14 @@ static ssize_t peek_skipping(HostSockets *h, int fd, size_t position, const stru
 
 static ssize_t host_peek(void *userdata, int fd, size_t position, const struct iovec *iov, unsigned n_iov) {
         HostSockets *h = userdata;
-        HostSocket *s = find(h, fd);
+        HostSocket *s = host_socket_find(h, fd);
         if (!s)
                 return -EBADF;
         if (!s->has_peek_off) {
                 if (position == 0)
                         return peek_here(fd, iov, n_iov); /* many a connection never needs more than one */
                 if (!h->no_peek_offset || s->is_unix) {
-                        int r = set_int(fd, SOL_SOCKET, SO_PEEK_OFF, (int) position);
+                        int r = host_set_int(fd, SOL_SOCKET, SO_PEEK_OFF, (int) position);
                         if (r == 0) {
                                 s->has_peek_off = true;
                                 s->peek_at = (uint32_t) position;
@@ -421,7 +357,7 @@ static ssize_t host_peek(void *userdata, int fd, size_t position, const struct i
                         return peek_skipping(h, fd, position, iov, n_iov);
         }
         if (s->peek_at != position) {
-                int r = set_int(fd, SOL_SOCKET, SO_PEEK_OFF, (int) position);
+                int r = host_set_int(fd, SOL_SOCKET, SO_PEEK_OFF, (int) position);
                 if (r < 0)
                         return r;
                 s->peek_at = (uint32_t) position;
@@ -434,7 +370,7 @@ static ssize_t host_peek(void *userdata, int fd, size_t position, const struct i
 
 static ssize_t host_discard(void *userdata, int fd, size_t n) {
         HostSockets *h = userdata;
-        HostSocket *s = find(h, fd);
+        HostSocket *s = host_socket_find(h, fd);
         if (!s)
                 return -EBADF;
         ssize_t done;
@@ -509,7 +445,7 @@ static bool host_address_is_gone(void *userdata, int fd) {
 }
 
 static void host_set_keepalive(void *userdata, int fd, bool on) {
-        (void) set_int(fd, SOL_SOCKET, SO_KEEPALIVE, on);
+        (void) host_set_int(fd, SOL_SOCKET, SO_KEEPALIVE, on);
 }
 
 static int host_stream_pair(void *userdata, uint64_t service_cookie, int *ret_flow_fd, int *ret_service_fd) {
@@ -522,7 +458,7 @@ static int host_stream_pair(void *userdata, uint64_t service_cookie, int *ret_fl
         if (!s)
                 return -ENOMEM;
         s->is_unix = true;
-        int r = adopt(h, TAKE_FD(service_fd), service_cookie, STREAM_EVENTS, ret_service_fd);
+        int r = host_socket_adopt(h, TAKE_FD(service_fd), service_cookie, STREAM_EVENTS, ret_service_fd);
         if (r < 0) {
                 host_close(h, TAKE_FD(flow_fd), /* reset= */ false);
                 return r;
@@ -569,257 +505,6 @@ int host_sockets_adopt_stream(HostSockets *h, int fd) {
 
 int host_sockets_adopt_messages(HostSockets *h, int fd) {
         return host_sockets_adopt_stream(h, fd);
-}
-
-/* ---- datagrams ---- */
-
-void host_sockets_prepare_dgram(int fd, int family, bool udp, bool which_local) {
-        bool v4 = family == AF_INET;
-        int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
-        (void) set_int(fd, level, v4 ? IP_RECVERR : IPV6_RECVERR, 1);
-        (void) set_int(fd, level, v4 ? IP_RECVTOS : IPV6_RECVTCLASS, 1);
-        (void) set_int(fd, level, v4 ? IP_RECVTTL : IPV6_RECVHOPLIMIT, 1);
-        if (udp)
-                (void) set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
-        if (which_local)
-                (void) set_int(fd, level, v4 ? IP_PKTINFO : IPV6_RECVPKTINFO, 1);
-}
-
-static int open_group(HostSockets *h, int family, const Endpoint *group, uint64_t cookie, int *ret_fd) {
-        int fd = host_group_open(family, group, h->source.ifname);
-        if (fd < 0) {
-                if (!h->told_no_group)
-                        (void) log_full(LOG_NOTICE, fd, "No link of the host to reflect multicast on for %s, will look again: %m", family == AF_INET ? "IPv4" : "IPv6");
-                h->told_no_group = true;
-                return fd;
-        }
-        host_sockets_prepare_dgram(fd, family, /* udp= */ false, /* which_local= */ false);
-        return adopt(h, fd, cookie, DGRAM_EVENTS, ret_fd);
-}
-
-static int host_dgram_open(void *userdata, HostSocketType type, int family, const Endpoint *local, uint64_t cookie, int *ret_fd) {
-        HostSockets *h = userdata;
-        if (type == HOST_SOCKET_GROUP)
-                return open_group(h, family, local, cookie, ret_fd);
-        bool v4 = family == AF_INET;
-        int proto = type == HOST_SOCKET_UDP ? IPPROTO_UDP : v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
-        _cleanup_close_ int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, proto);
-        if (fd < 0 && type == HOST_SOCKET_PING && h->raw_fds[!v4] >= 0) {
-                fd = TAKE_FD(h->raw_fds[!v4]);
-                host_raw_begin(fd, v4);
-                if (v4)
-                        h->raw4 = fd;
-                local = NULL; /* it has no port: the id is in what is sent */
-        }
-        if (fd < 0)
-                return -errno;
-        host_sockets_prepare_dgram(fd, family, type == HOST_SOCKET_UDP, /* which_local= */ false);
-        if (local) {
-                struct sockaddr_storage sa;
-                socklen_t len = endpoint_to_sockaddr(local, &sa);
-                if (bind(fd, (struct sockaddr *) &sa, len) < 0)
-                        return -errno;
-        }
-        return adopt(userdata, TAKE_FD(fd), cookie, DGRAM_EVENTS, ret_fd);
-}
-
-static void add_control(struct msghdr *m, int level, int type, const void *value, size_t len) {
-        struct cmsghdr *c = (struct cmsghdr *) ((uint8_t *) m->msg_control + m->msg_controllen);
-        c->cmsg_level = level;
-        c->cmsg_type = type;
-        c->cmsg_len = CMSG_LEN(len);
-        memcpy(CMSG_DATA(c), value, len);
-        m->msg_controllen += CMSG_SPACE(len);
-}
-
-static void add_local(struct msghdr *m, bool v4, const IpAddr *local, int ifindex) {
-        if (v4) {
-                struct in_pktinfo info = { .ipi_ifindex = ifindex, .ipi_spec_dst.s_addr = ip_is_null(local) ? 0 : ip_v4(local) };
-                add_control(m, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
-        } else {
-                struct in6_pktinfo info = { .ipi6_ifindex = (unsigned) ifindex };
-                memcpy(&info.ipi6_addr, local, sizeof(info.ipi6_addr));
-                add_control(m, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
-        }
-}
-
-/* Interfaces come and go, with other numbers. One that is not there is -1: what asks for that is refused. */
-static int source_index(HostSockets *h) {
-        if (h->source.ifname[0] == 0)
-                return 0;
-        if (h->source_index == 0 || loop_now(h->loop) - h->source_index_at > USEC_PER_SEC) {
-                h->source_index = (int) if_nametoindex(h->source.ifname) ?: -1;
-                h->source_index_at = loop_now(h->loop);
-        }
-        return h->source_index;
-}
-
-/* @h: where it leaves from is for us to choose (nullable). */
-static void add_controls(struct msghdr *m, void *control, const HostMsg *msg, HostSockets *h) {
-        bool v4 = ip_is_v4(&msg->peer.addr);
-        int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
-        m->msg_control = control;
-        m->msg_controllen = 0;
-        if (msg->gso_size)
-                add_control(m, IPPROTO_UDP, UDP_SEGMENT, &msg->gso_size, sizeof(msg->gso_size));
-        if (msg->tos)
-                add_control(m, level, v4 ? IP_TOS : IPV6_TCLASS, &(int){ msg->tos }, sizeof(int));
-        if (msg->ttl)
-                add_control(m, level, v4 ? IP_TTL : IPV6_HOPLIMIT, &(int){ msg->ttl }, sizeof(int));
-        if (!ip_is_null(&msg->local))
-                add_local(m, v4, &msg->local, 0);
-        else if (h && leaves_host(h, &msg->peer.addr))
-                add_local(m, v4, source_for(h, &msg->peer.addr), source_index(h));
-        if (m->msg_controllen == 0)
-                m->msg_control = NULL;
-}
-
-static int host_dgram_send(void *userdata, int fd, const HostMsg *msgs, unsigned n) {
-        struct mmsghdr mm[DGRAM_BATCH_MAX];
-        struct sockaddr_storage sa[DGRAM_BATCH_MAX];
-        _Alignas(struct cmsghdr) uint8_t control[DGRAM_BATCH_MAX][CONTROL_LEN];
-
-        HostSockets *h = userdata;
-        const HostSocket *s = find(h, fd);
-        bool is_unix = s && s->is_unix;
-        bool choose = h->has_source && s && host_cookie_kind(s->cookie) != HOST_KIND_LISTENER; /* a forward's answers leave from where it listens */
-
-        n = MIN(n, (unsigned) DGRAM_BATCH_MAX);
-        for (unsigned i = 0; i < n; i++) {
-                struct msghdr *m = &mm[i].msg_hdr;
-                *m = (struct msghdr){ .msg_iov = msgs[i].iov, .msg_iovlen = msgs[i].n_iov };
-                if (is_unix)
-                        continue;
-                m->msg_namelen = endpoint_to_sockaddr(&msgs[i].peer, &sa[i]);
-                m->msg_name = &sa[i];
-                add_controls(m, control[i], &msgs[i], choose ? h : NULL);
-        }
-        int r = n == 1 ? (sendmsg(fd, &mm[0].msg_hdr, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -1 : 1)
-                       : sendmmsg(fd, mm, n, MSG_NOSIGNAL | MSG_DONTWAIT);
-        return r < 0 ? -errno : r;
-}
-
-static void read_controls(struct msghdr *m, HostMsg *msg) {
-        for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
-                int value = 0;
-                if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
-                        struct in_pktinfo info;
-                        memcpy(&info, CMSG_DATA(c), sizeof(info));
-                        msg->local = ip_from_v4(info.ipi_spec_dst.s_addr); /* not ipi_addr: that may be a broadcast */
-                        continue;
-                }
-                if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
-                        memcpy(&msg->local, CMSG_DATA(c) + offsetof(struct in6_pktinfo, ipi6_addr), sizeof(msg->local));
-                        continue;
-                }
-                memcpy(&value, CMSG_DATA(c), MIN((size_t) (c->cmsg_len - CMSG_LEN(0)), sizeof(value)));
-                if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO)
-                        msg->gso_size = (uint16_t) value;
-                else if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) ||
-                         (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS))
-                        msg->tos = (uint8_t) value;
-                else if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TTL) ||
-                         (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_HOPLIMIT))
-                        msg->ttl = (uint8_t) value;
-        }
-}
-
-/* The default holds some 300 small datagrams: 3 ms of a flood, and a busy machine may let us wait longer. Most sockets never need more. */
-static void make_roomy(HostSocket *s) {
-        if (!s || s->is_roomy)
-                return;
-        (void) set_int(s->io.fd, SOL_SOCKET, SO_RCVBUF, DGRAM_BUFFER);
-        s->is_roomy = true;
-}
-
-/* Takes the IP header off a message of a raw socket, which stands in one piece. */
-static void strip_header(HostMsg *m) {
-        uint8_t *p = m->iov[0].iov_base;
-        size_t n = m->len > 0 ? (p[0] & 15) * 4u : 0;
-        m->len -= MIN(n, m->len);
-        memmove(p, p + n, m->len);
-}
-
-static int host_dgram_recv(void *userdata, int fd, HostMsg *msgs, unsigned n) {
-        struct mmsghdr mm[DGRAM_BATCH_MAX];
-        struct sockaddr_storage sa[DGRAM_BATCH_MAX];
-        _Alignas(struct cmsghdr) uint8_t control[DGRAM_BATCH_MAX][CONTROL_LEN];
-
-        n = MIN(n, (unsigned) DGRAM_BATCH_MAX);
-        for (unsigned i = 0; i < n; i++)
-                mm[i].msg_hdr = (struct msghdr){
-                        .msg_name = &sa[i],
-                        .msg_namelen = sizeof(sa[i]),
-                        .msg_iov = msgs[i].iov,
-                        .msg_iovlen = msgs[i].n_iov,
-                        .msg_control = control[i],
-                        .msg_controllen = CONTROL_LEN,
-                };
-        int r = recvmmsg(fd, mm, n, MSG_DONTWAIT, NULL);
-        if (r < 0)
-                return -errno;
-        if ((unsigned) r == n)
-                make_roomy(find(userdata, fd));
-        const HostSocket *s = find(userdata, fd);
-        for (int i = 0; i < r; i++) {
-                if (s && s->is_unix && mm[i].msg_len == 0)
-                        return i > 0 ? i : -EAGAIN; /* the end, which an event tells */
-                msgs[i].len = mm[i].msg_len;
-                msgs[i].gso_size = 0;
-                msgs[i].tos = msgs[i].ttl = 0;
-                msgs[i].local = (IpAddr){};
-                msgs[i].truncated = mm[i].msg_hdr.msg_flags & MSG_TRUNC;
-                read_controls(&mm[i].msg_hdr, &msgs[i]);
-                if (endpoint_from_sockaddr((struct sockaddr *) &sa[i], mm[i].msg_hdr.msg_namelen, &msgs[i].peer) < 0)
-                        msgs[i].peer = (Endpoint){ .port = (uint16_t) (TUNNEL_PORT_FIRST + fd % TUNNEL_PORTS) };
-                if (unlikely(fd == ((HostSockets *) userdata)->raw4))
-                        strip_header(&msgs[i]);
-        }
-        return r;
-}
-
-static void read_error(struct msghdr *m, HostError *ret) {
-        for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
-                if (!(c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR) &&
-                    !(c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR))
-                        continue;
-                const struct sock_extended_err *e = (const struct sock_extended_err *) CMSG_DATA(c);
-                const struct sockaddr *offender = SO_EE_OFFENDER(e);
-                Endpoint who;
-                ret->error = (int) e->ee_errno;
-                if (e->ee_origin == SO_EE_ORIGIN_ICMP || e->ee_origin == SO_EE_ORIGIN_ICMP6) {
-                        ret->icmp_type = e->ee_type;
-                        ret->icmp_code = e->ee_code;
-                        socklen_t len = offender->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
-                        if (endpoint_from_sockaddr(offender, len, &who) == 0)
-                                ret->offender = who.addr;
-                }
-                if (e->ee_errno == EMSGSIZE)
-                        ret->mtu = e->ee_info;
-        }
-}
-
-static int host_dgram_error(void *userdata, int fd, HostError *ret) {
-        struct sockaddr_storage sa;
-        _Alignas(struct cmsghdr) uint8_t control[512];
-        *ret = (HostError){};
-        struct iovec iov = { ret->payload, sizeof(ret->payload) };
-        struct msghdr m = {
-                .msg_name = &sa,
-                .msg_namelen = sizeof(sa),
-                .msg_iov = &iov,
-                .msg_iovlen = 1,
-                .msg_control = control,
-                .msg_controllen = sizeof(control),
-        };
-        ssize_t n = recvmsg(fd, &m, MSG_ERRQUEUE | MSG_DONTWAIT);
-        if (n < 0)
-                return -errno;
-        ret->payload_len = (size_t) n;
-        if (endpoint_from_sockaddr((struct sockaddr *) &sa, m.msg_namelen, &ret->peer) < 0)
-                ret->peer = (Endpoint){};
-        read_error(&m, ret);
-        return 0;
 }
 
 const HostOps host_sockets_ops = {
