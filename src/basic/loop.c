@@ -145,11 +145,6 @@ void loop_remove(Loop *l, LoopIo *io) {
                 return;
 
         (void) epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, io->fd, NULL);
-        loop_forget(l, io);
-}
-
-void loop_forget(Loop *l, LoopIo *io) {
-        assert(loop_is_mine(l));
         io->fd = -EBADF;
 
         /* What was fetched for it already must not reach memory the caller may free now. */
@@ -169,7 +164,7 @@ static void loop_run_batch(Loop *l) {
                 else if ((void *) io == &l->wake_fd)
                         l->woken = true; /* edge-triggered: nothing to read */
                 else if (io && io->batches)
-                        l->batch[n_late++] = l->batch[i]; /* stays where loop_forget() finds it */
+                        l->batch[n_late++] = l->batch[i]; /* stays where loop_remove() finds it */
                 else if (io)
                         io->fn(io, l->batch[i].events);
         }

@@ -47,9 +47,8 @@ bool loop_is_mine(const Loop *l);   /* is the calling thread the loop's? */
  * for a removed io are not delivered. */
 int loop_add(Loop *l, LoopIo *io, int fd, uint32_t events, LoopIoFn fn);
 int loop_modify(Loop *l, LoopIo *io, uint32_t events);
-void loop_remove(Loop *l, LoopIo *io); /* before closing the fd; no-op when not added */
-/* The same for a descriptor that is closed at once and was never duplicated: the kernel takes it out by itself, one system call less. */
-void loop_forget(Loop *l, LoopIo *io);
+/* Before closing the fd, always: a duplicate, if only a child's between fork() and exec(), would keep reporting for @io. No-op when not added. */
+void loop_remove(Loop *l, LoopIo *io);
 
 /* Runs @fn(@arg) on the loop's thread and returns what it returned. On that thread itself it calls straight through. */
 int loop_call(Loop *l, int (*fn)(void *arg), void *arg);

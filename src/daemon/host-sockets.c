@@ -92,10 +92,7 @@ static void host_close(void *userdata, int fd, bool reset) {
         HostSockets *h = userdata;
         HostSocket *s = host_socket_find(h, fd);
         if (s) {
-                if (host_cookie_kind(s->cookie) == HOST_KIND_LISTENER) /* came from outside, where a duplicate may be kept */
-                        loop_remove(h->loop, &s->io);
-                else
-                        loop_forget(h->loop, &s->io);
+                loop_remove(h->loop, &s->io); /* closing alone may not do: see loop.h */
                 forget(h, fd);
         }
         if (reset) {

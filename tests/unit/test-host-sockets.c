@@ -513,6 +513,25 @@ static void test_closed_elsewhere_open(void) {
         end(&f);
 }
 
+/* Nor is a connection, one that a child was forked with at that moment. */
+static void test_closed_while_forked(void) {
+        Fixture f;
+        int fds[2];
+
+        g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), ==, 0);
+        int twin = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
+
+        begin(&f, false);
+        g_assert_cmpint(watch(&f, fds[0], COOKIE), ==, 0);
+        (void) wait_events(&f, COOKIE, HOST_EVENT_OUT);
+        close_it(&f, fds[0], /* reset= */ false);
+        g_assert_cmpint(write(fds[1], "x", 1), ==, 1);
+        g_assert_false(next_event(&f, 100 * 1000, &(Event){}));
+        close(fds[1]);
+        close(twin);
+        end(&f);
+}
+
 /* What cannot be watched stays its owner's. */
 static void test_watch_fails(void) {
         Fixture f;
@@ -697,6 +716,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/host-sockets/refused", test_refused);
         g_test_add_func("/host-sockets/accept", test_accept);
         g_test_add_func("/host-sockets/closed-elsewhere-open", test_closed_elsewhere_open);
+        g_test_add_func("/host-sockets/closed-while-forked", test_closed_while_forked);
         g_test_add_func("/host-sockets/watch-fails", test_watch_fails);
         g_test_add_func("/host-sockets/dgrams", test_dgrams);
         g_test_add_func("/host-sockets/runs", test_runs);
