@@ -41,8 +41,6 @@
 
 #define _printf_(a, b) __attribute__((format(printf, a, b)))
 #define _unused_ __attribute__((unused))
-#define _public_ __attribute__((visibility("default")))
-#define _sentinel_ __attribute__((sentinel))
 
 static inline bool streq(const char *a, const char *b) {
         return strcmp(a, b) == 0;

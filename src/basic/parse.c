@@ -116,23 +116,6 @@ int parse_pid(const char *text, pid_t *ret) {
         return 0;
 }
 
-int parse_bool(const char *text, bool *ret) {
-        static const char *const words[][2] = {
-                { "no", "yes" },
-                { "false", "true" },
-                { "off", "on" },
-                { "0", "1" },
-        };
-
-        for (size_t i = 0; i < ELEMENTSOF(words); i++)
-                for (int v = 0; v < 2; v++)
-                        if (streq(text, words[i][v])) {
-                                *ret = v;
-                                return 0;
-                        }
-        return -EINVAL;
-}
-
 typedef struct Unit {
         const char *suffix;
         uint64_t factor;

@@ -13,7 +13,6 @@
 int parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *ret); /* decimal, or 0x hexadecimal */
 int parse_u32(const char *text, uint32_t min, uint32_t max, uint32_t *ret);
 int parse_port(const char *text, uint16_t *ret);      /* 1..65535, decimal only */
-int parse_bool(const char *text, bool *ret);          /* yes/no, true/false, on/off, 1/0 */
 int parse_size(const char *text, uint64_t *ret);      /* bytes; suffixes K M G T are 1024-based: "64K" */
 int parse_usec(const char *text, usec_t *ret);        /* "30s", "5min", "100ms", "2h", "1d", "10us"; bare numbers are seconds */
 int parse_pid(const char *text, pid_t *ret);

@@ -114,10 +114,6 @@ Polkit *polkit_free(Polkit *p) {
         return NULL;
 }
 
-size_t polkit_n_pending(const Polkit *p) {
-        return p->n_questions;
-}
-
 int polkit_sender_uid(sd_bus_message *m, uid_t *ret) {
         sd_bus_creds *creds = NULL;
         int r;

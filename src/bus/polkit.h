@@ -51,5 +51,3 @@ int polkit_check(Polkit *p, sd_bus_message *m, const PolkitAsk *asks, size_t n_a
 
 /* The uid of who sent @m, as the bus vouches for it. Negative errno when the sender is gone. */
 int polkit_sender_uid(sd_bus_message *m, uid_t *ret);
-
-size_t polkit_n_pending(const Polkit *p);

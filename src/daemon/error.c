@@ -16,9 +16,8 @@
 static const struct {
         const char *name; /* with ERROR_PREFIX in front; used from byte 0, or from behind the prefix */
         int error;
-        const char *text;
 } table[_ERROR_MAX] = {
-#define ERROR(id, n, e, t) [ERROR_##id] = { ERROR_PREFIX n, e, t },
+#define ERROR(id, n, e, t) [ERROR_##id] = { ERROR_PREFIX n, e },
 #include "daemon/error.def"
 #undef ERROR
 };
@@ -27,14 +26,6 @@ const char *error_name(ErrorCode code) {
         const char *own = table[code].name + strlen(ERROR_PREFIX);
 
         return strchr(own, '.') ? own : table[code].name;
-}
-
-int error_errno(ErrorCode code) {
-        return table[code].error;
-}
-
-const char *error_text(ErrorCode code) {
-        return table[code].text;
 }
 
 static void make_printable(char *text) {

@@ -26,8 +26,6 @@ int error_set(Error *e, ErrorCode code, const char *format, ...) _printf_(3, 4);
 int error_set_errno(Error *e, int error, const char *format, ...) _printf_(3, 4);
 
 const char *error_name(ErrorCode code);  /* "org.vnetd1.NoSuchNetwork", "org.freedesktop.DBus.Error.InvalidArgs" */
-int error_errno(ErrorCode code);         /* positive */
-const char *error_text(ErrorCode code);  /* what it means, for the manual */
 
 /* @text made safe for a message: printable, at most 60 characters, "..." when cut. Writes @buf, returns it. */
 const char *error_quote(const char *text, char buf[static 64]);

@@ -16,10 +16,8 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <netinet/tcp.h>
-#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <linux/sockios.h>
 
 #define TRIM_MIN 1024 /* sockets: when of so many, or more, few are left, the heap is given back */
 #define PEEK_IOV_MAX 1024 /* UIO_MAXIOV */
@@ -401,23 +399,6 @@ static int host_shutdown_write(void *userdata, int fd) {
         return shutdown(fd, SHUT_WR) < 0 ? -errno : 0;
 }
 
-static int host_tcp_info(void *userdata, int fd, HostTcpInfo *ret) {
-        struct tcp_info info;
-        socklen_t len = sizeof(info);
-        if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
-                return -errno;
-        int size = 0, queued = 0;
-        len = sizeof(size);
-        if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, &len) < 0 || ioctl(fd, SIOCOUTQ, &queued) < 0)
-                return -errno;
-        *ret = (HostTcpInfo){
-                .send_space = (uint32_t) MAX(size / 2 - queued, 0), /* half: the kernel's own bookkeeping per segment */
-                .rtt_usec = info.tcpi_rtt,
-                .mss = info.tcpi_snd_mss,
-        };
-        return 0;
-}
-
 /* Asks the kernel whether a socket could be bound there now: AnyIP routes and the like are then no mystery. Flows come in runs from one
  * address, so the last answer of the same wake-up is remembered. */
 static bool host_address_is_gone(void *userdata, int fd) {
@@ -518,7 +499,6 @@ const HostOps host_sockets_ops = {
         .discard = host_discard,
         .recv = host_recv,
         .shutdown_write = host_shutdown_write,
-        .tcp_info = host_tcp_info,
         .address_is_gone = host_address_is_gone,
         .set_keepalive = host_set_keepalive,
         .close = host_close,

@@ -304,10 +304,6 @@ void manager_device_addresses(const ManagedDevice *d, const char **ret_listen, c
         *ret_connect = is_sock(d) ? sock_connect_text(d->device) : NULL;
 }
 
-const PortOptions *manager_device_port(const ManagedDevice *d) {
-        return &CONTAINER_OF(d, const DeviceEntry, pub)->port;
-}
-
 /* Somebody came to the far end, or left it. */
 void manager_device_event(Manager *m, Network *n, const char *device, DeviceEvent event, int error) {
         ManagedDevice *d = manager_device(m, device);

@@ -171,7 +171,6 @@ int manager_device_take_fd(ManagedDevice *d); /* the end of a new device that it
 const char *manager_device_path(const ManagedDevice *d); /* of its socket file; NULL */
 /* Texts of the options it was made with; NULL where it was not. */
 void manager_device_addresses(const ManagedDevice *d, const char **ret_listen, const char **ret_connect);
-const PortOptions *manager_device_port(const ManagedDevice *d);
 
 /* ---- the laboratory: frames by hand, on devices of any network or none ---- */
 /* @hdr: checked here. Refused when the device dropped the frame, with the reason. */
@@ -199,10 +198,6 @@ int remove_dead_socket(const char *path);
 int manager_unexpose(Manager *m, Network *n, const char *protocol, const char *local, Error *e);
 int manager_remove_forward(Manager *m, ManagedForward *f, Error *e);
 int manager_forward_stats(Manager *m, const ManagedForward *f, ForwardStats *ret);
-/* In the netstack a forward has an id for each of its listeners: FlowInfo.forward_id to ManagedForward.id, 0 to 0. */
-static inline uint32_t manager_forward_id_of_flow(uint32_t flow_forward_id) {
-        return flow_forward_id < NETWORK_TUNNEL_ID ? flow_forward_id / MANAGER_FORWARD_LISTENERS : 0;
-}
 const char *manager_forward_protocol(const ManagedForward *f); /* "tcp", "udp", "unix" */
 ManagedForward *manager_forward(Manager *m, uint32_t id);
 ManagedForward *manager_next_forward(Manager *m, ManagedForward *after);

@@ -93,7 +93,6 @@ int options_parse(int argc, char **argv, Options *ret) {
                 case ARG_LOG_TARGET:
                         if (log_set_target(optarg) < 0)
                                 return usage("'%s' is no log target: journal, console or auto", ERROR_QUOTE(optarg));
-                        o.log_target = optarg;
                         break;
                 default: /* ':' or '?' */
                         return wrong_option(argc, argv, c);

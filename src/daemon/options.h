@@ -6,8 +6,8 @@
 
 typedef struct Options {
         bool user;
-        const char *bus_address, *config_dir, *state_dir, *log_target; /* (borrowed: argv's; nullable) */
-        int log_level;                                                /* -1: not given */
+        const char *bus_address, *config_dir, *state_dir; /* (borrowed: argv's; nullable) */
+        int log_level;                                   /* -1: not given */
 } Options;
 
 /* Returns 1 to go on; 0: done (--help, --version printed); -EINVAL: wrong usage, one line told on stderr. */

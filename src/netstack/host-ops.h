@@ -84,12 +84,6 @@ typedef struct HostConnect {
         uint8_t tos; /* DSCP; the bits of ECN are 0 */
 } HostConnect;
 
-typedef struct HostTcpInfo {
-        uint32_t send_space;  /* bytes the send buffer can still take, an estimate; 0 when full */
-        uint32_t rtt_usec;
-        uint32_t mss;
-} HostTcpInfo;
-
 typedef struct Lease Lease; /* netstack/dhcp.h */
 
 typedef struct HostOps {
@@ -108,15 +102,13 @@ typedef struct HostOps {
         int (*tcp_accept)(void *userdata, int listen_fd, int *ret_fd, Endpoint *ret_peer, Endpoint *ret_local);
         int (*watch)(void *userdata, int fd, uint64_t cookie); /* for fds that came by accept or from outside; EPOLLIN|OUT|RDHUP|ET */
 
-        /* Bytes of streams. send: what the socket took. peek: from the peek position on, which it advances; 0 is end of stream.
-         * peek_seek: sets the peek position, counted from the head of the receive queue. discard: drops @n bytes from the head (the
-         * position stays on the same byte). */
+        /* Bytes of streams. send: what the socket took. peek: what stands from @position on, counted from the head of the receive
+         * queue, and leaves it there; 0 is end of stream. discard: drops @n bytes from the head. */
         ssize_t (*send)(void *userdata, int fd, const struct iovec *iov, unsigned n_iov);
         ssize_t (*peek)(void *userdata, int fd, size_t position, const struct iovec *iov, unsigned n_iov);
         ssize_t (*discard)(void *userdata, int fd, size_t n);
         ssize_t (*recv)(void *userdata, int fd, void *buf, size_t len); /* reads and consumes: for services */
         int (*shutdown_write)(void *userdata, int fd);
-        int (*tcp_info)(void *userdata, int fd, HostTcpInfo *ret); /* rarely: costs system calls */
         bool (*address_is_gone)(void *userdata, int fd); /* is it bound to an address the host has no more? */
         void (*set_keepalive)(void *userdata, int fd, bool on);
         void (*close)(void *userdata, int fd, bool reset); /* any fd; @reset: the peer sees RST (SO_LINGER 0) */

@@ -127,7 +127,6 @@ void ip4_input(Netstack *s, const Frame *frame, const MacAddr *src_mac, const Ma
                 .dst_mac = *dst_mac,
                 .csum_ok = frame->hdr.flags & (VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID),
                 .gso_type = frame->hdr.gso_type & ~VIRTIO_NET_HDR_GSO_ECN,
-                .gso_ecn = frame->hdr.gso_type & VIRTIO_NET_HDR_GSO_ECN,
                 .gso_size = le16toh(frame->hdr.gso_size),
         };
 

@@ -88,7 +88,6 @@ typedef struct Packet {
         bool csum_ok;       /* the L4 checksum need not be verified (NEEDS_CSUM, DATA_VALID, or a whole reassembled one) */
         bool fragmented;    /* came in pieces */
         uint8_t gso_type;   /* VIRTIO_NET_HDR_GSO_* without the ECN bit */
-        bool gso_ecn;
         uint16_t gso_size;
         IovCur ip;          /* from the IP header on: for ICMP errors, which quote it */
         IovCur l4;          /* exactly the L4 bytes: header and payload, padding trimmed */

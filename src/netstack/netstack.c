@@ -479,7 +479,6 @@ static FlowInfo flow_info(const Flow *f) {
                 .tx_bytes = f->tx_bytes,
                 .parked_bytes = tcp ? f->tcp.parked_bytes : 0,
                 .retransmits = tcp ? f->tcp.retransmits : 0,
-                .forward_id = f->forward_id,
                 .created = f->created,
                 .last_used = f->last_used,
         };

@@ -166,7 +166,7 @@ typedef struct FlowInfo {
         Endpoint guest, remote; /* remote: as the guest sees it; port 0 for UDP mappings */
         const char *state;      /* static text: "established" */
         uint64_t rx_bytes, tx_bytes, parked_bytes;
-        uint32_t retransmits, forward_id;
+        uint32_t retransmits;
         usec_t created, last_used;
 } FlowInfo;
 

@@ -370,18 +370,6 @@ static int op_shutdown_write(void *userdata, int fd) {
         return 0;
 }
 
-static int op_tcp_info(void *userdata, int fd, HostTcpInfo *ret) {
-        FakeHost *h = userdata;
-        FakeSocket *k = open_socket(h, fd);
-
-        *ret = (HostTcpInfo){
-                .send_space = (uint32_t) MIN(k->send_room, (size_t) UINT32_MAX),
-                .rtt_usec = h->rtt_usec,
-                .mss = h->mss,
-        };
-        return 0;
-}
-
 static bool op_address_is_gone(void *userdata, int fd) {
         return open_socket(userdata, fd)->address_is_gone;
 }
@@ -615,7 +603,6 @@ const HostOps fake_host_ops = {
         .discard = op_discard,
         .recv = op_recv,
         .shutdown_write = op_shutdown_write,
-        .tcp_info = op_tcp_info,
         .address_is_gone = op_address_is_gone,
         .set_keepalive = op_set_keepalive,
         .close = op_close,
@@ -697,8 +684,6 @@ FakeHost *fake_host_new(void (*change)(NetstackConfig *c)) {
         h->leases_removed = g_array_new(FALSE, TRUE, sizeof(Lease));
         h->output_room = UINT_MAX;
         h->default_send_room = SIZE_MAX;
-        h->rtt_usec = 1000;
-        h->mss = 1448;
         h->port = (NetstackPort){ .id = 1, .mtu = 1500 };
 
         netstack_config_defaults(&c);

@@ -86,7 +86,6 @@ typedef struct FakeHost {
         int accept_error, watch_error; /* negative errno: accepting and watching fail with it */
         int connect_result;    /* of new connects: 0, negative errno or FAKE_CONNECT_NEVER */
         size_t default_send_room; /* of new stream sockets */
-        uint32_t rtt_usec, mss; /* told by tcp_info */
         GArray *leases_added, *leases_removed; /* (owned) Lease */
         Netstack *stack;       /* (owned) */
         NetstackPort port;     /* where fake_input() comes from */

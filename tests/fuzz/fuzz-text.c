@@ -57,7 +57,6 @@ static void check_numbers(const char *text) {
         uint32_t v32;
         usec_t usec = 0;
         pid_t pid = 0;
-        bool b;
 
         if (parse_u64(text, 1, UINT64_MAX, &v) == 0) {
                 char buf[24];
@@ -72,7 +71,6 @@ static void check_numbers(const char *text) {
         fuzz_check((parse_pid(text, &pid) == 0) == (pid > 0));
         fuzz_check(parse_usec(text, &usec) < 0 || usec != USEC_INFINITY);
         (void) parse_size(text, &v);
-        (void) parse_bool(text, &b);
 }
 
 static void check_names(const char *text) {

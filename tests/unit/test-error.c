@@ -9,12 +9,9 @@
 static void test_names(void) {
         g_assert_cmpstr(error_name(ERROR_NO_SUCH_NETWORK), ==, "org.vnetd1.NoSuchNetwork");
         g_assert_cmpstr(error_name(ERROR_INVALID_ARGS), ==, "org.freedesktop.DBus.Error.InvalidArgs");
-        g_assert_cmpint(error_errno(ERROR_NETWORK_EXISTS), ==, EEXIST);
 
         for (ErrorCode c = 0; c < _ERROR_MAX; c++) {
-                g_assert_cmpint(error_errno(c), >, 0);
-                g_assert_cmpuint(strlen(error_text(c)), >, 0);
-                g_assert_false(g_str_has_suffix(error_text(c), "."));
+                g_assert_cmpint(error_set(NULL, c, "x"), <, 0);
                 g_assert_true(g_str_has_prefix(error_name(c), "org."));
                 for (ErrorCode d = 0; d < c; d++)
                         g_assert_cmpstr(error_name(c), !=, error_name(d));
@@ -69,7 +66,7 @@ static void test_set_errno(void) {
         Error e = ERROR_INIT;
 
         for (size_t i = 0; i < G_N_ELEMENTS(map); i++) {
-                g_assert_cmpint(error_set_errno(&e, map[i].error, "x"), ==, -error_errno(map[i].code));
+                g_assert_cmpint(error_set_errno(&e, map[i].error, "x"), ==, error_set(NULL, map[i].code, "x"));
                 g_assert_cmpint(e.code, ==, map[i].code);
         }
         (void) error_set_errno(&e, -ENOENT, "Cannot open '%s'", "/x");

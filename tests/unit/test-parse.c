@@ -81,26 +81,6 @@ static void test_pid(void) {
         g_assert_cmpint(parse_pid("1", &v), ==, 0);
 }
 
-static void test_bool(void) {
-        static const char *const yes[] = { "yes", "true", "on", "1" },
-                                 *const no[] = { "no", "false", "off", "0" },
-                                 *const bad[] = { "",     "Yes", "y", "n",         "2",
-                                                  "yes ", " no", "t", "truefalse", "01" };
-        bool v;
-
-        for (size_t i = 0; i < ELEMENTSOF(yes); i++) {
-                v = false;
-                g_assert_cmpint(parse_bool(yes[i], &v), ==, 0);
-                g_assert_true(v);
-                g_assert_cmpint(parse_bool(no[i], &v), ==, 0);
-                g_assert_false(v);
-        }
-        v = true;
-        for (size_t i = 0; i < ELEMENTSOF(bad); i++)
-                g_assert_cmpint(parse_bool(bad[i], &v), ==, -EINVAL);
-        g_assert_true(v);
-}
-
 static void test_size(void) {
         static const struct {
                 const char *text;
@@ -282,7 +262,6 @@ int main(int argc, char **argv) {
         g_test_add_func("/parse/u32", test_u32);
         g_test_add_func("/parse/port", test_port);
         g_test_add_func("/parse/pid", test_pid);
-        g_test_add_func("/parse/bool", test_bool);
         g_test_add_func("/parse/size", test_size);
         g_test_add_func("/parse/usec", test_usec);
         g_test_add_func("/parse/name", test_name);
