@@ -31,7 +31,7 @@
 #include "vhostnet/vhost.h"
 
 #define TURN_BATCHES 4
-#define CHECK_USEC (500 * USEC_PER_MSEC)
+#define CHECK_USEC (250 * USEC_PER_MSEC)
 #define RECOVERIES_MAX 3
 
 typedef struct TapVhost TapVhost;

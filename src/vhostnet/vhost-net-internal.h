@@ -53,7 +53,7 @@ typedef struct VhostNetPair {
 
         /* watchdog */
         uint16_t seen_used;
-        uint64_t seen_usec;
+        uint64_t seen_usec, stuck_usec;
         bool watching, error_seen;
 } VhostNetPair;
 

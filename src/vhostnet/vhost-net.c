@@ -30,6 +30,8 @@
 
 #define VLAN_LEN 4u
 #define PAGE 4096u
+/* What may pass between two looks at a worker for it to count: who was stopped for longer, alone or with the machine, has not seen it stand still. */
+#define LOOK_USEC (VHOST_NET_STUCK_USEC / 4)
 
 static size_t align_up(size_t n, size_t to) {
         return (n + to - 1) / to * to;
@@ -496,9 +498,12 @@ VhostNetHealth vhost_net_check(VhostNet *v, unsigned pair, uint64_t now_usec) {
                 p->watching = true;
                 p->seen_used = used;
                 p->seen_usec = now_usec;
+                p->stuck_usec = 0;
                 return VHOST_NET_HEALTH_GOOD;
         }
-        return now_usec - p->seen_usec >= VHOST_NET_STUCK_USEC ? VHOST_NET_HEALTH_STUCK : VHOST_NET_HEALTH_GOOD;
+        p->stuck_usec += MIN(now_usec - p->seen_usec, LOOK_USEC);
+        p->seen_usec = now_usec;
+        return p->stuck_usec >= VHOST_NET_STUCK_USEC ? VHOST_NET_HEALTH_STUCK : VHOST_NET_HEALTH_GOOD;
 }
 
 VqBroken vhost_net_broken(const VhostNet *v, unsigned pair, VhostNetRing ring) {

@@ -177,7 +177,7 @@ void vhost_net_mute(VhostNet *v, unsigned pair, VhostNetRing ring);
 /* Something to receive, or to be done? */
 bool vhost_net_pending(const VhostNet *v, unsigned pair, VhostNetRing ring);
 
-/* Judges a pair's health. @now_usec: any clock that runs; call a few times a second at most. */
+/* Judges a pair's health. @now_usec: any clock that runs; call a few times a second, four for a stuck worker to be seen in time. */
 VhostNetHealth vhost_net_check(VhostNet *v, unsigned pair, uint64_t now_usec);
 VqBroken vhost_net_broken(const VhostNet *v, unsigned pair, VhostNetRing ring);
 

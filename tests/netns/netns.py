@@ -229,6 +229,10 @@ class Guest(Namespace):
 
         self.addr6 = wait_until(address, 20, 'IPv6 in the guest', every=0.1)
 
+    def await_link_local(self):
+        """Until the kernel has asked whether others have its link-local address: before, nobody can bind to it."""
+        wait_until(lambda: self.run('ip', '-6', '-o', 'addr', 'show', 'eth0', 'scope', 'link', '-tentative').stdout, 10, 'a link-local address')
+
     def own(self):
         """Its address in the family of the test."""
         return self.addr6 if self.world.ip6 else self.addr

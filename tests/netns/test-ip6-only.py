@@ -233,8 +233,7 @@ case $reason in BOUND6) ip addr add $new_ip6_address/128 dev eth0; env >{out}.ne
 exit 0
 """)
     args = ['-6', '-cf', out + '.conf', '-sf', script, '-lf', out + '.leases', '-pf', out + '.pid']
-    # It binds to the link-local address, which is not the guest's before the kernel has looked for others that have it.
-    wait_until(lambda: g.run('ip', '-6', '-o', 'addr', 'show', 'eth0', 'scope', 'link', '-tentative').stdout, 10, 'a link-local address')
+    g.await_link_local()
     p = w.spawn('dhclient', '-d', '-1', *args, 'eth0', ns=g, stderr=open(out + '.err', 'w'))
     wait_until(lambda: os.path.exists(out), 30, lambda: 'dhclient: ' + netns.read(out + '.err'))
     got = dict(line.split('=', 1) for line in netns.read(out).splitlines() if '=' in line)

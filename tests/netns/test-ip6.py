@@ -109,6 +109,7 @@ def dhclient(w, g, what, conf, *args):
 case $reason in BOUND6) env >{out}.new && mv {out}.new {out};; esac
 exit 0
 """)
+    g.await_link_local()
     p = w.spawn('dhclient', '-6', '-d', '-1', *args, '-cf', out + '.conf', '-sf', script, '-lf', out + '.leases', '-pf', out + '.pid',
                 'eth0', ns=g, stderr=open(out + '.err', 'w'))
     wait_until(lambda: os.path.exists(out), 30, lambda: 'dhclient: ' + netns.read(out + '.err'))
