@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * vnetctl connect HOST PORT, and listen PORT for the first guest that comes: stdin goes to the guest, what it says to stdout. The end of stdin is passed on, and the end of the guest's
- * stream is the end of the command: so it serves as ProxyCommand of ssh.
+ * vnetctl connect HOST PORT, and listen PORT for the first guest that comes: stdin goes to the guest, what it says to stdout. The end
+ * of stdin is passed on, and the end of the guest's stream is the end of the command: so it serves as ProxyCommand of ssh.
  */
 
 #include "ctl-connect.h"
@@ -86,9 +86,39 @@ static int run(int fd) {
         return r;
 }
 
-int verb_connect(Ctl *c, int argc, char **argv) {
-        _cleanup_(bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+/* Asks the network meant for a descriptor. @ret_fd is (borrowed) of @ret, which is the caller's to unreference. */
+static int ask_network(Ctl *c, const char *method, const char *what, sd_bus_message **ret, int *ret_fd, const char *types, ...) {
+        _cleanup_(bus_message_unrefp) sd_bus_message *m = NULL;
         _cleanup_free_ char *path = NULL;
+        va_list ap;
+        int r;
+
+        r = client_find_network(c, opt_value(c, OPT_NETWORK) ?: "default", &path);
+        if (r != 0)
+                return r;
+        r = client_new_call(c, path, VNETD_NETWORK, method, &m);
+        if (r != 0)
+                return r;
+        va_start(ap, types);
+        r = sd_bus_message_appendv(m, types, ap);
+        va_end(ap);
+        if (r < 0)
+                return fail_errno(r, "Failed to make a D-Bus message");
+        r = client_call(c, m, what, ret);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_read(*ret, "h", ret_fd);
+        return r < 0 ? fail_errno(r, "Failed to %s", what) : 0;
+}
+
+static int pass_on(int fd) {
+        (void) signal(SIGPIPE, SIG_IGN);
+        int r = run(fd);
+        return r < 0 ? fail_errno(r, "Failed to pass bytes on") : CTL_OK;
+}
+
+int verb_connect(Ctl *c, int argc, char **argv) {
+        _cleanup_(bus_message_unrefp) sd_bus_message *reply = NULL;
         _cleanup_close_ int own = -EBADF;
         char what[160];
         uint16_t port;
@@ -96,27 +126,12 @@ int verb_connect(Ctl *c, int argc, char **argv) {
 
         if (parse_port(argv[1], &port) < 0)
                 return fail_usage("Invalid port '%s'", argv[1]);
-        r = client_find_network(c, opt_value(c, OPT_NETWORK) ?: "default", &path);
-        if (r != 0)
-                return r;
         (void) snprintf(what, sizeof(what), "connect to '%.100s' port %u", argv[0], port);
-        r = client_new_call(c, path, VNETD_NETWORK, "Connect", &m);
+        r = ask_network(c, "Connect", what, &reply, &fd, "ssqa{sv}", opt_set(c, OPT_UDP) ? "udp" : "tcp", argv[0], port, 0);
         if (r != 0)
                 return r;
-        r = sd_bus_message_append(m, "ssqa{sv}", opt_set(c, OPT_UDP) ? "udp" : "tcp", argv[0], port, 0);
-        if (r < 0)
-                return fail_errno(r, "Failed to make a D-Bus message");
-        r = client_call(c, m, what, &reply);
-        if (r != 0)
-                return r;
-        r = sd_bus_message_read(reply, "h", &fd);
-        if (r >= 0)
-                own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-        if (r < 0 || own < 0)
-                return fail_errno(r < 0 ? r : errno, "Failed to %s", what);
-        (void) signal(SIGPIPE, SIG_IGN);
-        r = run(own);
-        return r < 0 ? fail_errno(r, "Failed to pass bytes on") : CTL_OK;
+        own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        return own < 0 ? fail_errno(errno, "Failed to %s", what) : pass_on(own);
 }
 
 /* The first client's descriptor; owned by the caller. */
@@ -142,8 +157,7 @@ static int wait_for_client(int fd) {
 }
 
 int verb_listen(Ctl *c, int argc, char **argv) {
-        _cleanup_(bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
-        _cleanup_free_ char *path = NULL;
+        _cleanup_(bus_message_unrefp) sd_bus_message *reply = NULL; /* goes, with its descriptor and the port, when we do */
         _cleanup_close_ int client = -EBADF;
         char what[160];
         uint16_t port;
@@ -151,25 +165,10 @@ int verb_listen(Ctl *c, int argc, char **argv) {
 
         if (parse_port(argv[0], &port) < 0)
                 return fail_usage("Invalid port '%s'", argv[0]);
-        r = client_find_network(c, opt_value(c, OPT_NETWORK) ?: "default", &path);
-        if (r != 0)
-                return r;
         (void) snprintf(what, sizeof(what), "listen on port %u of the gateway", port);
-        r = client_new_call(c, path, VNETD_NETWORK, "Listen", &m);
+        r = ask_network(c, "Listen", what, &reply, &fd, "sqa{sv}", "tcp", port, 0);
         if (r != 0)
                 return r;
-        r = sd_bus_message_append(m, "sqa{sv}", "tcp", port, 0);
-        if (r < 0)
-                return fail_errno(r, "Failed to make a D-Bus message");
-        r = client_call(c, m, what, &reply);
-        if (r != 0)
-                return r;
-        r = sd_bus_message_read(reply, "h", &fd); /* (borrowed) of @reply, which goes with the port when we do */
-        if (r >= 0)
-                r = client = wait_for_client(fd);
-        if (r < 0)
-                return fail_errno(r, "Failed to %s", what);
-        (void) signal(SIGPIPE, SIG_IGN);
-        r = run(client);
-        return r < 0 ? fail_errno(r, "Failed to pass bytes on") : CTL_OK;
+        client = wait_for_client(fd);
+        return client < 0 ? fail_errno(client, "Failed to %s", what) : pass_on(client);
 }

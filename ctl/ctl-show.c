@@ -64,69 +64,36 @@ static int check_network(Ctl *c) {
         return opt_set(c, OPT_NETWORK) ? client_find_network(c, opt_value(c, OPT_NETWORK), &path) : 0;
 }
 
-static int print_networks(const Ctl *c, const Value *objects) {
-        static const TableColumn columns[] = {
-                { "NAME" },      { "SUBNET" },        { "GATEWAY" },        { "HOST" },
-                { "MTU", true }, { "DEVICES", true }, { "FORWARDS", true },
-        };
-        _cleanup_(table_freep) Table *t = NULL;
-        _cleanup_(selection_deinit) Selection s = {};
-        int r;
+/* A list of the objects that have one interface. */
+typedef struct ObjectList {
+        const char *title, *interface, *sort_key;
+        bool of_networks; /* of networks themselves, or of what may belong to one */
+        const TableColumn *columns;
+        size_t n_columns;
+        void (*cells)(const Ctl *c, Table *t, const Value *objects, const Value *properties);
+} ObjectList;
 
-        r = table_new(&t, c, "networks", columns, ELEMENTSOF(columns));
-        if (r != 0)
-                return r;
-        r = selection_init(&s, objects, VNETD_NETWORK, "Name");
-        if (r != 0)
-                return r;
-        for (size_t i = 0; i < s.n; i++) {
-                const Value *p = s.items[i];
-
-                table_row(t);
-                table_text(t, value_get_string(p, "Name"));
-                table_text(t, value_get_string(p, "Subnet"));
-                table_text(t, value_get_string(p, "Gateway"));
-                table_text(t, value_get_string(p, "HostAddress"));
-                table_number(t, value_get_number(p, "Mtu"));
-                table_number(t, value_size(value_get(p, "Devices")));
-                table_number(t, value_size(value_get(p, "Forwards")));
-        }
-        return table_print(t);
+static void network_cells(const Ctl *c, Table *t, const Value *objects, const Value *p) {
+        table_text(t, value_get_string(p, "Name"));
+        table_text(t, value_get_string(p, "Subnet"));
+        table_text(t, value_get_string(p, "Gateway"));
+        table_text(t, value_get_string(p, "HostAddress"));
+        table_number(t, value_get_number(p, "Mtu"));
+        table_number(t, value_size(value_get(p, "Devices")));
+        table_number(t, value_size(value_get(p, "Forwards")));
 }
 
-static int print_devices(const Ctl *c, const Value *objects) {
-        static const TableColumn columns[] = {
-                { "NAME" },     { "KIND" },     { "NETWORK" },       { "STATE" }, { "MAC" }, { "MTU", true },
-                { "RX", true }, { "TX", true }, { "DROPPED", true }, { "PEER" },
-        };
-        _cleanup_(table_freep) Table *t = NULL;
-        _cleanup_(selection_deinit) Selection s = {};
-        int r;
-
-        r = table_new(&t, c, "devices", columns, ELEMENTSOF(columns));
-        if (r != 0)
-                return r;
-        r = selection_init(&s, objects, VNETD_DEVICE, "Name");
-        if (r != 0)
-                return r;
-        for (size_t i = 0; i < s.n; i++) {
-                const Value *p = s.items[i];
-
-                if (!network_is_meant(c, network_name(objects, p)))
-                        continue;
-                table_row(t);
-                table_text(t, value_get_string(p, "Name"));
-                table_text(t, value_get_string(p, "Kind"));
-                table_text(t, network_name(objects, p));
-                table_text(t, value_get_string(p, "State"));
-                table_text(t, value_get_string(p, "Mac"));
-                table_number(t, value_get_number(p, "Mtu"));
-                table_bytes(t, value_get_number(p, "RxBytes"));
-                table_bytes(t, value_get_number(p, "TxBytes"));
-                table_number(t, value_get_number(p, "RxDropped") + value_get_number(p, "TxDropped"));
-                table_text(t, value_get_string(p, "Peer"));
-        }
-        return table_print(t);
+static void device_cells(const Ctl *c, Table *t, const Value *objects, const Value *p) {
+        table_text(t, value_get_string(p, "Name"));
+        table_text(t, value_get_string(p, "Kind"));
+        table_text(t, network_name(objects, p));
+        table_text(t, value_get_string(p, "State"));
+        table_text(t, value_get_string(p, "Mac"));
+        table_number(t, value_get_number(p, "Mtu"));
+        table_bytes(t, value_get_number(p, "RxBytes"));
+        table_bytes(t, value_get_number(p, "TxBytes"));
+        table_number(t, value_get_number(p, "RxDropped") + value_get_number(p, "TxDropped"));
+        table_text(t, value_get_string(p, "Peer"));
 }
 
 const char *forward_remote(const Value *forward, char buf[static FORWARD_REMOTE_MAX]) {
@@ -137,43 +104,58 @@ const char *forward_remote(const Value *forward, char buf[static FORWARD_REMOTE_
         return buf;
 }
 
-static int print_forwards(const Ctl *c, const Value *objects) {
-        static const TableColumn columns[] = {
-                { "PROTOCOL" },          { "LOCAL" },        { "REMOTE" },   { "NETWORK" },
-                { "CONNECTIONS", true }, { "ACTIVE", true }, { "RX", true }, { "TX", true },
-        };
+static void forward_cells(const Ctl *c, Table *t, const Value *objects, const Value *p) {
+        char remote[FORWARD_REMOTE_MAX];
+
+        table_text(t, value_get_string(p, "Protocol"));
+        table_text(t, value_get_string(p, "Local"));
+        table_text(t, c->json != JSON_OFF ? value_get_string(p, "Remote") : forward_remote(p, remote));
+        table_text(t, network_name(objects, p));
+        table_number(t, value_get_number(p, "Connections"));
+        table_number(t, value_get_number(p, "Active"));
+        table_bytes(t, value_get_number(p, "RxBytes"));
+        table_bytes(t, value_get_number(p, "TxBytes"));
+}
+
+static const TableColumn network_columns[] = {
+        { "NAME" },      { "SUBNET" },        { "GATEWAY" },        { "HOST" },
+        { "MTU", true }, { "DEVICES", true }, { "FORWARDS", true },
+};
+static const TableColumn device_columns[] = {
+        { "NAME" },     { "KIND" },     { "NETWORK" },       { "STATE" }, { "MAC" }, { "MTU", true },
+        { "RX", true }, { "TX", true }, { "DROPPED", true }, { "PEER" },
+};
+static const TableColumn forward_columns[] = {
+        { "PROTOCOL" },          { "LOCAL" },        { "REMOTE" },   { "NETWORK" },
+        { "CONNECTIONS", true }, { "ACTIVE", true }, { "RX", true }, { "TX", true },
+};
+#define COLUMNS(c) (c), ELEMENTSOF(c)
+static const ObjectList networks = { "networks", VNETD_NETWORK, "Name", true, COLUMNS(network_columns), network_cells },
+                        devices = { "devices", VNETD_DEVICE, "Name", false, COLUMNS(device_columns), device_cells },
+                        forwards = { "forwards", VNETD_FORWARD, "Local", false, COLUMNS(forward_columns), forward_cells };
+
+static int print_list(const Ctl *c, const Value *objects, const ObjectList *list) {
         _cleanup_(table_freep) Table *t = NULL;
         _cleanup_(selection_deinit) Selection s = {};
         int r;
 
-        r = table_new(&t, c, "forwards", columns, ELEMENTSOF(columns));
+        r = table_new(&t, c, list->title, list->columns, list->n_columns);
         if (r != 0)
                 return r;
-        r = selection_init(&s, objects, VNETD_FORWARD, "Local");
+        r = selection_init(&s, objects, list->interface, list->sort_key);
         if (r != 0)
                 return r;
         for (size_t i = 0; i < s.n; i++) {
-                const Value *p = s.items[i];
-                char remote[FORWARD_REMOTE_MAX];
-
-                if (!network_is_meant(c, network_name(objects, p)))
+                if (!list->of_networks && !network_is_meant(c, network_name(objects, s.items[i])))
                         continue;
                 table_row(t);
-                table_text(t, value_get_string(p, "Protocol"));
-                table_text(t, value_get_string(p, "Local"));
-                table_text(t,
-                           c->json != JSON_OFF ? value_get_string(p, "Remote") : forward_remote(p, remote));
-                table_text(t, network_name(objects, p));
-                table_number(t, value_get_number(p, "Connections"));
-                table_number(t, value_get_number(p, "Active"));
-                table_bytes(t, value_get_number(p, "RxBytes"));
-                table_bytes(t, value_get_number(p, "TxBytes"));
+                list->cells(c, t, objects, s.items[i]);
         }
         return table_print(t);
 }
 
 /* One list, of everything there is. */
-static int print_objects(Ctl *c, int (*print)(const Ctl *c, const Value *objects)) {
+static int print_objects(Ctl *c, const ObjectList *list) {
         _cleanup_(value_freep) Value *objects = NULL;
         int r;
 
@@ -184,19 +166,19 @@ static int print_objects(Ctl *c, int (*print)(const Ctl *c, const Value *objects
         if (r != 0)
                 return r;
         pager_open(c);
-        return print(c, objects);
+        return print_list(c, objects, list);
 }
 
 int verb_network_list(Ctl *c, int argc, char **argv) {
-        return print_objects(c, print_networks);
+        return print_objects(c, &networks);
 }
 
 int verb_device_list(Ctl *c, int argc, char **argv) {
-        return print_objects(c, print_devices);
+        return print_objects(c, &devices);
 }
 
 int verb_forwards(Ctl *c, int argc, char **argv) {
-        return print_objects(c, print_forwards);
+        return print_objects(c, &forwards);
 }
 
 static int print_json_value(const Ctl *c, const Value *v) {
@@ -242,15 +224,15 @@ int verb_status(Ctl *c, int argc, char **argv) {
 
         pager_open(c);
         printf("vnetd %s on %s\n\n", value_get_string(manager, "Version"), c->bus_label);
-        r = print_networks(c, objects);
+        r = print_list(c, objects, &networks);
         if (r != 0)
                 return r;
         putchar('\n');
-        r = print_devices(c, objects);
+        r = print_list(c, objects, &devices);
         if (r != 0)
                 return r;
         putchar('\n');
-        return print_forwards(c, objects);
+        return print_list(c, objects, &forwards);
 }
 
 /* An object path of ours as the name it stands for: "/org/vnetd1/network/lab_2d1" is "lab-1". NULL for
@@ -345,6 +327,18 @@ int show_each_network(Ctl *c, const char *what, Table *t, NetworkFn fn) {
         return table_print(t);
 }
 
+typedef void (*RowFn)(Table *t, const char *network, const Value *item);
+
+/* The rows of what one network lists. @types: "", or "a{sv}" where the method takes options, of which none are given. */
+static int add_rows(Ctl *c, Table *t, const char *network, const char *path, const char *method, const char *what, const char *types, RowFn row) {
+        _cleanup_(value_freep) Value *items = NULL;
+        int r = client_call_value(c, path, VNETD_NETWORK, method, what, &items, types, 0);
+
+        for (size_t i = 0; i < value_size(items); i++)
+                row(t, network, items->items[i]);
+        return r;
+}
+
 static void lease_row(Table *t, const char *network, const Value *lease) {
         uint64_t now = (uint64_t) time(NULL), expires = value_get_number(lease, "Expires") / USEC_PER_SEC;
         bool forever = !value_get(lease, "Expires");
@@ -359,12 +353,7 @@ static void lease_row(Table *t, const char *network, const Value *lease) {
 }
 
 static int leases_of_network(Ctl *c, Table *t, const char *name, const char *path) {
-        _cleanup_(value_freep) Value *leases = NULL;
-        int r = client_call_value(c, path, VNETD_NETWORK, "ListLeases", "list leases", &leases, "");
-
-        for (size_t i = 0; i < value_size(leases); i++)
-                lease_row(t, name, leases->items[i]);
-        return r;
+        return add_rows(c, t, name, path, "ListLeases", "list leases", "", lease_row);
 }
 
 int verb_leases(Ctl *c, int argc, char **argv) {
@@ -396,12 +385,7 @@ static void zone_rows(Table *t, const char *network, const Value *zone) {
 }
 
 static int zones_of_network(Ctl *c, Table *t, const char *name, const char *path) {
-        _cleanup_(value_freep) Value *zones = NULL;
-        int r = client_call_value(c, path, VNETD_NETWORK, "ListZones", "list zones", &zones, "");
-
-        for (size_t i = 0; i < value_size(zones); i++)
-                zone_rows(t, name, zones->items[i]);
-        return r;
+        return add_rows(c, t, name, path, "ListZones", "list zones", "", zone_rows);
 }
 
 int verb_zones(Ctl *c, int argc, char **argv) {
@@ -427,12 +411,7 @@ static void flow_row(Table *t, const char *network, const Value *flow) {
 }
 
 static int flows_of_network(Ctl *c, Table *t, const char *name, const char *path) {
-        _cleanup_(value_freep) Value *flows = NULL;
-        int r = client_call_value(c, path, VNETD_NETWORK, "ListFlows", "list flows", &flows, "a{sv}", 0);
-
-        for (size_t i = 0; i < value_size(flows); i++)
-                flow_row(t, name, flows->items[i]);
-        return r;
+        return add_rows(c, t, name, path, "ListFlows", "list flows", "a{sv}", flow_row);
 }
 
 int verb_flows(Ctl *c, int argc, char **argv) {
