@@ -14,7 +14,7 @@
 #define TUN_OFFLOAD_USO4 0x20
 #define TUN_OFFLOAD_USO6 0x40
 
-static int config_check(const TapConfig *c, const char **ret_what) {
+int tap_config_check(const TapConfig *c, const char **ret_what) {
         *ret_what = "number of queues";
         if (c->n_queues < 1 || c->n_queues > TAP_QUEUES_MAX || c->n_queue_fds >= c->n_queues)
                 return -EINVAL;
@@ -322,7 +322,7 @@ int tap_new(Device **ret, const TapConfig *config, const char **ret_what) {
         Tap *t;
         int r;
 
-        r = config_check(config, &what);
+        r = tap_config_check(config, &what);
         if (r >= 0) {
                 what = "memory";
                 r = tap_alloc(&t, config);

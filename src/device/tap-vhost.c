@@ -587,14 +587,11 @@ static int config_check(const TapConfig *c, unsigned queue_size, const char **re
         *ret_what = "frames without headers";
         if (c->no_vnet_hdr)
                 return -EOPNOTSUPP;
-        *ret_what = "number of queues";
-        if (c->n_queues < 1 || c->n_queues > TAP_QUEUES_MAX || c->n_queue_fds >= c->n_queues)
-                return -EINVAL;
         *ret_what = "size of the queues";
         if (queue_size && (queue_size < TAP_VHOST_QUEUE_SIZE_MIN || queue_size > TAP_VHOST_QUEUE_SIZE_MAX ||
                            vq_size_check(queue_size) != VQ_SIZE_OK))
                 return -EINVAL;
-        return 0;
+        return tap_config_check(c, ret_what);
 }
 
 static int make_device(Device **ret, const TapConfig *config, unsigned queue_size, const char **ret_note, const char **ret_what) {

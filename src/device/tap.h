@@ -28,6 +28,9 @@ typedef struct TapConfig {
         bool no_vnet_hdr;      /* tests and old kernels: bare frames, all offload work on our doorstep */
 } TapConfig;
 
+/* What tap_new() checks before it touches anything. @ret_what: static text naming what is wrong. 0 or -EINVAL. */
+int tap_config_check(const TapConfig *config, const char **ret_what);
+
 /* Errors: -EPERM/-EACCES (say what is missing in the caller), -ENOENT no such namespace, -EBUSY interface in use,
  * -EINVAL bad config or a descriptor that is no TAP, or not one of several queues where several are wanted. @ret_what (nullable): static text naming the step that failed. */
 int tap_new(Device **ret, const TapConfig *config, const char **ret_what);

@@ -7,6 +7,7 @@
 
 #include <netinet/ip.h>
 
+#include "basic/checksum.h"
 #include "netstack/netstack-private.h"
 
 typedef struct IpSend {
@@ -35,6 +36,35 @@ void ip6_send(Netstack *s, const IpSend *how, uint8_t *l4, size_t l4_len);
 
 /* Puts the complete L4 checksum in: nobody after us can, once the packet is in pieces. */
 void ip_complete_checksum(const IpSend *how, uint8_t *l4, size_t l4_len);
+
+/* What the frame itself says of the packet in it. */
+static inline Packet ip_packet_of(const Frame *frame, const MacAddr *src_mac, const MacAddr *dst_mac) {
+        return (Packet){
+                .src_mac = *src_mac,
+                .dst_mac = *dst_mac,
+                .csum_ok = frame->hdr.flags & (VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID),
+                .gso_type = frame->hdr.gso_type & ~VIRTIO_NET_HDR_GSO_ECN,
+                .gso_size = le16toh(frame->hdr.gso_size),
+        };
+}
+
+/* The other way: what the device is to do with a packet that leaves whole, @l3_len bytes of Ethernet and IP in front of @l4. Begins the
+ * checksum the device completes. */
+static inline void ip_ask_device(const IpSend *how, size_t l3_len, uint8_t *l4, size_t l4_len, struct virtio_net_hdr_v1 *hdr) {
+        if (how->csum_start > 0) {
+                uint16_t sum = htons(checksum_fold(checksum_pseudo(&how->src, &how->dst, how->proto, (uint32_t) l4_len)));
+
+                memcpy(l4 + how->csum_start - 1, &sum, sizeof(sum));
+                hdr->flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+                hdr->csum_start = htole16(l3_len);
+                hdr->csum_offset = htole16(how->csum_start - 1);
+        }
+        if (how->gso_type != VIRTIO_NET_HDR_GSO_NONE) {
+                hdr->gso_type = how->gso_type;
+                hdr->gso_size = htole16(how->gso_size);
+                hdr->hdr_len = htole16(l3_len + how->l4_header_len);
+        }
+}
 
 /* How long the IP header of packets for @a is: options and extension headers are never sent. */
 static inline uint32_t ip_header_len(const IpAddr *a) {

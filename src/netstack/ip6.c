@@ -210,13 +210,7 @@ static void ip6_deliver(Netstack *s, Packet *p) {
 void ip6_input(Netstack *s, const Frame *frame, const MacAddr *src_mac, const MacAddr *dst_mac, IovCur *payload) {
         IovCur cur = *payload;
         struct ip6_hdr h; /* a copy: behind 14 bytes of Ethernet it is not aligned */
-        Packet p = {
-                .src_mac = *src_mac,
-                .dst_mac = *dst_mac,
-                .csum_ok = frame->hdr.flags & (VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID),
-                .gso_type = frame->hdr.gso_type & ~VIRTIO_NET_HDR_GSO_ECN,
-                .gso_size = le16toh(frame->hdr.gso_size),
-        };
+        Packet p = ip_packet_of(frame, src_mac, dst_mac);
 
         if (!iovcur_copy(&cur, &h, sizeof(h)))
                 return netstack_drop(s, DROP_IP_MALFORMED);
@@ -330,18 +324,6 @@ void ip6_send(Netstack *s, const IpSend *how, uint8_t *l4, size_t l4_len) {
                 return ip6_send_pieces(s, how, &o, mtu, l4, l4_len);
         }
 
-        if (how->csum_start > 0) {
-                uint16_t sum = htons(checksum_fold(checksum_pseudo(&how->src, &how->dst, how->proto, (uint32_t) l4_len)));
-
-                memcpy(l4 + how->csum_start - 1, &sum, sizeof(sum));
-                hdr.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
-                hdr.csum_start = htole16(sizeof(o.eth) + sizeof(o.header));
-                hdr.csum_offset = htole16(how->csum_start - 1);
-        }
-        if (gso) {
-                hdr.gso_type = how->gso_type;
-                hdr.gso_size = htole16(how->gso_size);
-                hdr.hdr_len = htole16(sizeof(o.eth) + sizeof(o.header) + how->l4_header_len);
-        }
+        ip_ask_device(how, sizeof(o.eth) + sizeof(o.header), l4, l4_len, &hdr);
         ip6_commit(s, how, &o, l4, l4_len, &hdr);
 }
