@@ -14,10 +14,13 @@
 #define SPLIT_IOV_MAX (2 * OFFLOAD_FRAMES_MAX + FRAME_IOV_MAX)
 
 struct OffloadSplit {
-        uint8_t heads[OFFLOAD_FRAMES_MAX][OFFLOAD_HEAD_MAX];
+        struct {
+                uint8_t room[OFFLOAD_HEADROOM];
+                uint8_t bytes[OFFLOAD_HEAD_MAX];
+        } heads[OFFLOAD_FRAMES_MAX];
         struct iovec iov[SPLIT_IOV_MAX];
         struct iovec linear_iov;
-        uint8_t linear[FRAME_LEN_MAX];
+        uint8_t linear_room[OFFLOAD_HEADROOM], linear[FRAME_LEN_MAX];
 };
 
 OffloadSplit *offload_split_new(void) {
@@ -87,9 +90,9 @@ static void complete(OffloadSplit *s, const Frame *f, Frame *ret) {
         } else {
                 IovCur c = iovcur_make(f->iov, f->n_iov, f->len);
 
-                (void) iovcur_copy(&c, s->heads[0], n_head); /* a valid header points into its frame */
-                put_checksum(s->heads[0] + at, sum);
-                s->iov[0] = (struct iovec){ s->heads[0], n_head };
+                (void) iovcur_copy(&c, s->heads[0].bytes, n_head); /* a valid header points into its frame */
+                put_checksum(s->heads[0].bytes + at, sum);
+                s->iov[0] = (struct iovec){ s->heads[0].bytes, n_head };
                 out.iov = s->iov;
                 out.n_iov = 1 + iovcur_slice(&c, iovcur_left(&c), s->iov + 1, FRAME_IOV_MAX - 1);
         }
@@ -188,8 +191,8 @@ static unsigned cut_frame(OffloadSplit *s, const Frame *f, uint32_t have, Frame 
                 uint32_t len = MIN((uint32_t) iovcur_left(&c), cut.gso_size);
                 unsigned n = iovcur_slice(&c, len, iov + 1, FRAME_IOV_MAX - 1);
 
-                cut_header(&cut, i, s->heads[i], iov + 1, n, len, &ret_frames[i].hdr);
-                iov[0] = (struct iovec){ s->heads[i], l.payload };
+                cut_header(&cut, i, s->heads[i].bytes, iov + 1, n, len, &ret_frames[i].hdr);
+                iov[0] = (struct iovec){ s->heads[i].bytes, l.payload };
                 ret_frames[i].iov = iov;
                 ret_frames[i].n_iov = n + 1;
                 ret_frames[i].len = l.payload + len;

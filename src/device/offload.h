@@ -10,6 +10,7 @@
 #include "basic/frame.h"
 
 #define OFFLOAD_FRAMES_MAX 128 /* frames one super-frame may become: 64 KiB at an MSS of 512 and up */
+#define OFFLOAD_HEADROOM 4     /* bytes before a changed frame that are the caller's: what its framing puts there */
 
 /* Checks a virtio-net header against its frame (virtio 1.2, 5.1.6.2): types, offsets, header lengths, gso_size.
  * True when it is safe to act on. Frames from a guest go through this before anything else looks at the header. */
@@ -21,7 +22,8 @@ OffloadSplit *offload_split_free(OffloadSplit *s);
 
 /* Turns one frame into @ret_frames (array of at least OFFLOAD_FRAMES_MAX) that need nothing of @have (DeviceOffload) lacking.
  * The result borrows @f's bytes and @s's memory until the next call. Returns the count; 0 when the frame cannot be carried,
- * with @ret_reason saying why. A frame that already fits comes back as itself, count 1. */
+ * with @ret_reason saying why. A frame that already fits comes back as itself, count 1; before the first piece of any other are
+ * OFFLOAD_HEADROOM bytes of @s to write to. */
 unsigned offload_split(OffloadSplit *s, const Frame *f, uint32_t have, Frame *ret_frames, Drop *ret_reason);
 
 /* Joins runs of consecutive in-order TCP segments of one flow within @frames (same addresses, ports, ack, flags but PSH, window,

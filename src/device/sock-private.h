@@ -68,6 +68,7 @@ typedef struct Sock {
         bool blocked;    /* the last send() was short */
         bool heard;      /* something came since the last probe */
         bool greeted;    /* the guest has been here before: no handshake */
+        bool local;      /* the kernel carries frames from memory to memory: nothing can be flipped on the way */
         Handshake handshake;
         struct sockaddr_un peer; /* of a datagram socket */
         socklen_t peer_len;

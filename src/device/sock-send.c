@@ -11,6 +11,8 @@
 #include "device/sock-private.h"
 
 #define HEAD_MAX 256 /* of a frame that was cut */
+
+_Static_assert(OFFLOAD_HEADROOM >= FRAMING_HEADER_MAX, "a length fits before a frame that was changed");
 #define PENDING_MAX (FRAME_LEN_MAX + OFFLOAD_FRAMES_MAX * (HEAD_MAX + FRAMING_HEADER_MAX))
 
 int sock_send_alloc(Sock *s) {
@@ -137,8 +139,9 @@ static bool has_room(const SockTx *tx, const Frame *f) {
         return tx->n_splits < SOCK_TX_SPLITS && tx->n_frames + n <= SOCK_TX_FRAMES && tx->n_iov + iov <= SOCK_TX_IOV;
 }
 
-/* False: the frame does not fit a framing or one call, and is not in the batch. */
-static bool add_wire_frame(Sock *s, unsigned input, const Frame *f) {
+/* False: the frame does not fit a framing or one call, and is not in the batch. @roomy: it has OFFLOAD_HEADROOM, and its length goes there:
+ * each piece less is a copy less for the kernel to begin. */
+static bool add_wire_frame(Sock *s, unsigned input, const Frame *f, bool roomy) {
         SockTx *tx = s->tx;
         unsigned header = 0, n = tx->n_frames;
 
@@ -146,15 +149,23 @@ static bool add_wire_frame(Sock *s, unsigned input, const Frame *f) {
                 return false;
         tx->frames[n].input = (uint16_t) input;
         tx->frames[n].iov = (uint16_t) tx->n_iov;
-        if (sock_is_stream(s)) {
+        if (!sock_is_stream(s))
+                tx->msgs[n] = (struct mmsghdr){ .msg_hdr = { .msg_iov = tx->iov + tx->n_iov, .msg_iovlen = f->n_iov } };
+        else {
                 header = framing_put_header(s->kind->framing, f->len, tx->headers[n]);
                 if (header == 0)
                         return false;
-                tx->iov[tx->n_iov++] = (struct iovec){ tx->headers[n], header };
-        } else
-                tx->msgs[n] = (struct mmsghdr){ .msg_hdr = { .msg_iov = tx->iov + tx->n_iov, .msg_iovlen = f->n_iov } };
-        memcpy(tx->iov + tx->n_iov, f->iov, f->n_iov * sizeof(*f->iov));
+                if (!roomy)
+                        tx->iov[tx->n_iov++] = (struct iovec){ tx->headers[n], header };
+        }
+        struct iovec *first = tx->iov + tx->n_iov;
+        memcpy(first, f->iov, f->n_iov * sizeof(*f->iov));
         tx->n_iov += f->n_iov;
+        if (roomy && header > 0) {
+                first->iov_base = (uint8_t *) first->iov_base - header;
+                first->iov_len += header;
+                memcpy(first->iov_base, tx->headers[n], header);
+        }
         tx->frames[n].len = header + f->len;
         tx->frames[++tx->n_frames].iov = (uint16_t) tx->n_iov;
         return true;
@@ -170,13 +181,14 @@ static unsigned gather(Sock *s, const Frame *frames, unsigned begin, unsigned n)
                 const Frame *f = &frames[i];
                 Drop reason = DROP_DEVICE_TOO_BIG;
                 unsigned n_cut = 1, before = tx->n_frames, iov_before = tx->n_iov;
+                bool changes = f->hdr.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM || f->hdr.gso_type != VIRTIO_NET_HDR_GSO_NONE;
 
-                if (f->hdr.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM || f->hdr.gso_type != VIRTIO_NET_HDR_GSO_NONE) {
+                if (changes) {
                         n_cut = offload_split(tx->splits[tx->n_splits++], f, 0, tx->cut, &reason);
                         f = tx->cut;
                 }
                 for (unsigned k = 0; k < n_cut; k++)
-                        if (!add_wire_frame(s, i, &f[k])) {
+                        if (!add_wire_frame(s, i, &f[k], changes)) {
                                 n_cut = 0;
                                 reason = DROP_DEVICE_TOO_BIG;
                         }

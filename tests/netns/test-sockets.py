@@ -388,7 +388,7 @@ def bad_input(w):
             while s.recv(4096):
                 pass
         s.close()
-    check('the guest\'s connection was ended: Protocol error' in w.log_text(), 'the log says so')
+    wait_until(lambda: 'the guest\'s connection was ended: Protocol error' in w.log_text(), 5, 'the log says so')
     for greeting, answer in (hello + b'\1' + b'0' * 40, 49 + 258), (b'POST /connect HTTP/1.1\r\n\r\n', 0):
         before = shown(w, victim)
         s = connect()

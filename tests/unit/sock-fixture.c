@@ -21,6 +21,7 @@ static void on_receive(Device *d, Frame *frames, unsigned n, void *userdata) {
                 for (unsigned k = 0; k < frames[i].n_iov; k++)
                         g_byte_array_append(r->frames, frames[i].iov[k].iov_base, (guint) frames[i].iov[k].iov_len);
         }
+        r->flags = frames[n - 1].hdr.flags;
         r->n_frames += n;
         g_mutex_unlock(&r->lock);
 }

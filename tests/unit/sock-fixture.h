@@ -15,6 +15,7 @@ typedef struct Rig {
         GMutex lock;    /* of what follows */
         unsigned n_frames, n_up, n_down, n_refused, n_gone, n_writable;
         int error;          /* of the last of down and gone */
+        uint8_t flags;      /* of the last frame's virtio-net header */
         GByteArray *frames; /* a 32-bit length in the host's order before each */
         char *dir, *path;   /* (owned) of the socket file */
 } Rig;
