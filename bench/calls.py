@@ -17,7 +17,7 @@ import time
 
 FD = "VNET_BENCH_PERF"
 NAMES = ("read", "write", "readv", "writev", "preadv2", "pwritev2", "recvfrom", "recvmsg", "recvmmsg", "sendto", "sendmsg", "sendmmsg", "splice",
-         "epoll_wait", "epoll_pwait", "epoll_pwait2", "epoll_ctl", "poll", "ppoll", "futex", "nanosleep", "socket", "connect", "accept4", "shutdown",
+         "epoll_wait", "epoll_pwait", "epoll_pwait2", "epoll_ctl", "poll", "ppoll", "timerfd_settime", "futex", "nanosleep", "socket", "connect", "accept4", "shutdown",
          "close", "getsockopt", "setsockopt", "bind")
 EVENTS = ",".join(["raw_syscalls:sys_enter"] + [f"syscalls:sys_enter_{n}" for n in NAMES])
 

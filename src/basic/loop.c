@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The loop thread: one epoll set with the fast descriptors, the sd_event and a wake-up eventfd in it. Never
+ * The loop thread: one epoll set with the fast descriptors, the sd_event, a timerfd and a wake-up eventfd in it. Never
  * logs, never touches what its callbacks own; holds its one lock only to take or add queue entries, never
  * across a callback.
  *
  * One turn:
- *   sleep           epoll_pwait2() until a descriptor fires, a timer is due or somebody posts
+ *   sleep           epoll_wait() until a descriptor fires, a timer is due or somebody posts
  *   clock           read once
  *   descriptors     fast callbacks, in the order the kernel gave
  *   posted          what loop_post() and loop_call() queued, in their order
@@ -20,9 +20,10 @@
  * function ran, or somebody asked for loop_event(). A fast callback or timer that changes a source it kept
  * must call loop_event() once for this reason.
  *
- * The timeout is reckoned from the clock of the wake-up, so a timer may be late by what its turn took to
- * run, and by 1 ms on kernels before 5.11, which lack epoll_pwait2(). The sleep itself does not count time
- * in suspend; the clock does.
+ * The timerfd stands at the earliest deadline there was when it was set, and is set again only for an earlier one, or after it fired.
+ * So a busy loop, whose deadlines move ahead of it, sets it once per deadline and not at each sleep; a time-out of epoll_wait() would
+ * have the kernel queue a timer, and often program the timer hardware, each time the loop sleeps. Now and then it fires for nothing.
+ * It counts time in suspend, as the clock does. A timer may be late by what the turn under way takes.
  */
 
 #include <errno.h>
@@ -30,6 +31,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <time.h>
 
 #include "basic/loop.h"
@@ -60,7 +62,7 @@ struct Loop {
         bool attached, started;
         sd_event *event;              /* (ref) */
         sd_event_source *wake_source; /* (owned) attached only */
-        int epoll_fd, wake_fd;
+        int epoll_fd, wake_fd, timer_fd;
         void (*after_wake)(void *userdata);
         void *userdata; /* (borrowed: until loop_free()) */
 
@@ -74,12 +76,12 @@ struct Loop {
         /* the loop's thread alone */
         TimerQueue timers;
         usec_t now;
+        usec_t armed; /* when timer_fd fires; USEC_INFINITY: not set, or it did */
         struct epoll_event batch[LOOP_EVENTS_MAX];
         int n_batch;
         bool woken;       /* somebody posted or wants us to stop */
         bool event_dirty; /* the sd_event needs a turn */
         bool event_over;  /* sd_event_exit() was called on it */
-        bool coarse;      /* no epoll_pwait2() here */
 };
 
 static __thread Loop *loop_running; /* (borrowed) the loop whose thread this is */
@@ -163,6 +165,8 @@ static void loop_run_batch(Loop *l) {
                         l->event_dirty = true;
                 else if ((void *) io == &l->wake_fd)
                         l->woken = true; /* edge-triggered: nothing to read */
+                else if ((void *) io == &l->timer_fd)
+                        l->armed = USEC_INFINITY; /* the same; what is due is run at the end of the turn */
                 else if (io && io->batches)
                         l->batch[n_late++] = l->batch[i]; /* stays where loop_remove() finds it */
                 else if (io)
@@ -307,29 +311,24 @@ static void loop_run_event(Loop *l) {
 
 /* ---- the thread ---- */
 
+/* Has the timerfd fire at @when, or before. */
+static void loop_arm(Loop *l, usec_t when) {
+        struct itimerspec at = { .it_value = { .tv_sec = (time_t) (when / USEC_PER_SEC), .tv_nsec = (long) (when % USEC_PER_SEC * 1000) } };
+
+        if (when >= l->armed)
+                return;
+        (void) timerfd_settime(l->timer_fd, TFD_TIMER_ABSTIME, &at, NULL); /* cannot fail for this time */
+        l->armed = when;
+}
+
 static int loop_sleep(Loop *l) {
-        usec_t next = timerq_next(&l->timers), wait = USEC_INFINITY;
-        int n;
+        usec_t next = timerq_next(&l->timers);
 
-        if (l->event_dirty)
-                wait = 0;
-        else if (next != USEC_INFINITY)
-                wait = next > l->now ? MIN(next - l->now, 24 * 60 * USEC_PER_MINUTE) : 0;
+        if (l->event_dirty || next <= l->now)
+                return epoll_wait(l->epoll_fd, l->batch, LOOP_EVENTS_MAX, 0);
 
-        if (!l->coarse) {
-                struct timespec ts = { .tv_sec = wait / USEC_PER_SEC,
-                                       .tv_nsec = wait % USEC_PER_SEC * 1000 };
-
-                n = epoll_pwait2(l->epoll_fd, l->batch, LOOP_EVENTS_MAX, wait == USEC_INFINITY ? NULL : &ts,
-                                 NULL);
-                /* EPERM: a system call filter older than the call */
-                if (n >= 0 || (errno != ENOSYS && errno != EPERM))
-                        return n;
-                l->coarse = true;
-        }
-
-        return epoll_wait(l->epoll_fd, l->batch, LOOP_EVENTS_MAX,
-                          wait == USEC_INFINITY ? -1 : (int) DIV_ROUND_UP(wait, USEC_PER_MSEC));
+        loop_arm(l, next);
+        return epoll_wait(l->epoll_fd, l->batch, LOOP_EVENTS_MAX, -1);
 }
 
 static void *loop_thread(void *arg) {
@@ -399,6 +398,8 @@ static Loop *loop_alloc(void) {
 
         l->epoll_fd = -EBADF;
         l->wake_fd = -EBADF;
+        l->timer_fd = -EBADF;
+        l->armed = USEC_INFINITY;
         l->posts_tail = &l->posts;
         pthread_mutex_init(&l->lock, NULL); /* neither fails on Linux */
         pthread_cond_init(&l->call_done, NULL);
@@ -428,11 +429,17 @@ int loop_new(Loop **ret, const char *name, void (*after_wake)(void *userdata), v
         l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (l->wake_fd < 0)
                 return -errno;
+        l->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+        if (l->timer_fd < 0)
+                return -errno;
         r = sd_event_new(&l->event);
         if (r < 0)
                 return r;
 
         r = loop_add_own(l, l->wake_fd, EPOLLIN | EPOLLET, &l->wake_fd);
+        if (r < 0)
+                return r;
+        r = loop_add_own(l, l->timer_fd, EPOLLIN | EPOLLET, &l->timer_fd);
         if (r < 0)
                 return r;
         r = loop_add_own(l, sd_event_get_fd(l->event), EPOLLIN, &l->event);
@@ -507,6 +514,7 @@ Loop *loop_free(Loop *l) {
         timerq_deinit(&l->timers);
         safe_close(l->epoll_fd);
         safe_close(l->wake_fd);
+        safe_close(l->timer_fd);
         pthread_cond_destroy(&l->call_done);
         pthread_mutex_destroy(&l->lock);
         free(l);

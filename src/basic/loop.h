@@ -5,8 +5,8 @@
  *
  * The thread sleeps in one epoll_wait() whose set holds the fast-lane descriptors (devices, flow sockets, listeners) and the
  * sd_event itself as one more descriptor: so a wake-up for packets costs one system call, not two, and everything rare
- * (signals, inotify, child processes) still lives under sd_event. Fast timers are a TimerQueue whose next deadline is the
- * epoll timeout: no timerfd is ever armed for them.
+ * (signals, inotify, child processes) still lives under sd_event. Fast timers are a TimerQueue; one timerfd in the set, which
+ * is set for the earliest deadline and hardly ever moved, ends the wait for it.
  *
  * Other threads reach a loop by loop_call() (runs a function there and waits) and loop_post() (runs it there and does not
  * wait). A loop never calls into another and waits: network threads only post.

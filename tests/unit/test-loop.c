@@ -6,14 +6,10 @@
 
 #include <fcntl.h>
 #include <glib.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <time.h>
 
 #include "basic/loop.h"
@@ -366,37 +362,66 @@ static void test_timer(void) {
         g_assert_cmpuint(boottime() - begin, >=, 5 * USEC_PER_MSEC + 19 * 700);
 }
 
-/* Without epoll_pwait2(), as on kernels before 5.11: the same, in milliseconds. In a child, since a filter
- * is for good. */
-static void coarse_child(void) {
-        static struct sock_filter filter[] = {
-                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_epoll_pwait2, 0, 1),
-                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-        };
-        static const struct sock_fprog program = { .len = ELEMENTSOF(filter), .filter = filter };
-        struct epoll_event e;
+/* The descriptor behind the timers stands at the earliest deadline it was set for. So one that comes earlier has to set it again; one that was
+ * moved back, or stopped, makes it fire for nothing, after which it must be set for what is left. */
+typedef struct Deadlines {
+        Loop *loop;
+        Timer early, late, stopped;
+        usec_t early_at, late_at;
+        int n_early, n_late;
+} Deadlines;
 
-        g_assert_cmpint(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), ==, 0);
-        g_assert_cmpint(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), ==, 0);
-        g_assert_cmpint(epoll_pwait2(-1, &e, 1, NULL, NULL), ==, -1);
-        g_assert_cmpint(errno, ==, ENOSYS);
-        test_timer();
-        test_call_post();
+static void on_early(Timer *timer, usec_t now, void *userdata) {
+        Deadlines *d = CONTAINER_OF(timer, Deadlines, early);
+
+        g_assert_cmpuint(now, >=, d->early_at);
+        g_assert_cmpint(d->n_late, ==, 0);
+        bump(&d->n_early);
+}
+static void on_late(Timer *timer, usec_t now, void *userdata) {
+        Deadlines *d = CONTAINER_OF(timer, Deadlines, late);
+
+        g_assert_cmpuint(now, >=, d->late_at);
+        bump(&d->n_late);
+}
+static void on_stopped(Timer *timer, usec_t now, void *userdata) {
+        g_assert_not_reached();
 }
 
-static void test_coarse(void) {
-        pid_t pid = fork();
-        int status;
+static int deadlines_begin(void *arg) {
+        Deadlines *d = arg;
+        TimerQueue *q = loop_timers(d->loop);
 
-        g_assert_cmpint(pid, >=, 0);
-        if (pid == 0) {
-                coarse_child();
-                _exit(0);
-        }
-        g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
-        g_assert_cmpint(status, ==, 0);
+        timer_init(&d->early, on_early);
+        timer_init(&d->late, on_late);
+        timer_init(&d->stopped, on_stopped);
+        g_assert_cmpint(timer_set(q, &d->early, loop_now(d->loop) + USEC_PER_MINUTE), ==, 0);
+        g_assert_cmpint(timer_set(q, &d->late, loop_now(d->loop) + 30 * USEC_PER_MSEC), ==, 0);
+        g_assert_cmpint(timer_set(q, &d->stopped, loop_now(d->loop) + 20 * USEC_PER_MSEC), ==, 0);
+        return 0;
+}
+static int deadlines_move(void *arg) { /* in a turn of its own: by now it is set for @stopped */
+        Deadlines *d = arg;
+        TimerQueue *q = loop_timers(d->loop);
+
+        timer_stop(q, &d->stopped);
+        d->early_at = loop_now(d->loop) + 2 * USEC_PER_MSEC;
+        d->late_at = loop_now(d->loop) + 60 * USEC_PER_MSEC;
+        g_assert_cmpint(timer_set(q, &d->early, d->early_at), ==, 0);
+        g_assert_cmpint(timer_set(q, &d->late, d->late_at), ==, 0);
+        return 0;
+}
+
+static void test_timer_moved(void) {
+        Deadlines d = { .loop = make_loop() };
+
+        g_assert_cmpint(loop_call(d.loop, deadlines_begin, &d), ==, 0);
+        g_assert_cmpint(loop_call(d.loop, deadlines_move, &d), ==, 0);
+        wait_for(&d.n_early, 1);
+        wait_for(&d.n_late, 1);
+        loop_free(d.loop);
+        g_assert_cmpint(d.n_early, ==, 1);
+        g_assert_cmpint(d.n_late, ==, 1);
 }
 
 /* ---- sd_event beside the fast lane ---- */
@@ -589,7 +614,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/loop/remove-self", test_remove_self);
         g_test_add_func("/loop/add-modify", test_add_modify);
         g_test_add_func("/loop/timer", test_timer);
-        g_test_add_func("/loop/coarse", test_coarse);
+        g_test_add_func("/loop/timer-moved", test_timer_moved);
         g_test_add_func("/loop/sd-event", test_sd_event);
         g_test_add_func("/loop/sd-event-busy", test_sd_event_busy);
         g_test_add_func("/loop/sd-event-exit", test_sd_event_exit);
