@@ -7,7 +7,7 @@
  * One turn:
  *   sleep           epoll_wait() until a descriptor fires, a timer is due or somebody posts
  *   clock           read once
- *   descriptors     fast callbacks, in the order the kernel gave
+ *   descriptors     fast callbacks, in the order the kernel gave; those that bring many things at once after all others
  *   posted          what loop_post() and loop_call() queued, in their order
  *   sd_event        only when its descriptor fired or its sources may have changed (see event_dirty)
  *   timers          what is due
@@ -63,7 +63,7 @@ struct Loop {
         sd_event *event;              /* (ref) */
         sd_event_source *wake_source; /* (owned) attached only */
         int epoll_fd, wake_fd, timer_fd;
-        void (*after_wake)(void *userdata);
+        void (*after_wake)(void *userdata), (*before_batches)(void *userdata);
         void *userdata; /* (borrowed: until loop_free()) */
 
         /* under @lock */
@@ -130,6 +130,11 @@ int loop_add(Loop *l, LoopIo *io, int fd, uint32_t events, LoopIoFn fn) {
         return 0;
 }
 
+void loop_before_batches(Loop *l, void (*fn)(void *userdata)) {
+        assert(loop_is_mine(l));
+        l->before_batches = fn;
+}
+
 int loop_modify(Loop *l, LoopIo *io, uint32_t events) {
         struct epoll_event ev = { .events = events, .data.ptr = io };
 
@@ -173,6 +178,8 @@ static void loop_run_batch(Loop *l) {
                         io->fn(io, l->batch[i].events);
         }
         l->n_batch = n_late;
+        if (n_late > 0 && l->before_batches)
+                l->before_batches(l->userdata);
         for (int i = 0; i < n_late; i++) {
                 LoopIo *io = l->batch[i].data.ptr;
 

@@ -35,6 +35,9 @@ struct LoopIo {
 /* Starts a thread named "vnet/@name" (cut to 15 characters). @ret owns it.
  * @after_wake: called after each batch of events with @userdata, may be NULL: the place to flush what events produced. */
 int loop_new(Loop **ret, const char *name, void (*after_wake)(void *userdata), void *userdata);
+/* @fn: called with the userdata of after_wake between the others and those with LoopIo.batches, where a wake-up has both. On the loop's
+ * thread only. */
+void loop_before_batches(Loop *l, void (*fn)(void *userdata));
 Loop *loop_free(Loop *l); /* runs what was posted, stops and joins the thread; from another thread only; returns NULL */
 DEFINE_CLEANUP(Loop *, loop_free);
 

@@ -142,6 +142,13 @@ static void after_wake(void *userdata) {
         arm_stack_timer(n);
 }
 
+/* What the host's sockets said need not wait for what the devices bring. */
+static void before_devices(void *userdata) {
+        Network *n = userdata;
+        if (n->stack)
+                netstack_flush(n->stack);
+}
+
 static void on_host_event(void *userdata, uint64_t cookie, uint32_t events) {
         Network *n = userdata;
         if (n->stack)
@@ -509,6 +516,7 @@ static const HostSocketsHandler sockets_handler = {
 static int begin_here(void *arg) {
         Network *n = arg;
         timer_init(&n->stack_timer, on_stack_timer);
+        loop_before_batches(n->loop, before_devices);
         uint64_t seed;
         if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
                 return -errno;

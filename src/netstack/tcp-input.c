@@ -132,32 +132,6 @@ static void pass_fin(Netstack *s, Flow *f) {
         }
 }
 
-/* Flows that upload at the same time each fill their window, and what they have on its way stands in one queue, the device's, with
- * everything else of the guest's behind it. So where there is something else, they share one window. Returns whether @f is one of them. */
-static bool share_window(Netstack *s, Flow *f, uint32_t bytes) {
-        Tcp *t = s->tcp;
-        usec_t now = netstack_now(s);
-        if (now >= t->share.end) {
-                bool fresh = now < t->share.end + TCP_SHARE_TIME, shared = fresh && t->share.n_small > 0 && t->share.n_bulk > 1;
-                t->share.window = shared ? MAX(TCP_WINDOW_SHARED / t->share.n_bulk, (uint32_t) TCP_WINDOW_MIN) : TCP_WINDOW_MAX;
-                t->share.n_bulk = t->share.n_small = 0;
-                t->share.period++;
-                t->share.end = now + TCP_SHARE_TIME;
-        }
-        TcpFlow *flow = &f->tcp;
-        if (flow->share_period != t->share.period) {
-                flow->uploads = flow->share_period + 1 == t->share.period && flow->share_bytes >= TCP_BULK_MIN;
-                flow->share_period = t->share.period;
-                flow->share_bytes = 0;
-        }
-        bool was = flow->share_bytes >= TCP_BULK_MIN;
-        flow->share_bytes += bytes;
-        bool is = flow->share_bytes >= TCP_BULK_MIN;
-        t->share.n_bulk += is && !was;
-        t->share.n_small += bytes > 0 && !is && !flow->uploads;
-        return is || flow->uploads;
-}
-
 void tcp_deliver(Netstack *s, Flow *f) {
         TcpFlow *t = &f->tcp;
         struct iovec iov[TCP_BATCH_PIECES];
@@ -615,13 +589,21 @@ void tcp_input_done(Netstack *s) {
         uint16_t later[FRAME_BATCH_MAX];
         unsigned n_later = 0;
         for (unsigned i = 0; i < t->n_batch; i++) { /* what is little goes first */
-                if (share_window(s, t->batch[i].flow, t->batch[i].bytes))
+                uint32_t bytes = t->batch[i].bytes;
+                if (tcp_share_window(s, t->batch[i].flow, bytes)) {
                         later[n_later++] = (uint16_t) i;
-                else
-                        finish_batch(s, i);
+                        continue;
+                }
+                finish_batch(s, i);
+                if (bytes > 0)
+                        tcp_await_answer(s, t->batch[i].flow);
         }
-        for (unsigned i = 0; i < n_later; i++)
+        if (n_later > 0)
+                netstack_flush(s);
+        for (unsigned i = 0; i < n_later; i++) {
                 finish_batch(s, later[i]);
+                tcp_look_for_answers(s);
+        }
         t->n_batch = 0;
         t->n_pieces = 0;
 }

@@ -15,6 +15,8 @@
 #define TCP_OUTPUT_BUDGET (128 * 1024)     /* bytes one flow may send to its guest in one turn */
 #define TCP_TURN_BUDGET (128 * 1024)       /* bytes all flows with much to send may, before the others are heard again */
 #define TCP_BULK_MIN (16 * 1024)           /* what is much */
+#define TCP_AWAITED_MAX 4                  /* flows with a question under way whose answer is looked for between the turns of others */
+#define TCP_AWAITED_LOOKS 16               /* and how often */
 #define TCP_PEEK_MAX (256 * 1024)          /* bytes taken from a socket by one system call */
 #define TCP_PEEK_FRAMES_MAX 16
 #define TCP_DISCARD_MIN (16 * 1024)        /* acknowledged bytes left in the host's queue before they are discarded, idle */
@@ -126,6 +128,11 @@ unsigned park_sacks(const Flow *f, SackRange *out, unsigned max); /* blocks beyo
 /* ---- tcp-input.c ---- */
 void tcp_deliver(Netstack *s, Flow *f); /* gives the host what is parked in order (and in the batch); parks what it refuses */
 
+/* ---- tcp-share.c: who transfers, and who waits beside them ---- */
+bool tcp_share_window(Netstack *s, Flow *f, uint32_t bytes); /* @f has brought @bytes: does it transfer? */
+void tcp_await_answer(Netstack *s, Flow *f); /* it does not, and has asked the host something */
+void tcp_look_for_answers(Netstack *s);      /* sends those that came */
+
 /* ---- tcp-output.c ---- */
 void tcp_output(Netstack *s, Flow *f);   /* data as far as window and budget go, FIN when it is due */
 void tcp_output_soon(Netstack *s, Flow *f); /* the same, at the end of the turn for a flow that had much to send of late */
@@ -165,6 +172,15 @@ struct Tcp {
                 uint32_t window;          /* what each may have on its way */
         } share;
         uint64_t n_parked;
+
+        /* flows of which the host was asked something, while others transfer */
+        struct {
+                uint64_t cookie;
+                uint64_t answered; /* Flow.tx_bytes then */
+                unsigned looks;    /* left; 0: none is awaited */
+        } awaited[TCP_AWAITED_MAX];
+        unsigned next_awaited;
+
         Flow *last;      /* (borrowed: until it closes) of the last segment: most segments are of the same flow */
 
         /* the latest that ended well, the oldest overwritten: answers for those whose last ACK was lost */

@@ -1360,6 +1360,50 @@ static void test_bulk_waits(void) {
         }
 }
 
+/* Beside a flow that uploads the hosts' answers are looked for as often as some of its bytes were passed on: those of the latest flows
+ * that asked, and not for ever. */
+static void test_answers_looked_for(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest bulk = guest_connect(h, "10.1.2.3", 80), little[TCP_AWAITED_MAX + 1];
+        g_autofree uint8_t *data = g_malloc0(TCP_BULK_MIN);
+        for (unsigned i = 0; i < G_N_ELEMENTS(little); i++)
+                little[i] = guest_connect(h, "10.1.2.3", (uint16_t) (81 + i));
+        for (unsigned i = 0; i < G_N_ELEMENTS(little); i++) {
+                guest_send(&little[i], ACK, 8000, "?", 1);
+                little[i].seq++;
+        }
+        unsigned before = little[TCP_AWAITED_MAX].socket->n_recvs;
+        for (unsigned i = 0; i < TCP_AWAITED_LOOKS - 1; i++) {
+                guest_send(&bulk, ACK, 8000, data, TCP_BULK_MIN);
+                bulk.seq += TCP_BULK_MIN;
+        }
+        g_assert_cmpuint(little[TCP_AWAITED_MAX].socket->n_recvs, ==, before + TCP_AWAITED_LOOKS - 1);
+        g_assert_cmpuint(little[0].socket->n_recvs, ==, before); /* forgotten: there were as many after it */
+        fake_clear_frames(h);
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(little) - 1; i++) /* no event tells of it yet */
+                fake_stream_push(h, little[i].socket, "!", 1);
+        packet_send(h, packet_tcp(&bulk.p, bulk.seq, bulk.ack, ACK, 8000, NULL, 0, data, TCP_BULK_MIN));
+        bulk.seq += TCP_BULK_MIN;
+        for (unsigned i = 1; i < TCP_AWAITED_MAX; i++) {
+                Parsed r = guest_take(&little[i]);
+                while (r.payload_len == 0) /* the upload's ACK */
+                        r = guest_take(&little[i]);
+                g_assert_cmpuint(r.sport, ==, 81 + i);
+        }
+        while (fake_n_frames(h) > 0)
+                g_assert_cmpuint(guest_take(&bulk).payload_len, ==, 0);
+        fake_run(h); /* the others': by their events */
+        Parsed r = guest_take(&little[0]);
+        g_assert_cmpuint(r.sport, ==, 81);
+        g_assert_cmpuint(r.payload_len, ==, 1);
+
+        before = little[TCP_AWAITED_MAX].socket->n_recvs; /* it has been looked for often enough */
+        guest_send(&bulk, ACK, 8000, data, TCP_BULK_MIN);
+        g_assert_cmpuint(little[TCP_AWAITED_MAX].socket->n_recvs, ==, before);
+        fake_clear_frames(h);
+}
+
 /* Without window scaling the whole window is less than a quarter of the largest one: it must open again all the same. */
 static void test_window_update(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
@@ -1678,6 +1722,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/park-full-hole", test_park_full_hole);
         g_test_add_func("/tcp/window-reopened", test_window_reopened);
         g_test_add_func("/tcp/window-update", test_window_update);
+        g_test_add_func("/tcp/answers-looked-for", test_answers_looked_for);
         g_test_add_func("/tcp/window-shared", test_window_shared);
         g_test_add_func("/tcp/bulk-waits", test_bulk_waits);
         g_test_add_func("/tcp/old-connection", test_old_connection);

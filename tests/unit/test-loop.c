@@ -162,6 +162,7 @@ struct Fast {
         Loop *loop;
         FastIo ios[N_IOS];
         int n_called, n_wakes; /* read by the test's thread */
+        int n_late;
 };
 
 static int fast_kick_all(void *arg) {
@@ -269,6 +270,48 @@ static void test_remove_in_batch(void) {
         loop_call(f.loop, fast_nothing, NULL);
         fast_done(&f);
         g_assert_cmpint(f.n_called, ==, 1);
+}
+
+static void on_batch(LoopIo *io, uint32_t events) {
+        FastIo *self = CONTAINER_OF(io, FastIo, io);
+
+        g_assert_cmpint(self->fast->n_called, ==, N_IOS / 2);
+        g_assert_cmpint(self->fast->n_wakes, ==, 1);
+        if (++self->fast->n_late == N_IOS / 2)
+                bump(&self->fast->n_called);
+}
+
+static void on_single(LoopIo *io, uint32_t events) {
+        FastIo *self = CONTAINER_OF(io, FastIo, io);
+
+        g_assert_cmpint(self->fast->n_wakes, ==, 0);
+        bump(&self->fast->n_called);
+}
+
+static int fast_add_batches(void *arg) {
+        Fast *f = arg;
+
+        for (unsigned i = 0; i < N_IOS; i++) {
+                f->ios[i].io.batches = i % 2 == 0;
+                g_assert_cmpint(loop_add(f->loop, &f->ios[i].io, f->ios[i].fd, EPOLLIN | EPOLLET, i % 2 == 0 ? on_batch : on_single), ==, 0);
+        }
+        loop_before_batches(f->loop, on_after_wake);
+        return 0;
+}
+
+/* In one turn: those that bring one thing, what is between, those that bring many. */
+static void test_before_batches(void) {
+        Fast f;
+
+        fast_init(&f, NULL);
+        loop_call(f.loop, fast_add_batches, &f);
+        loop_call(f.loop, fast_nothing, NULL);
+        g_assert_cmpint(__atomic_load_n(&f.n_wakes, __ATOMIC_ACQUIRE), ==, 0);
+        loop_call(f.loop, fast_kick_all, &f);
+        wait_for(&f.n_called, N_IOS / 2 + 1);
+        fast_done(&f);
+        g_assert_cmpint(f.n_late, ==, N_IOS / 2);
+        g_assert_cmpint(f.n_wakes, ==, 1);
 }
 
 static void test_remove_self(void) {
@@ -611,6 +654,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/loop/free-runs-posts", test_free_runs_posts);
         g_test_add_func("/loop/fast", test_fast);
         g_test_add_func("/loop/remove-in-batch", test_remove_in_batch);
+        g_test_add_func("/loop/before-batches", test_before_batches);
         g_test_add_func("/loop/remove-self", test_remove_self);
         g_test_add_func("/loop/add-modify", test_add_modify);
         g_test_add_func("/loop/timer", test_timer);

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Flows with little to say beside flows that transfer as much as they can: how long the former wait. Decides about windows and about
+ * whose turn it is; what the segments mean is for others. Pure.
+ */
+
+#include "netstack/tcp-private.h"
+
+/* Flows that upload at the same time each fill their window, and what they have on its way stands in one queue, the device's, with
+ * everything else of the guest's behind it. So where there is something else, they share one window. Returns whether @f is one of them. */
+bool tcp_share_window(Netstack *s, Flow *f, uint32_t bytes) {
+        Tcp *t = s->tcp;
+        usec_t now = netstack_now(s);
+        if (now >= t->share.end) {
+                bool fresh = now < t->share.end + TCP_SHARE_TIME, shared = fresh && t->share.n_small > 0 && t->share.n_bulk > 1;
+                t->share.window = shared ? MAX(TCP_WINDOW_SHARED / t->share.n_bulk, (uint32_t) TCP_WINDOW_MIN) : TCP_WINDOW_MAX;
+                t->share.n_bulk = t->share.n_small = 0;
+                t->share.period++;
+                t->share.end = now + TCP_SHARE_TIME;
+        }
+        TcpFlow *flow = &f->tcp;
+        if (flow->share_period != t->share.period) {
+                flow->uploads = flow->share_period + 1 == t->share.period && flow->share_bytes >= TCP_BULK_MIN;
+                flow->share_period = t->share.period;
+                flow->share_bytes = 0;
+        }
+        bool was = flow->share_bytes >= TCP_BULK_MIN;
+        flow->share_bytes += bytes;
+        bool is = flow->share_bytes >= TCP_BULK_MIN;
+        t->share.n_bulk += is && !was;
+        t->share.n_small += bytes > 0 && !is && !flow->uploads;
+        return is || flow->uploads;
+}
+
+/* ---- answers ---- */
+
+/* A host on the same machine, or near, answers before the bytes of those that transfer have all been passed on. Who has just asked is
+ * remembered, so that the answer need not wait for that. */
+void tcp_await_answer(Netstack *s, Flow *f) {
+        Tcp *t = s->tcp;
+        uint64_t cookie = flow_cookie(f);
+        unsigned i = 0;
+        if (f->closing || f->tcp.state != TCP_ESTABLISHED)
+                return;
+        while (i < TCP_AWAITED_MAX && t->awaited[i].cookie != cookie)
+                i++;
+        if (i == TCP_AWAITED_MAX)
+                i = t->next_awaited++ % TCP_AWAITED_MAX;
+        t->awaited[i].cookie = cookie;
+        t->awaited[i].answered = f->tx_bytes;
+        t->awaited[i].looks = TCP_AWAITED_LOOKS;
+}
+
+/* Has the host answered? Then what it said is on its way when this returns. Return: whether it is worth looking again. */
+static bool look_for_answer(Netstack *s, uint64_t cookie, uint64_t answered) {
+        Flow *f = flow_by_cookie(s->flows, cookie);
+        if (!f || f->closing || f->tcp.state != TCP_ESTABLISHED || f->tcp.bulk || f->tcp.snd_wnd == 0 || f->tx_bytes != answered)
+                return false;
+        f->tcp.host_readable = true; /* or so we suppose: to find out costs one system call, not the two of asking first */
+        tcp_output(s, f);
+        if (!f->closing)
+                tcp_close_if_done(s, f);
+        if (!f->closing && f->tx_bytes == answered)
+                return true;
+        netstack_flush(s);
+        return false;
+}
+
+void tcp_look_for_answers(Netstack *s) {
+        Tcp *t = s->tcp;
+        for (unsigned i = 0; i < TCP_AWAITED_MAX; i++) {
+                if (t->awaited[i].looks == 0)
+                        continue;
+                bool more = look_for_answer(s, t->awaited[i].cookie, t->awaited[i].answered);
+                t->awaited[i].looks = more ? t->awaited[i].looks - 1 : 0;
+        }
+}
