@@ -12,10 +12,12 @@
 #include <netinet/ip6.h>
 #include <netinet/ip_icmp.h>
 
+#include "basic/checksum.h"
 #include "device/offload.h"
 #include "netstack/arp.h"
 #include "netstack/flow.h"
 #include "netstack/ip.h"
+#include "netstack/multicast.h"
 #include "netstack/netstack-private.h"
 #include "packet.h"
 
@@ -67,6 +69,46 @@ static GByteArray *build_piece(uint8_t op, const uint8_t *bytes, size_t len) {
         return packet_ip(&p, six ? IPPROTO_FRAGMENT : op & 2 ? IPPROTO_UDP : IPPROTO_ICMP, l4->data, l4->len);
 }
 
+/* @op says where to, the first byte who: bit 0 the group's own port, 1 and 2 the address, 3 another TTL than the protocol wants, 4 and 5
+ * the device. The lengths and checksums within are right, but for @op's bit of checksums. */
+static GByteArray *build_multicast(Run *r, uint8_t op, const uint8_t *bytes, size_t len) {
+        static const struct {
+                const char *dst;
+                uint16_t port; /* 0: a membership query, or what goes for one */
+        } kinds[] = {
+                { "224.0.0.251", 5353 }, { "ff02::fb", 5353 }, { "239.255.255.250", 1900 }, { "ff02::c", 1900 },
+                { "224.0.0.1", 0 }, { "ff02::1", 0 }, { "224.0.0.251", 0 }, { "ff02::c", 0 },
+        };
+        static const char *const srcs[][4] = {
+                { "192.168.127.2", "0.0.0.0", "192.168.127.1", "8.8.8.8" },
+                { "fe80::5054:ff:fe00:2", "::", "fe80::5054:ff:fe00:1", "2001:db8::8" },
+        };
+        uint16_t port = kinds[op & 7].port;
+        uint8_t who = len > 0 ? bytes[0] : 0;
+        Packet4 p = packet4(kinds[op & 7].dst, port);
+        GByteArray *b;
+
+        bytes += len > 0;
+        len -= len > 0;
+        p.dst_mac = multicast_mac(&p.dst);
+        p.src = fake_ip(srcs[op & 1][who >> 1 & 3]);
+        p.sport = who & 1 ? port : 40000 + (who >> 6);
+        p.ttl = who & 8 ? 64 : port != 0 ? 255 : 1;
+        r->h->port.id = 1 + (who >> 4 & 3);
+        if (port != 0)
+                return packet_udp(&p, bytes, len);
+        b = packet_ip(&p, op & 1 ? IPPROTO_ICMPV6 : IPPROTO_IGMP, bytes, len);
+        if (!(op & 1) && !(op & 0x10) && len >= 4) { /* packet_fix() leaves IGMP alone */
+                uint8_t *m = b->data + b->len - len;
+                uint16_t sum;
+
+                memset(m + 2, 0, 2);
+                sum = checksum_finish(checksum_add(m, len, 0));
+                memcpy(m + 2, &sum, 2);
+        }
+        return b;
+}
+
 static GByteArray *build_frame(Run *r, uint8_t op, const uint8_t *bytes, size_t len) {
         static const char *const dsts[] = {
                 "192.168.127.1", "192.168.127.254", "8.8.8.8", "9.9.9.9", "127.0.0.1", "255.255.255.255", "192.168.127.77", "224.0.0.251",
@@ -115,6 +157,9 @@ static GByteArray *build_frame(Run *r, uint8_t op, const uint8_t *bytes, size_t 
                 break;
         case FUZZ_FRAGMENT:
                 return build_piece(op, bytes, len); /* no checksum of a piece could be made right */
+        case FUZZ_MULTICAST:
+                b = build_multicast(r, op, bytes, MIN(len, (size_t) 65480));
+                break;
         case FUZZ_UDP:
                 b = packet_ip(&p, IPPROTO_UDP, bytes, len);
                 break;
@@ -195,6 +240,8 @@ static void push_bytes(FakeHost *h, FakeSocket *k, size_t len) {
                 fake_stream_push(h, k, bytes, len);
         else if (k->kind == FAKE_UDP)
                 fake_dgram_push_gso(h, k, &from, bytes, len, len % 3 == 0 ? 100 : 0);
+        else if (k->kind == FAKE_GROUP && len % 2 != 0 && k->sent->len > 0) /* somebody brings the last one back */
+                fake_dgram_push(h, k, &from, fake_sent(k, k->sent->len - 1)->data, fake_sent(k, k->sent->len - 1)->len);
         else if (k->kind == FAKE_GROUP)
                 fake_dgram_push(h, k, &from, bytes, len);
         else if (k->kind == FAKE_PING) {
@@ -287,6 +334,8 @@ static void host_record(Run *r, uint8_t op, uint16_t arg) {
                                         "datagram", 8);
                 return;
         case 13:
+                if (r->layer == FUZZ_MULTICAST && arg & 1)
+                        return netstack_set_uplink(h->stack, arg & 2, arg & 4);
                 return netstack_forget_guest(h->stack, &FAKE_GUEST_MAC);
         case 14:
                 h->port.mtu = MAX((uint32_t) arg, 68u);
@@ -357,9 +406,10 @@ int fuzz_stack(FuzzLayer layer, const uint8_t *data, size_t size) {
         const uint8_t *p = take(&r, 1);
         uint8_t how = p ? *p : 0;
 
-        with_ip6 = layer == FUZZ_IP6 || layer == FUZZ_ND || layer == FUZZ_DHCP6 || layer == FUZZ_ICMP6 || layer == FUZZ_FRAGMENT;
+        with_ip6 = layer == FUZZ_IP6 || layer == FUZZ_ND || layer == FUZZ_DHCP6 || layer == FUZZ_ICMP6 || layer == FUZZ_FRAGMENT ||
+                   layer == FUZZ_MULTICAST;
         with_nat64 = how & 32;
-        with_reflect = how & 64;
+        with_reflect = how & 64 || layer == FUZZ_MULTICAST;
         r.h = fake_host_new(how & 2 ? tiny : how & 1 ? no_loopback : plain);
         r.h->port.mtu = how & 8 ? 576 : how & 16 ? 65520 : 1500;
         if (how & 4)

@@ -4,10 +4,11 @@
  * The ground of the fuzzers that feed a whole gateway: an input is a script of guest frames and host events, played against the host
  * in memory. Each fuzzer fixes everything below its layer, so that inputs get past it.
  *
- * The layers of IPv6 have a gateway that speaks it; with the others it knows IPv4 alone.
+ * The layers of IPv6 and multicast have a gateway that speaks it; with the others it knows IPv4 alone.
  *
  *   byte 0     what the gateway is like: bit 0 no HostLoopback, 1 tiny limits, 2 forwards in, 3 link of 576, 4 of 65520,
  *              5 NAT64 by 2001:db8::/96, 6 multicast reflected
+ *              (always, in its own layer)
  *   then       records:
  *     1xxxxxxx len(2, LE) bytes   a frame: 0x40 a virtio-net header (10 bytes) is first, 0x20 in many pieces, 0x10 checksums as they are,
  *                                 0x08 held for a batch; low three bits: destination, for the layers above IP
@@ -27,6 +28,7 @@ typedef enum FuzzLayer {
         FUZZ_ICMP6, /* ... the same of IPv6, that come from anywhere (hop limit 64) */
         FUZZ_FRAGMENT, /* ... pieces of UDP datagrams in either family: a byte of place, one of id and flags, payload */
         FUZZ_UDP,
+        FUZZ_MULTICAST, /* datagrams to the reflected groups, IGMP and MLD messages: a byte of who sends, then they */
         FUZZ_TCP,  /* the acknowledgment is relative to what the gateway sent last */
 } FuzzLayer;
 
