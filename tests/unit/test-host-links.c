@@ -102,7 +102,7 @@ int main(int argc, char **argv) {
 
         if (!tool || (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)) {
                 printf("1..0 # SKIP %s\n", tool ? "no network namespace may be made" : "ip(8) is not installed");
-                return 77;
+                return 0;
         }
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/host-links/follow", test_follow);
