@@ -3,12 +3,12 @@
 # For tools/try and tools/check: which Debian packages are needed, and how they get installed. Sourced, not run.
 
 # What the build needs.
-packages_build=(gcc libc6-dev meson ninja-build pkg-config
+packages_build=(gcc libc6-dev dpkg-dev meson ninja-build pkg-config # dpkg-dev: without it meson puts libraries where Debian does not look
         libsystemd-dev libnl-route-3-dev libldns-dev libxxhash-dev libpcap-dev libsmartcols-dev libjsmn-dev uthash-dev
         libmicrohttpd-dev libyaml-dev)
 
-# What tools/try needs to show it: a bus, something that serves a page and something that fetches one.
-packages_try=(dbus-daemon python3 curl)
+# What tools/try needs to show it: a bus, something that serves a page, something that fetches one, and ip for who looks around.
+packages_try=(dbus-daemon python3 curl iproute2)
 
 # What the tests need beside that: GLib and its mocks; real clients and tools for the guests they make.
 packages_test=(libglib2.0-dev libglib-testing-0-dev dbus-daemon python3 systemd
