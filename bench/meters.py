@@ -46,6 +46,7 @@ def tcp(peer, seconds, up, streams, inward=False):
     figures = {}
     if peer.guest:
         sh("nstat", "-n", ns=peer.guest)
+    before = peer.counters()
     with spent(peer, figures):
         run = sh(*argv, check=False, timeout=seconds + 20)
     received = iperf_result(peer, run.stdout)
@@ -56,7 +57,7 @@ def tcp(peer, seconds, up, streams, inward=False):
             fields = line.split()
             if fields[0] in ("TcpRetransSegs", "TcpExtTCPTimeouts", "TcpExtTCPLossProbes"):
                 figures[fields[0]] = int(fields[1])
-    return figures
+    return figures | {f"gateway_{k}": v - before[k] for k, v in peer.counters().items()}
 
 
 def meter(peer, program, *argv, enter=None):

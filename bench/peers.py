@@ -117,6 +117,10 @@ class Peer:
                 total += sum(int(line.split()[1]) for line in f if line.startswith(field + ":"))
         return total
 
+    def counters(self):
+        """What the gateway itself knows of segments sent twice: by it, and to it. Nothing where it does not say."""
+        return {}
+
     def wakeups(self):
         total = 0
         for p in self.gateway:
@@ -143,6 +147,10 @@ class Vnetd(Peer):
 
     def ctl(self, *argv, check=True):
         return sh(f"{self.args.build}/ctl/vnetctl", f"--bus-address={self.bus}", *argv, check=check)
+
+    def counters(self):
+        count = {line.split()[1]: int(line.split()[2]) for line in self.ctl("stats").stdout.splitlines() if line.startswith("default ")}
+        return {"retransmits": count.get("retransmits", 0), "old_data": count.get("drop-tcp-old-data", 0)}
 
     def start(self, mtu):
         self.guest = Guest()

@@ -4,7 +4,7 @@
 import model
 from results import OWN
 from scenarios import GROUPS, SCENARIOS
-from targets import checks
+from targets import checks, over, sent_again
 
 TITLES = {
     "tcp": "TCP, begun by the guest", "fwd": "TCP and latency through a forward, begun by the host", "latency": "Latency and connections",
@@ -13,7 +13,7 @@ TITLES = {
 }
 DETAILS = {  # what a cell shows in brackets beside its figure
     "cpu_s_per_gib": ("CPU", " s/GiB"), "cpu_s_per_mpkt": ("CPU", " s/M"), "p99_us": ("p99", " µs"),
-    "cpu_us_per_query": ("CPU", " µs each"),
+    "cpu_us_per_query": ("CPU", " µs each"), "bulk_gbps": ("beside", " Gbit/s"),
 }
 
 
@@ -29,11 +29,9 @@ def cell(results, name, mtu, peer):
     value = results.median(name, mtu, peer, SCENARIOS[name].figure)
     if value is None:
         return "-"
-    for figure, (label, unit) in DETAILS.items():
-        detail = results.median(name, mtu, peer, figure)
-        if detail is not None and (detail > 0 or peer not in ("veth+nat", "loopback")):
-            return f"{number(value)} ({label} {number(detail)}{unit})"
-    return number(value)
+    details = [(label, unit, results.median(name, mtu, peer, figure)) for figure, (label, unit) in DETAILS.items()]
+    shown = [f"{label} {number(v)}{unit}" for label, unit, v in details if v is not None and (v > 0 or peer not in ("veth+nat", "loopback"))]
+    return f"{number(value)} ({', '.join(shown)})" if shown else number(value)
 
 
 def table(results, names):
@@ -73,22 +71,52 @@ def call_lines(results, names):
                 yield f"- {name} (by {runs[0]['counted_by']}): " + ", ".join(f"{call} {n:g}" for call, n in runs[0]["calls"].items())
 
 
-def target_table(results):
-    lines = ["| target | wanted | measured | |", "|---|---|---|---|"]
-    return lines + [f"| {c.what} | {c.wanted} | {c.measured()} | {c.verdict()} |" for c in checks(results)]
+def target_table(results, again=None):
+    if not again:
+        return ["| target | wanted | measured | |", "|---|---|---|---|",
+                *(f"| {c.what} | {c.wanted} | {c.measured()} | {c.verdict()} |" for c in checks(results))]
+    return ["| target | wanted | measured | again | | again |", "|---" * 6 + "|",
+            *(f"| {c.what} | {c.wanted} | {c.measured()} | {d.measured()} | {c.verdict()} | {d.verdict()} |"
+              for c, d in zip(checks(results), checks(again)))]
+
+
+def side_by_side(results, again):
+    """vnetd's figures in two runs, absolute and beside the best peer: whether the second says what the first said."""
+    lines = ["| scenario | MTU | unit | vnetd | again | to the best peer | again | the second run's of the first's |", "|---" * 8 + "|"]
+    for name, s in SCENARIOS.items():
+        for mtu in [u for u in results.mtus(name) if u > 0]:
+            own = [r.own(name, mtu, s.figure) for r in (results, again)]
+            if own[0] is None:
+                continue
+            ratios = [over(v, r.best(name, mtu, s.figure, s.more)) for v, r in zip(own, (results, again))]
+            beside = ratios if None not in ratios else own  # no peer can do it: the figures themselves
+            cells = [name, str(mtu), s.unit, *map(number, own), *(ratio(v, 1) for v in ratios), ratio(*beside[::-1])]
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def retransmissions(results):
     lost = [f"{k[0]} at MTU {k[1]}: {r['TcpRetransSegs']}/{r['TcpExtTCPTimeouts']}/{r['TcpExtTCPLossProbes']}"
             for k, runs in results.runs.items() if k[2] in OWN for r in runs
             if r.get("TcpRetransSegs") or r.get("TcpExtTCPTimeouts")]
-    return "vnetd's guests' retransmissions, RTOs and loss probes where there were any: " + (", ".join(lost) or "none anywhere.")
+    lines = ["vnetd's guests' retransmissions, RTOs and loss probes where there were any: " + (", ".join(lost) or "none anywhere.")]
+    needless, veth = (sent_again(results, *of) for of in (("vnetd", "gateway_old_data"), ("veth+nat", "TcpRetransSegs", "TcpExtTCPTimeouts")))
+    if lost and needless is not None:
+        lines.append(f"Segments that had reached vnetd before, and so were sent again for nothing: {needless:g} in all of tcp and fwd.")
+    if veth is not None:
+        lines.append(f"The same scenarios' retransmissions and RTOs with veth+nat: {veth:g}.")
+    return "\n".join(lines)
 
 
-def markdown(results, with_targets=True):
+def conditions(results):
     c = results.conditions
-    lines = [f"Linux {c['kernel']}, {c['cpus']} CPUs ({c['model']}), load {c['load']:.1f} when it began; medians of up to {c['rounds']} interleaved rounds "
-             f"of {c['seconds']} s. " + ", ".join(f"{k}: {v}" for k, v in c["versions"].items()) + ".", ""]
+    took = f", {c['took'] / 60:.0f} minutes" if "took" in c else ""
+    return (f"Linux {c['kernel']}, {c['cpus']} CPUs ({c['model']}), load {c['load']:.1f} when it began; medians of up to {c['rounds']} interleaved rounds "
+            f"of {c['seconds']} s{took}. " + ", ".join(f"{k}: {v}" for k, v in c["versions"].items()) + ".")
+
+
+def markdown(results, with_targets=True, again=None):
+    lines = [conditions(results), ""]
     for group, title in TITLES.items():
         names = [n for n in GROUPS[group] if results.mtus(n) and not (group == "latency" and n.startswith("fwd-"))]
         if not names:
@@ -100,8 +128,10 @@ def markdown(results, with_targets=True):
         if group == "calls":
             lines += [*call_lines(results, names), ""]
     lines += [retransmissions(results), ""]
+    if again:
+        lines += ["## The same again", "", conditions(again), "", *side_by_side(results, again), "", retransmissions(again), ""]
     if with_targets:
-        lines += ["## Targets", "", *target_table(results), ""]
+        lines += ["## Targets", "", *target_table(results, again), ""]
     return "\n".join(lines)
 
 

@@ -31,19 +31,19 @@ class Results:
             return {k: statistics.median(v[k] for v in values) for k in values[0]}
         return statistics.median(values) if values else None
 
-    def own(self, scenario, mtu, figure):
-        for name in OWN:
-            value = self.median(scenario, mtu, name, figure)
-            if value is not None:
-                return value
-        return None
+    def own(self, scenario, mtu, figure, more=True):
+        """vnetd's; the best of its MTUs when @mtu is None."""
+        return next((v for v in (self.of(name, scenario, mtu, figure, more) for name in OWN) if v is not None), None)
+
+    def of(self, peer, scenario, mtu, figure, more=True):
+        """One peer's; the best of its MTUs when @mtu is None."""
+        values = [self.median(scenario, u, peer, figure) for u in (self.mtus(scenario) if mtu is None else [mtu])]
+        return (max if more else min)((v for v in values if v is not None), default=None)
 
     def best(self, scenario, mtu, figure, more=True):
         """The best peer's, at any MTU when @mtu is None."""
-        values = [self.median(s, u, p, figure) for s, u, p in self.runs
-                  if s == scenario and mtu in (None, u) and p not in OWN and p not in LIMITS]
-        values = [v for v in values if v]
-        return (max if more else min)(values) if values else None
+        values = [self.of(p, scenario, mtu, figure, more) for p in self.peers() if p not in OWN and p not in LIMITS]
+        return (max if more else min)((v for v in values if v), default=None)
 
     def save(self, path):
         with open(path, "w") as f:

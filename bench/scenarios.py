@@ -2,23 +2,27 @@
 """What bench/ can measure, by name, and in which rounds of which peers."""
 
 import meters as m
+from results import OWN
 
 
 class Scenario:
     """@run(peer, seconds, mtu) gives figures; @figure of them is the one that counts, and @more of it is better."""
 
     def __init__(self, run, figure, unit, more=True, pinned=False, mtus=1, forward=False, dns=False, sock=False, limits=True, rounds=99,
-                 lanes=0, fresh=False, only=None, floor=False):
+                 peer_rounds=99, lanes=0, fresh=False, only=None, floor=False):
         self.run, self.figure, self.unit, self.more = run, figure, unit, more
         self.pinned = pinned  # everything, servers too, on one CPU
         self.mtus = mtus  # how many of the MTUs
         self.forward = forward  # into the guest, which has servers then
         self.dns, self.sock, self.limits = dns, sock, limits  # which peers take part
-        self.rounds = rounds  # at most
+        self.rounds, self.peer_rounds = rounds, peer_rounds  # at most; of others than vnetd, where vnetd is judged by itself
         self.lanes = lanes  # networks at once
         self.fresh = fresh  # on a peer that did nothing before
         self.only = only  # these peers alone
         self.floor = floor  # the empty relay can take part
+
+    def rounds_of(self, cls):
+        return self.rounds if cls.name in OWN else min(self.rounds, self.peer_rounds)
 
     def suits(self, cls):
         if (cls.floor and not self.floor) or cls.sock != self.sock or ((self.forward or self.lanes) and not cls.entry) or (cls.limit and not self.limits):
@@ -48,7 +52,7 @@ def beside_bulk(up):
 
 
 def datagrams(way, size, gso=False):
-    return Scenario(lambda p, t, mtu: m.datagrams(p, t, way, size, gso=gso), "gbps", "Gbit/s received", rounds=2)
+    return Scenario(lambda p, t, mtu: m.datagrams(p, t, way, size, gso=gso), "gbps", "Gbit/s received", rounds=2 if gso else 1)
 
 
 def datagram_rate(way, size):
@@ -56,13 +60,13 @@ def datagram_rate(way, size):
 
 
 def networks(n):
-    return Scenario(lambda p, t, mtu: m.networks(p, t, n, mtu), "gbps", "Gbit/s in all", lanes=n, fresh=True, rounds=2 if n < 10 else 1,
+    return Scenario(lambda p, t, mtu: m.networks(p, t, n, mtu), "gbps", "Gbit/s in all", lanes=n, fresh=True, rounds=2 if n < 10 else 1, peer_rounds=1,
                     only=("vnetd", "veth+nat") if n >= 10 else None)
 
 
 def ramp(n):
     return Scenario(lambda p, t, mtu: m.ramp(p, t, n), "bytes_per_flow", "bytes an idle flow", more=False, pinned=True, limits=False,
-                    rounds=2 if n == 10000 else 1, fresh=True, only=None if n == 10000 else ("vnetd",))
+                    rounds=2 if n == 10000 else 1, peer_rounds=1, fresh=True, only=None if n == 10000 else ("vnetd",))
 
 
 def system_calls(unit, what):
@@ -74,7 +78,7 @@ def dns(name, kind):
         if kind == "zone":
             peer.add_zone()
         return m.dns(peer, seconds, name, 32)
-    return Scenario(run, "per_second", "queries/s", dns=kind)
+    return Scenario(run, "per_second", "queries/s", dns=kind, rounds=2)
 
 
 SCENARIOS = {

@@ -132,7 +132,7 @@ ln -s pts/ptmx "$R/dev/ptmx"
 ln -s /proc/self/fd "$R/dev/fd"
 : >"$R/dev/console"
 mount -t tmpfs -o mode=755 tmpfs "$R/run"
-mkdir "$R/vnetd-test" "$R/old"
+mkdir -p "$R/vnetd-test" "$R/old"
 mount --bind "$work/share" "$R/vnetd-test"
 cat >"$R/etc/systemd/system/vnetd-test.service" <<UNIT
 [Unit]

@@ -51,6 +51,10 @@ def main():
         assert again.returncode == 0, again.stderr
         with open(f"{d}/again") as f:
             assert f.read() == text, "a saved run reads differently"
+        twice = subprocess.run([BENCH, "--load", f"{d}/json", "--again", f"{d}/json", "--targets"], capture_output=True, text=True, timeout=30)
+        assert twice.returncode == 0, twice.stderr
+        same = [line.split(" | ") for line in twice.stdout.split("## The same again")[1].splitlines() if "1.00 x" in line]
+        assert len(same) == len(SCENARIOS) and all(fields[3] == fields[4] for fields in same), twice.stdout
 
 
 main()
