@@ -15,8 +15,8 @@
 #include "ctl-guest.h"
 
 /* The child. Returns what to exit with. */
-static int be_guest(const Ctl *c, int netns_fd, const GuestNetwork *network, int sock) {
-        _cleanup_close_ int tap_fd = -EBADF;
+static int be_guest(const Ctl *c, int netns_fd, int pidfd, const GuestNetwork *network, int sock) {
+        _cleanup_close_ int tap_fd = -EBADF, lend_fd = -EBADF;
         GuestReport report = {}, go;
         DhcpLease lease = {};
         int r;
@@ -27,7 +27,8 @@ static int be_guest(const Ctl *c, int netns_fd, const GuestNetwork *network, int
                 r = guest_make_tap(opt_value(c, OPT_IFNAME), network->mtu, !opt_set(c, OPT_NO_CONFIGURE), &report.link, &tap_fd);
         if (r != 0)
                 return r;
-        if (report_send(sock, &report, tap_fd) < 0 || report_receive(sock, &go, NULL) < 0)
+        guest_lend_sockets(pidfd, network, &lend_fd);
+        if (report_send(sock, &report, tap_fd) < 0 || report_send(sock, &report, lend_fd) < 0 || report_receive(sock, &go, NULL) < 0)
                 return CTL_FAILED; /* the parent has said why */
         if (!opt_set(c, OPT_NO_CONFIGURE)) {
                 r = guest_configure(&report.link, network, &lease);
@@ -49,12 +50,12 @@ static int join_child(pid_t pid) {
 }
 
 static int plug_in(Ctl *c, int sock, char **ret_device, GuestReport *ret) {
-        _cleanup_close_ int tap_fd = -EBADF;
+        _cleanup_close_ int tap_fd = -EBADF, lend_fd = -EBADF;
         int r;
 
-        if (report_receive(sock, ret, &tap_fd) < 0 || tap_fd < 0)
+        if (report_receive(sock, ret, &tap_fd) < 0 || tap_fd < 0 || report_receive(sock, ret, &lend_fd) < 0)
                 return CTL_FAILED; /* the child has said why */
-        r = guest_create_device(c, &ret->link, tap_fd, ret_device);
+        r = guest_create_device(c, &ret->link, tap_fd, lend_fd, ret_device);
         if (r != 0)
                 return r;
         if (report_send(sock, ret, -EBADF) < 0 || report_receive(sock, ret, NULL) < 0)
@@ -63,7 +64,7 @@ static int plug_in(Ctl *c, int sock, char **ret_device, GuestReport *ret) {
 }
 
 int verb_attach(Ctl *c, int argc, char **argv) {
-        _cleanup_close_ int netns_fd = -EBADF, ours = -EBADF, theirs = -EBADF;
+        _cleanup_close_ int netns_fd = -EBADF, pidfd = -EBADF, ours = -EBADF, theirs = -EBADF;
         _cleanup_free_ char *network = NULL, *device = NULL;
         GuestReport report = {};
         GuestNetwork guest_net;
@@ -74,7 +75,7 @@ int verb_attach(Ctl *c, int argc, char **argv) {
         if (r == 0)
                 r = guest_network(c, network, &guest_net);
         if (r == 0)
-                r = guest_open_netns(argv[0], &netns_fd);
+                r = guest_open_netns(argv[0], &netns_fd, &pidfd);
         if (r != 0)
                 return r;
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -87,7 +88,7 @@ int verb_attach(Ctl *c, int argc, char **argv) {
                 return fail_errno(errno, "Failed to start a process");
         if (pid == 0) {
                 ours = safe_close(ours);
-                _exit(be_guest(c, netns_fd, &guest_net, theirs));
+                _exit(be_guest(c, netns_fd, pidfd, &guest_net, theirs));
         }
         theirs = safe_close(theirs);
         r = plug_in(c, ours, &device, &report);

@@ -323,6 +323,8 @@ int expose(Ctl *c, const char *network_path, const char *text, const char *remot
                 r = options_open(m);
         if (r >= 0)
                 r = option_string(m, "SourceAddress", opt_value(c, OPT_SOURCE));
+        if (r >= 0 && opt_set(c, OPT_NO_BYPASS))
+                r = option_bool(m, "Bypass", false);
         if (r >= 0)
                 r = options_close(m);
         if (r < 0)

@@ -30,6 +30,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "basic/lend.h"
 #include "basic/parse.h"
 #include "ctl-client.h"
 #include "ctl-guest.h"
@@ -49,13 +50,15 @@ DEFINE_CLEANUP(struct nl_addr *, nl_addr_put);
 
 /* ---- namespaces ---- */
 
-int guest_open_netns(const char *what, int *ret) {
-        _cleanup_close_ int fd = -EBADF;
+int guest_open_netns(const char *what, int *ret, int *ret_pidfd) {
+        _cleanup_close_ int fd = -EBADF, pidfd = -EBADF;
         char path[64];
         pid_t pid;
 
-        if (parse_pid(what, &pid) >= 0)
+        if (parse_pid(what, &pid) >= 0) {
                 (void) snprintf(path, sizeof(path), "/proc/%d/ns/net", (int) pid);
+                pidfd = (int) syscall(SYS_pidfd_open, pid, 0); /* first: should another be @pid by then, this one has ended */
+        }
         fd = open(parse_pid(what, &pid) >= 0 ? path : what, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         if (fd < 0) {
                 int error = errno;
@@ -68,6 +71,7 @@ int guest_open_netns(const char *what, int *ret) {
                 return CTL_NO_OBJECT;
         }
         *ret = TAKE_FD(fd);
+        *ret_pidfd = TAKE_FD(pidfd);
         return 0;
 }
 
@@ -522,6 +526,51 @@ int guest_set_resolv_conf(const DhcpLease *lease) {
         return r;
 }
 
+/* ---- sockets to lend ---- */
+
+static unsigned make_sockets(int family, unsigned n, int *ret) {
+        unsigned made = 0;
+
+        while (made < n && (ret[made] = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP)) >= 0)
+                made++;
+        return made;
+}
+
+static int send_sockets(int sock, const int *fds, unsigned n) {
+        union {
+                struct cmsghdr align;
+                char buf[CMSG_SPACE((1 + LEND_SOCKETS_MAX) * sizeof(int))];
+        } control = {};
+        struct iovec iov = { (char[]){ LEND_BYTE }, 1 };
+        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf, .msg_controllen = CMSG_SPACE(n * sizeof(int)) };
+
+        *CMSG_FIRSTHDR(&msg) = (struct cmsghdr){ CMSG_LEN(n * sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
+        memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), fds, n * sizeof(int));
+        return sendmsg(sock, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+void guest_lend_sockets(int pidfd, const GuestNetwork *network, int *ret_fd) {
+        int fds[1 + LEND_SOCKETS_MAX] = { pidfd }, pair[2];
+        unsigned n = 1;
+
+        *ret_fd = -EBADF;
+        if (pidfd < 0)
+                return;
+        if (network->has_ip4)
+                n += make_sockets(AF_INET, LEND_SOCKETS, fds + n);
+        if (network->has_ip6)
+                n += make_sockets(AF_INET6, network->has_ip4 ? LEND_SOCKETS_MORE : LEND_SOCKETS, fds + n);
+        if (n > 1 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0) {
+                if (send_sockets(pair[0], fds, n) == 0)
+                        *ret_fd = pair[1];
+                else
+                        (void) close(pair[1]);
+                (void) close(pair[0]);
+        }
+        while (--n > 0)
+                (void) close(fds[n]);
+}
+
 /* ---- between parent and child ---- */
 
 int report_send(int sock, const GuestReport *report, int fd) {
@@ -570,7 +619,7 @@ int report_receive(int sock, GuestReport *ret, int *ret_fd) {
 
 /* ---- the daemon's side of it ---- */
 
-int guest_create_device(Ctl *c, const GuestLink *link, int tap_fd, char **ret_path) {
+int guest_create_device(Ctl *c, const GuestLink *link, int tap_fd, int lend_fd, char **ret_path) {
         _cleanup_(bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
         const char *path;
         int r;
@@ -585,6 +634,8 @@ int guest_create_device(Ctl *c, const GuestLink *link, int tap_fd, char **ret_pa
                 r = option_fd(m, "Fd", tap_fd);
         if (r >= 0)
                 r = option_string(m, "Network", opt_value(c, OPT_NETWORK));
+        if (r >= 0 && lend_fd >= 0)
+                r = option_fd(m, "Lend", lend_fd);
         if (r >= 0)
                 r = option_string(m, "Mac", MAC_TO_TEXT(&link->mac));
         if (r >= 0)

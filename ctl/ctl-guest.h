@@ -28,9 +28,9 @@ typedef struct GuestReport {
         IpAddr addr; /* null: not configured */
 } GuestReport;
 
-/* Opens the namespace of a process or at a path. CTL_NO_OBJECT when there is none. @ret owned by the
+/* Opens the namespace of a process or at a path. CTL_NO_OBJECT when there is none. @ret, @ret_pidfd (-EBADF: of a path) owned by the
  * caller. */
-int guest_open_netns(const char *pid_or_path, int *ret);
+int guest_open_netns(const char *pid_or_path, int *ret, int *ret_pidfd);
 
 /* New namespaces for the calling process: network, mounts and, without the rights of root, user (one's own
  * uid and gid, nothing else). */
@@ -59,7 +59,11 @@ int report_send(int sock, const GuestReport *report, int fd); /* @fd: -EBADF for
 /* -EPIPE: the other side ended. @ret_fd (nullable): -EBADF when none came. */
 int report_receive(int sock, GuestReport *ret, int *ret_fd);
 
-/* Hands the TAP to the daemon. @ret_path: the device, owned by the caller. */
-int guest_create_device(Ctl *c, const GuestLink *link, int tap_fd, char **ret_path);
+/* Makes sockets in the namespace the caller is in, for the daemon to reach its services by (basic/lend.h), until the process of @pidfd ends.
+ * @ret_fd: where they wait, owned by the caller; -EBADF: the daemon will do without them. Never fails. */
+void guest_lend_sockets(int pidfd, const GuestNetwork *network, int *ret_fd);
+
+/* Hands the TAP to the daemon. @lend_fd: -EBADF for none. @ret_path: the device, owned by the caller. */
+int guest_create_device(Ctl *c, const GuestLink *link, int tap_fd, int lend_fd, char **ret_path);
 
 int guest_network(Ctl *c, const char *network_path, GuestNetwork *ret);

@@ -62,6 +62,7 @@ const OptInfo opt_table[_OPT_MAX] = {
         [OPT_QUEUES] = { "queues", 0, "N", false, "Number of queues of an interface, 1 to 16" },
         [OPT_OFFLOADS] = { "offloads", 0, "LIST", false, "Offloads to use: csum,tso4,tso6,ecn,uso or none" },
         [OPT_SOURCE] = { "source", 0, "WHO", false, "Source the guest sees: client (default) or gateway" },
+        [OPT_NO_BYPASS] = { "no-bypass", 0, NULL, false, "Lead clients on this host through the gateway, too" },
         [OPT_PUBLISH] = { "publish", 'p', "SPEC", true,
                           "Expose [ADDR:]PORT[:GUESTPORT][/udp] while it runs (repeatable)" },
         [OPT_NO_CONFIGURE] = { "no-configure", 0, NULL, false,

@@ -21,6 +21,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -153,7 +154,7 @@ static void stand_in(const Ctl *c, const Holdings *h) {
 
 /* The keeper, in the child. Returns what to exit with. */
 static int be_keeper(const Ctl *c, const GuestNetwork *network, int sock, char **argv) {
-        _cleanup_close_ int tap_fd = -EBADF, signal_fd = -EBADF;
+        _cleanup_close_ int tap_fd = -EBADF, lend_fd = -EBADF, pidfd = -EBADF, signal_fd = -EBADF;
         bool configure = !opt_set(c, OPT_NO_CONFIGURE), leased = configure && network->has_ip4;
         GuestReport report = {}, plugged;
         pid_t pid, parent = getppid();
@@ -168,9 +169,12 @@ static int be_keeper(const Ctl *c, const GuestNetwork *network, int sock, char *
                 r = guest_make_tap(opt_value(c, OPT_IFNAME), network->mtu, configure, &report.link, &tap_fd);
         if (r != 0)
                 return r;
-        if (report_send(sock, &report, tap_fd) < 0 || report_receive(sock, &plugged, NULL) < 0)
+        pidfd = (int) syscall(SYS_pidfd_open, getpid(), 0);
+        guest_lend_sockets(pidfd, network, &lend_fd);
+        if (report_send(sock, &report, tap_fd) < 0 || report_send(sock, &report, lend_fd) < 0 || report_receive(sock, &plugged, NULL) < 0)
                 return CTL_FAILED; /* the parent has said why */
         tap_fd = safe_close(tap_fd);
+        lend_fd = safe_close(lend_fd);
         if (configure) {
                 r = guest_configure(&report.link, network, &lease);
                 if (r == 0)
@@ -287,14 +291,14 @@ static int publish(Run *run, const IpAddr *guest) {
 /* From the TAP to the start of the command. 0, or what to exit with unless the keeper ended with something
  * to say. */
 static int plug_in(Run *run) {
-        _cleanup_close_ int tap_fd = -EBADF;
+        _cleanup_close_ int tap_fd = -EBADF, lend_fd = -EBADF;
         _cleanup_free_ char *device = NULL;
         GuestReport report;
         int r;
 
-        if (wait_report(run, &report, &tap_fd) < 0 || tap_fd < 0)
+        if (wait_report(run, &report, &tap_fd) < 0 || tap_fd < 0 || wait_report(run, &report, &lend_fd) < 0)
                 return CTL_FAILED; /* the keeper has said why */
-        r = guest_create_device(run->c, &report.link, tap_fd, &device);
+        r = guest_create_device(run->c, &report.link, tap_fd, lend_fd, &device);
         if (r != 0)
                 return r;
         (void) snprintf(run->holdings.device, OBJECT_PATH_MAX, "%s", device);

@@ -63,6 +63,7 @@ typedef enum Opt {
         OPT_QUEUES,
         OPT_OFFLOADS,
         OPT_SOURCE,
+        OPT_NO_BYPASS,
         OPT_PUBLISH,
         OPT_NO_CONFIGURE,
         OPT_ZERO,

@@ -51,7 +51,7 @@ static const Verb verbs[] = {
         { "device create", "KIND", 1, 1, DEVICE_OPTIONS, false, verb_device_create,
           "Make a device, 'tap' for one, and print its name" },
         { "device remove", "NAME...", 1, -1, 0, false, verb_device_remove, "Unplug and remove devices" },
-        { "expose", "[ADDR:]PORT[-LAST][/udp] [GUEST[:PORT]]", 1, 2, OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_SOURCE),
+        { "expose", "[ADDR:]PORT[-LAST][/udp] [GUEST[:PORT]]", 1, 2, OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_SOURCE) | OPT_BIT(OPT_NO_BYPASS),
           false, verb_expose,
           "Lead a port of the host to a guest: without GUEST to the only one, without ADDR from loopback "
           "alone" },
@@ -70,7 +70,7 @@ static const Verb verbs[] = {
           "Connect stdin and stdout to a port of a guest (a ProxyCommand for ssh)" },
         { "listen", "PORT", 1, 1, OPT_BIT(OPT_NETWORK), false, verb_listen,
           "Connect stdin and stdout to the first guest that connects to a port of the gateway" },
-        { "run", "[--] COMMAND...", 1, -1, GUEST_OPTIONS | OPT_BIT(OPT_PUBLISH) | OPT_BIT(OPT_SOURCE), true,
+        { "run", "[--] COMMAND...", 1, -1, GUEST_OPTIONS | OPT_BIT(OPT_PUBLISH) | OPT_BIT(OPT_SOURCE) | OPT_BIT(OPT_NO_BYPASS), true,
           verb_run, "Run a command in a new namespace that is plugged into a network" },
         { "attach", "PID|PATH", 1, 1, GUEST_OPTIONS, false, verb_attach, "Plug an existing namespace in" },
         { "qemu", "[--] QEMU...", 1, -1, QEMU_OPTIONS, true, verb_qemu,

@@ -131,6 +131,7 @@ static const BusOption device_options[] = {
         { "Connect", "s", offsetof(CreateDeviceArgs, options.connect) },
         { "Isolated", "b", offsetof(CreateDeviceArgs, isolated) },
         { "Guarded", "b", offsetof(CreateDeviceArgs, guarded) },
+        { "Lend", "h", offsetof(CreateDeviceArgs, options.lend_fd) },
 };
 #define SEEN_DEVICE_MTU (1u << 3)
 #define SEEN_OWNER (1u << 7)
@@ -154,7 +155,7 @@ int create_device_args_read(CreateDeviceArgs *a, sd_bus_message *m, sd_bus_error
                 return r;
         o->offloads = a->offloads;
         o->persistent = a->persistent;
-        o->port = (PortOptions){ a->isolated, a->guarded };
+        o->port = (PortOptions){ .isolated = a->isolated, .guarded = a->guarded };
         o->has_owner = seen & SEEN_OWNER;
 
         if (o->name && !name_is_valid(o->name))

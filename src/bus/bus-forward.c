@@ -84,6 +84,12 @@ BUS_GETTER(get_text) {
                                      f->config.source == FORWARD_SOURCE_GATEWAY ? "gateway" : "client");
 }
 
+BUS_GETTER(get_bypass) {
+        const ManagedForward *f = userdata;
+
+        return sd_bus_message_append(reply, "b", !f->config.no_bypass);
+}
+
 BUS_GETTER(get_network) {
         const ManagedForward *f = userdata;
         _cleanup_free_ char *target = NULL;
@@ -125,6 +131,7 @@ const sd_bus_vtable bus_forward_vtable[] = {
         SD_BUS_PROPERTY("Local", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Remote", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("SourceAddress", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("Bypass", "b", get_bypass, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Network", "o", get_network, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Owner", "u", get_owner, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Connections", "t", get_stat, 0, 0),

@@ -125,6 +125,9 @@ static int append_netstack_stats(sd_bus_message *m, const NetstackStats *s) {
                 { "tcp-opened", s->tcp_opened },
                 { "tcp-refused", s->tcp_refused },
                 { "udp-opened", s->udp_opened },
+                { "bypassed", s->bypassed },
+                { "bypass-failed", s->bypass_failed },
+                { "bypassed-bytes", s->bypassed_bytes },
         };
         int r = 0;
 

@@ -73,8 +73,9 @@ static int check_expose_args(Bus *b, const char *protocol, const char *local, co
 BUS_METHOD(method_expose) {
         struct {
                 const char *source;
-        } options = {};
-        static const BusOption table[] = { { "SourceAddress", "s", 0 } };
+                bool bypass;
+        } options = { .bypass = true };
+        static const BusOption table[] = { { "SourceAddress", "s", 0 }, { "Bypass", "b", sizeof(char *) } };
         Bus *b = bus_current(sd_bus_message_get_bus(m));
         const char *protocol, *local, *remote;
         _cleanup_free_ char *path = NULL;
@@ -108,7 +109,7 @@ BUS_METHOD(method_expose) {
         r = polkit_sender_uid(m, &uid);
         if (r < 0)
                 return r;
-        r = manager_expose(b->manager, n, uid, protocol, local, remote, options.source, &f, &e);
+        r = manager_expose(b->manager, n, uid, protocol, local, remote, &(ForwardOptions){ options.source, !options.bypass }, &f, &e);
         if (r < 0)
                 return bus_refuse(error, &e, r);
         r = bus_forward_path(f->id, &path);

@@ -389,6 +389,8 @@ static const ConfigKey keys[] = {
                 "where it leads: ADDRESS, the host name of a guest, or nothing for the only guest, each with :PORT or the same port"),
         FORWARD("source", source, read_source, false, "\"client\" or \"gateway\"",
                 "whose address the guest sees: the client's where it can be routed back, or the gateway's"),
+        FORWARD("bypass", bypass, read_bool, false, "true or false",
+                "whether clients on this host may be led to a namespace from socket to socket, past its interface"),
 
         ZONE("name", name, read_domain, true, "a domain name such as \"lab.test\"", "the domain"),
         ZONE("default", default_address, read_text, false, "an address", "of all names below the domain that have no record"),
@@ -509,6 +511,7 @@ static int read_forwards(const Reader *rd, JsonVal list, size_t n_items, ConfigN
                 ConfigForward *f = &n->forwards[n->n_forwards++];
 
                 f->line = json_line(rd->doc, item);
+                f->bypass = true;
                 r = read_section(rd, item, "forwards", f);
                 if (r >= 0)
                         r = default_text(&f->protocol, "tcp");

@@ -19,6 +19,7 @@
 
 typedef struct ConfigForward {
         char *protocol, *local, *remote, *source; /* (owned) source nullable */
+        int bypass;
         unsigned line;
 } ConfigForward;
 

@@ -473,6 +473,15 @@ static int host_service_open(void *userdata, uint16_t port, const Endpoint *gues
         return 0;
 }
 
+/* Of a Unix socket that was accepted there is a record, which is not needed where it goes. */
+static int host_bypass(void *userdata, const HostBypass *what, int fd) {
+        HostSockets *h = userdata;
+        int r = h->handler->bypass ? h->handler->bypass(h->userdata, what, fd) : -ENOENT;
+        if (r >= 0 && host_socket_find(h, fd))
+                forget(h, fd);
+        return r;
+}
+
 int host_sockets_adopt_stream(HostSockets *h, int fd) {
         HostSocket *s = get(h, fd);
         if (!s)
@@ -504,6 +513,7 @@ const HostOps host_sockets_ops = {
         .close = host_close,
         .stream_pair = host_stream_pair,
         .service_open = host_service_open,
+        .bypass = host_bypass,
         .dgram_open = host_dgram_open,
         .dgram_send = host_dgram_send,
         .dgram_recv = host_dgram_recv,

@@ -18,6 +18,7 @@ typedef struct HostSocketsHandler {
         /* A socket of the host that the port leads to, connected and non-blocking; -ENOENT: it is for service(). */
         int (*service_connect)(void *userdata, uint16_t port);
         int (*service)(void *userdata, uint16_t port, const Endpoint *guest, int fd); /* @fd: owned on success */
+        int (*bypass)(void *userdata, const HostBypass *what, int fd); /* HostOps.bypass */
 } HostSocketsHandler;
 
 /* @no_peek_offset: act as on a kernel without SO_PEEK_OFF for TCP (before 6.9), for tests. 0 or -ENOMEM. */

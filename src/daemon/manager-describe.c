@@ -45,6 +45,8 @@ static void put_forward(JsonWriter *w, Manager *m, const ManagedForward *f) {
         put_text(w, "local", f->local);
         put_text(w, "remote", f->remote);
         put_text(w, "sourceAddress", f->config.source == FORWARD_SOURCE_GATEWAY ? "gateway" : "client");
+        json_key(w, "bypass");
+        json_bool(w, !f->config.no_bypass);
         json_key(w, "listeners");
         json_array_open(w);
         for (size_t i = 0; entry->locals && i < entry->n_locals; i++)
@@ -117,6 +119,9 @@ static void put_stats(JsonWriter *w, Network *n) {
         put_u64(w, "tcpOpened", s.tcp_opened);
         put_u64(w, "tcpRefused", s.tcp_refused);
         put_u64(w, "udpOpened", s.udp_opened);
+        put_u64(w, "bypassed", s.bypassed);
+        put_u64(w, "bypassFailed", s.bypass_failed);
+        put_u64(w, "bypassedBytes", s.bypassed_bytes);
         json_object_close(w);
 }
 

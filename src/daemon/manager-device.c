@@ -96,11 +96,34 @@ static DeviceEntry *free_entry(DeviceEntry *entry) {
         if (!entry)
                 return NULL;
         device_free(entry->pub.device);
+        entry->port.lender = lender_free(entry->port.lender, NULL);
         free(entry->namespace);
         free(entry);
         return NULL;
 }
 DEFINE_CLEANUP(DeviceEntry *, free_entry);
+
+/* What the guest's namespace lends. By descriptors it has kept he who lends could make our calls wait: what others lend than root and our own
+ * user stays unused. */
+static int receive_lent(DeviceEntry *entry, const DeviceKind *k, uint32_t uid, const DeviceOptions *o, Error *e) {
+        Lender *lender;
+        const char *what;
+        int r;
+
+        if (o->lend_fd < 0)
+                return 0;
+        if (k->sock)
+                return error_set(e, ERROR_INVALID_ARGS, "Lend: only a TAP leads to a namespace");
+        r = lender_receive(&lender, o->lend_fd, &what);
+        if (r == -EINVAL || r == -ESRCH)
+                return error_set(e, ERROR_INVALID_ARGS, "Lend: these sockets cannot be used: %s", what);
+        if (r < 0)
+                return error_set_errno(e, r, "Cannot take the sockets that are lent");
+        if (manager_uid_is_limited(uid))
+                lender = lender_free(lender, NULL);
+        entry->port.lender = lender;
+        return 0;
+}
 
 static const char *state_of(const ManagedDevice *d) {
         return device_is_down(d->device) ? "waiting" : d->network ? "attached" : "detached";
@@ -110,6 +133,7 @@ static int attach(DeviceEntry *entry, Network *n, Error *e) {
         int r;
 
         r = network_attach(n, entry->pub.device, &entry->port);
+        entry->port.lender = NULL;
         if (r == -ENOSPC)
                 return error_set(e, ERROR_QUOTA_EXCEEDED, "Network '%s' has no room for another device", network_config(n)->name);
         if (r < 0)
@@ -131,6 +155,7 @@ static void store_fds(const DeviceKind *k, const DeviceEntry *entry) {
 static int attach_to_lab(Manager *m, DeviceEntry *entry, Error *e) {
         int r;
 
+        entry->port.lender = lender_free(entry->port.lender, NULL); /* nobody watches there whether its process has ended */
         r = manager_lab_attach(m, entry->pub.device);
         if (r < 0)
                 return error_set_errno(e, r, "Cannot start device '%s' in the laboratory", entry->name);
@@ -167,13 +192,15 @@ int manager_create_device(Manager *m, const char *kind, uint32_t uid, const Devi
         entry = calloc(1, sizeof(*entry));
         if (!entry || (o->namespace && !(entry->namespace = strdup(o->namespace))))
                 return error_set(e, ERROR_NO_MEMORY, "Out of memory");
+        entry->port = o->port;
         r = k->create(kind, name, uid, o, &entry->pub.device, e);
+        if (r >= 0)
+                r = receive_lent(entry, k, uid, o, e);
         if (r < 0)
                 return r;
 
         memcpy(entry->name, name, strlen(name) + 1);
         entry->persistent = o->persistent;
-        entry->port = o->port;
         entry->event_log = RATELIMIT_INIT(10 * USEC_PER_SEC, 10);
         r = n ? attach(entry, n, e) : attach_to_lab(m, entry, e);
         if (r < 0)

@@ -409,7 +409,7 @@ static ForwardEntry *entry_free(ForwardEntry *entry) {
 DEFINE_CLEANUP(ForwardEntry *, entry_free);
 
 int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, const char *protocol, const char *local,
-                        const char *remote, const char *source, ManagedForward **ret, Error *e) {
+                        const char *remote, const ForwardOptions *options, ManagedForward **ret, Error *e) {
         _cleanup_(entry_freep) ForwardEntry *entry = NULL;
         ManagedForward *f;
         LocalSpec spec = {};
@@ -427,7 +427,8 @@ int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, con
                     : f->is_unix ? check_path(m, uid, local, &spec, e)
                                  : local_spec_parse(local, &spec, e);
         if (r >= 0)
-                r = parse_source(source, &f->config.source, e);
+                r = parse_source(options ? options->source : NULL, &f->config.source, e);
+        f->config.no_bypass = options && options->no_bypass;
         f->is_ssh = f->is_unix && ssh_spec_is_url(remote);
         if (r >= 0 && !f->is_ssh && !f->is_outlet)
                 r = remote_spec_parse(n, remote, spec.endpoints[0].port, MAX(spec.n_ports, (uint16_t) 1), origin == ORIGIN_CALL, &f->config, e);
@@ -466,9 +467,9 @@ int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, con
         return 0;
 }
 
-int manager_expose(Manager *m, Network *n, uint32_t uid, const char *protocol, const char *local, const char *remote, const char *source,
-                   ManagedForward **ret, Error *e) {
-        return manager_add_forward(m, n, uid, ORIGIN_CALL, protocol, local, remote, source, ret, e);
+int manager_expose(Manager *m, Network *n, uint32_t uid, const char *protocol, const char *local, const char *remote,
+                   const ForwardOptions *options, ManagedForward **ret, Error *e) {
+        return manager_add_forward(m, n, uid, ORIGIN_CALL, protocol, local, remote, options, ret, e);
 }
 
 void manager_drop_forward(Manager *m, ManagedForward *f) {

@@ -178,7 +178,7 @@ int manager_create_vhost(const char *kind, const char *name, uint32_t uid, const
 /* ---- manager-forward.c ---- */
 /* As manager_expose(), but only with ORIGIN_CALL the guest has to be there. */
 int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, const char *protocol, const char *local,
-                        const char *remote, const char *source, ManagedForward **ret, Error *e);
+                        const char *remote, const ForwardOptions *options, ManagedForward **ret, Error *e);
 void manager_drop_forward(Manager *m, ManagedForward *f); /* tells, closes, frees */
 
 /* ---- manager-tunnel.c ---- */

@@ -221,7 +221,7 @@ static bool same_forward(const ManagedForward *f, const ConfigForward *cf) {
         ForwardSource source = text_equal(cf->source, "gateway") ? FORWARD_SOURCE_GATEWAY : FORWARD_SOURCE_CLIENT;
 
         return streq(manager_forward_protocol(f), cf->protocol) && streq(f->local, cf->local) &&
-               streq(f->remote, cf->remote) && f->config.source == source;
+               streq(f->remote, cf->remote) && f->config.source == source && f->config.no_bypass == !cf->bypass;
 }
 
 /* Makes the forwards of @n that files have made the ones @c has. */
@@ -244,8 +244,8 @@ static void apply_forwards(Manager *m, Network *n, const ConfigNetwork *c) {
 
                 for (ManagedForward *f = NULL; !there && (f = manager_next_forward(m, f));)
                         there = f->network == n && same_forward(f, cf);
-                if (!there && manager_add_forward(m, n, getuid(), ORIGIN_FILE, cf->protocol, cf->local, cf->remote, cf->source,
-                                                  NULL, &e) < 0)
+                if (!there && manager_add_forward(m, n, getuid(), ORIGIN_FILE, cf->protocol, cf->local, cf->remote,
+                                                  &(ForwardOptions){ cf->source, !cf->bypass }, NULL, &e) < 0)
                         log_error("%s:%u: forward left out: %s", c->path, cf->line, e.message);
         }
 }

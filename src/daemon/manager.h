@@ -147,6 +147,7 @@ typedef struct DeviceOptions {
         uint32_t mtu;
         int fd;                /* -EBADF, or handed in: (borrowed: duplicated on success) */
         int guest_fd;          /* -EBADF, or of a listening socket's guest, from sock_leave(): as fd */
+        int lend_fd;           /* -EBADF, or where sockets of the guest's namespace wait (borrowed): basic/lend.h */
         const int *queue_fds;  /* with fd: descriptors of further queues, as borrowed; the others are opened */
         unsigned n_queue_fds;
         bool persistent, has_owner, up, no_vnet_hdr;
@@ -157,7 +158,7 @@ typedef struct DeviceOptions {
         const char *listen, *connect; /* of the kinds behind sockets: device/sock-address.h */
         PortOptions port;
 } DeviceOptions;
-#define DEVICE_OPTIONS_INIT ((DeviceOptions){ .fd = -EBADF, .guest_fd = -EBADF, .up = true, .queues = 1 })
+#define DEVICE_OPTIONS_INIT ((DeviceOptions){ .fd = -EBADF, .guest_fd = -EBADF, .lend_fd = -EBADF, .up = true, .queues = 1 })
 
 /* @kind: "tap", "vhost-net", ... -EOPNOTSUPP (NotSupported) when unknown; the message lists those there are. */
 int manager_create_device(Manager *m, const char *kind, uint32_t uid, const DeviceOptions *o, ManagedDevice **ret, Error *e);
@@ -185,14 +186,19 @@ ManagedCapture *manager_next_capture(Manager *m, ManagedCapture *after);
 void manager_capture_stats(const ManagedCapture *c, CaptureStats *ret);
 
 /* ---- forwards ---- */
+typedef struct ForwardOptions {
+        const char *source; /* NULL, "client" or "gateway": ForwardSource */
+        bool no_bypass;
+} ForwardOptions;
+
 /* @local: "ADDR:PORT", "[ADDR]:PORT", ":PORT" (all addresses) or "PORT" (127.0.0.1 and, where the host has it, ::1).
  * @remote: "ADDR:PORT", "ADDR" (the same port), ":PORT" or "" (the only guest, the same port), "HOSTNAME[:PORT]" of a lease.
  * PORT may be a range, FIRST-LAST; that of @remote, if it names one, is as long, or where it begins.
- * @source: NULL, "client" or "gateway". One forward, even where it listens on two addresses and many ports.
+ * @options: NULL for the defaults. One forward, even where it listens on two addresses and many ports.
  * "gateway:PORT" to "unix:/PATH" (tcp) is the other way round: a port of the gateway's, for guests, that leads to a Unix socket of the host.
  * Protocol "unix": @local is a path, @remote "ADDR:PORT" or the like, or "ssh-tunnel://USER@GUEST[:PORT]/PATH?key=FILE". */
-int manager_expose(Manager *m, Network *n, uint32_t uid, const char *protocol, const char *local, const char *remote, const char *source,
-                   ManagedForward **ret, Error *e);
+int manager_expose(Manager *m, Network *n, uint32_t uid, const char *protocol, const char *local, const char *remote,
+                   const ForwardOptions *options, ManagedForward **ret, Error *e);
 /* Takes a Unix socket away that nobody listens on. -EADDRINUSE: somebody does, or it is no socket. 0: nothing is there (now). */
 int remove_dead_socket(const char *path);
 int manager_unexpose(Manager *m, Network *n, const char *protocol, const char *local, Error *e);

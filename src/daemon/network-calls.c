@@ -178,7 +178,16 @@ int network_add_lease(Network *n, const Lease *l) {
 
 static int do_list_flows(void *arg) {
         Call *c = arg;
-        return netstack_list_flows(c->n->stack, c->max, c->flows, c->n_ret);
+        size_t n = bypass_count(c->n->bypass);
+        int r = netstack_list_flows(c->n->stack, c->max, c->flows, c->n_ret);
+        if (r < 0 || n == 0 || *c->n_ret >= c->max)
+                return r;
+        FlowInfo *all = realloc(*c->flows, (*c->n_ret + n) * sizeof(*all));
+        if (!all)
+                return 0;
+        *c->flows = all;
+        *c->n_ret += bypass_list(c->n->bypass, all + *c->n_ret, MIN(n, c->max - *c->n_ret));
+        return 0;
 }
 int network_list_flows(Network *n, size_t max, FlowInfo **ret, size_t *ret_n) {
         return loop_call(n->loop, do_list_flows, &(Call){ .n = n, .max = max, .flows = ret, .n_ret = ret_n });
@@ -186,7 +195,11 @@ int network_list_flows(Network *n, size_t max, FlowInfo **ret, size_t *ret_n) {
 
 static int do_get_stats(void *arg) {
         Call *c = arg;
+        const BypassStats *b = bypass_stats(c->n->bypass);
         netstack_get_stats(c->n->stack, c->stats);
+        c->stats->bypassed = b->opened;
+        c->stats->bypass_failed = b->failed;
+        c->stats->bypassed_bytes = b->bytes;
         return 0;
 }
 int network_get_stats(Network *n, NetstackStats *ret) {

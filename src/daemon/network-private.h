@@ -2,6 +2,7 @@
 #pragma once
 /* What network.c and network-calls.c share: the network itself, and what is called on its thread. Included by these two alone. */
 
+#include "daemon/bypass.h"
 #include "daemon/device-facts.h"
 #include "daemon/network.h"
 #include "daemon/switch.h"
@@ -19,6 +20,7 @@ struct Network {
         /* on the network's thread */
         Netstack *stack;       /* (owned) */
         HostSockets *sockets;  /* (owned) */
+        Bypass *bypass;        /* (owned) */
         Timer stack_timer;     /* stands where the netstack's earliest does */
         Port *ports[SWITCH_PORTS_MAX]; /* (owned) */
         unsigned n_ports;      /* in use */

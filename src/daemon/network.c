@@ -340,6 +340,7 @@ int network_detach_here(Network *n, Device *d) {
         Port *p = find_port(n, d);
         if (!p)
                 return -ENOENT;
+        bypass_remove_lender(n->bypass, p->number);
         device_stop(d);
         n->ports[p->number - 1] = NULL;
         n->n_ports--;
@@ -396,15 +397,24 @@ static const DeviceHandler device_handler = {
         .event = on_event,
 };
 
+static int attach(Network *n, Device *d, Port *p, Lender *lender) {
+        int r = lender ? bypass_add_lender(n->bypass, p->number, lender) : 0;
+        if (r >= 0)
+                r = device_start(d, n->loop);
+        if (r < 0)
+                bypass_remove_lender(n->bypass, p->number);
+        return r;
+}
+
 int network_attach_here(Network *n, Device *d, const PortOptions *options) {
         unsigned i = 0;
         while (i < PORTS_MAX && n->ports[i])
                 i++;
-        if (i == PORTS_MAX)
-                return -ENOSPC;
-        Port *p = calloc(1, sizeof(*p));
-        if (!p)
-                return -ENOMEM;
+        Port *p = i < PORTS_MAX ? calloc(1, sizeof(*p)) : NULL;
+        if (!p) {
+                (void) lender_free(options->lender, NULL);
+                return i < PORTS_MAX ? -ENOMEM : -ENOSPC;
+        }
         *p = (Port){
                 .network = n,
                 .device = d,
@@ -413,11 +423,12 @@ int network_attach_here(Network *n, Device *d, const PortOptions *options) {
                 .own_mac = d->mac,
                 .stack_port = { .id = i + 1, .mtu = d->mtu },
         };
+        p->options.lender = NULL;
         d->handler = &device_handler;
         d->userdata = p;
         n->ports[i] = p;
         n->n_ports++;
-        int r = device_start(d, n->loop);
+        int r = attach(n, d, p, options->lender);
         if (r < 0) {
                 n->ports[i] = NULL;
                 n->n_ports--;
@@ -503,12 +514,38 @@ static int on_service_connect(void *userdata, uint16_t port) {
         return connect(fd, (struct sockaddr *) &sa, sizeof(sa)) < 0 ? -ECONNREFUSED : TAKE_FD(fd);
 }
 
+/* The port where the guest's MAC address was seen is that its frames would go to: nobody else's sockets will do. */
+static int on_bypass(void *userdata, const HostBypass *what, int fd) {
+        Network *n = userdata;
+        Port *p = port_for(n, &what->guest_mac);
+        return p ? bypass_open(n->bypass, p->number, what, fd) : -ENOENT;
+}
+
+static void on_bypass_moved(void *userdata, const HostBypass *what, uint64_t rx, uint64_t tx) {
+        netstack_bypass_moved(((Network *) userdata)->stack, what, rx, tx);
+}
+
+static void on_bypass_ended(void *userdata, const HostBypass *what) {
+        netstack_bypass_ended(((Network *) userdata)->stack, what);
+}
+
+/* A record of the socket was left behind when it was a Unix one: netstack_bypass_failed() needs it again. */
+static void on_bypass_failed(void *userdata, const HostBypass *what, int fd) {
+        Network *n = userdata;
+        if (ip_is_null(&what->client.addr))
+                (void) host_sockets_adopt_stream(n->sockets, fd);
+        netstack_bypass_failed(n->stack, what, fd);
+}
+
+static const BypassHandler bypass_handler = { .moved = on_bypass_moved, .ended = on_bypass_ended, .failed = on_bypass_failed };
+
 static const HostSocketsHandler sockets_handler = {
         .event = on_host_event,
         .output = on_stack_output,
         .lease_changed = on_lease_changed,
         .service = on_service,
         .service_connect = on_service_connect,
+        .bypass = on_bypass,
 };
 
 /* ---- life ---- */
@@ -525,6 +562,9 @@ static int begin_here(void *arg) {
         thread_drop_capabilities(); /* a socket for pings may have needed one */
         if (r < 0)
                 return r;
+        r = bypass_new(&n->bypass, n->loop, &bypass_handler, n);
+        if (r < 0)
+                return r;
         host_sockets_set_source(n->sockets, &n->config.source);
         return netstack_new(&n->stack, &n->config.stack, &host_sockets_ops, n->sockets);
 }
@@ -534,6 +574,7 @@ static int end_here(void *arg) {
         for (unsigned i = 0; i < PORTS_MAX; i++)
                 if (n->ports[i])
                         (void) network_detach_here(n, n->ports[i]->device);
+        n->bypass = bypass_free(n->bypass);
         n->stack = netstack_free(n->stack);
         n->sockets = host_sockets_free(n->sockets);
         timer_stop(loop_timers(n->loop), &n->stack_timer);

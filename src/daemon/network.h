@@ -9,6 +9,7 @@
 #include "basic/loop.h"
 #include "daemon/host-links.h"
 #include "daemon/host-sockets.h"
+#include "daemon/lender.h"
 #include "device/device.h"
 #include "netstack/dhcp.h"
 #include "netstack/netstack.h"
@@ -52,6 +53,7 @@ typedef struct PortOptions {
         bool isolated; /* reaches the gateway and ports that are not isolated; broadcasts likewise */
         bool guarded;  /* may send from one MAC address only (its device's, or the first it used), and from the IPv4 address leased to that;
                         * answers no DHCP requests of others */
+        Lender *lender; /* (nullable) sockets of the guest's namespace: network_attach() takes them, whatever comes of it, until the device is detached */
 } PortOptions;
 
 /* Facts, delivered on the control thread's loop (the @control of network_new()). */

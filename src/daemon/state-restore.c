@@ -246,6 +246,7 @@ static void restore_device(Manager *m, const StateFile *f, JsonVal v) {
 static void restore_forward(Manager *m, const StateFile *f, JsonVal v) {
         const char *network = text_of(f->doc, v, "network"), *protocol = text_of(f->doc, v, "protocol"),
                    *local = text_of(f->doc, v, "local"), *remote = text_of(f->doc, v, "remote");
+        ForwardOptions o = { .source = text_of(f->doc, v, "source"), .no_bypass = bool_of(f->doc, v, "noBypass") };
         Network *n = network ? manager_network(m, network) : NULL;
         Error e;
 
@@ -256,7 +257,7 @@ static void restore_forward(Manager *m, const StateFile *f, JsonVal v) {
         if (!n)
                 (void) error_set(&e, ERROR_NO_SUCH_NETWORK, "There is no network '%s'", ERROR_QUOTE(network));
         else if (manager_add_forward(m, n, (uint32_t) number_of(f->doc, v, "owner", UINT32_MAX), ORIGIN_RESTORED, protocol, local,
-                                     remote, text_of(f->doc, v, "source"), NULL, &e) >= 0)
+                                     remote, &o, NULL, &e) >= 0)
                 return;
         log_warning("Forward of %s '%s' of before the restart is lost: %s", ERROR_QUOTE(protocol), ERROR_QUOTE(local), e.message);
 }

@@ -172,6 +172,8 @@ static void put_forward(JsonWriter *w, const ManagedForward *f) {
         put_text(w, "local", f->local);
         put_text(w, "remote", f->remote);
         put_text(w, "source", f->config.source == FORWARD_SOURCE_GATEWAY ? "gateway" : "client");
+        json_key(w, "noBypass");
+        json_bool(w, f->config.no_bypass);
         json_object_close(w);
 }
 

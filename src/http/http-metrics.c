@@ -28,6 +28,8 @@ static const Family families[] = {
         COUNTER("tcp_opened", tcp_opened, "TCP connections begun"),
         COUNTER("tcp_refused", tcp_refused, "TCP connections that could not be made"),
         COUNTER("udp_opened", udp_opened, "UDP mappings made"),
+        COUNTER("bypassed", bypassed, "Connections of forwards led to a guest from socket to socket"),
+        COUNTER("bypassed_bytes", bypassed_bytes, "Bytes they moved"),
         COUNTER("tcp_retransmits", retransmits, "Segments sent to guests again"),
         COUNTER("host_events", host_events, "Events of sockets of the host"),
 };

@@ -84,6 +84,15 @@ typedef struct HostConnect {
         uint8_t tos; /* DSCP; the bits of ECN are 0 */
 } HostConnect;
 
+/* A client of a forward, and the guest it is for. */
+typedef struct HostBypass {
+        Endpoint guest;
+        Endpoint client;    /* null: of a Unix socket */
+        MacAddr guest_mac;
+        uint32_t forward_id;
+        uint16_t forward_slot;
+} HostBypass;
+
 typedef struct Lease Lease; /* netstack/dhcp.h */
 
 typedef struct HostOps {
@@ -119,6 +128,10 @@ typedef struct HostOps {
         /* A guest's connection to a port of the gateway that is served outside (netstack_add_service()): a pair like that above, whose
          * other end goes there. Negative errno: it cannot be taken now, and the guest is refused. */
         int (*service_open)(void *userdata, uint16_t port, const Endpoint *guest, int *ret_flow_fd);
+
+        /* (nullable) A forward's client that the guest would see as the gateway: can it be led to the guest past us? 0: @fd is the other's, which
+         * tells by netstack_bypass_*() what becomes of it. Negative errno: no. */
+        int (*bypass)(void *userdata, const HostBypass *what, int fd);
 
         /* UDP and ping. @local: NULL for any; port 0 for any. send: how many messages were taken, or the error of the first.
          * recv: how many came, or -EAGAIN. error (also of a connection

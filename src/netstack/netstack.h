@@ -136,6 +136,7 @@ typedef struct ForwardConfig {
         Endpoint remote;    /* guest address and port; null address: the only guest with a lease, asked at each connection */
         char hostname[DHCP_HOSTNAME_MAX + 1]; /* with a null address: not the only guest, but the one whose lease says so; "" none */
         ForwardSource source;
+        bool no_bypass;      /* of TCP: all clients go through the gateway */
         bool ends_with_peer; /* of UDP: the socket has one peer, and when that hangs up the forward is removed */
 } ForwardConfig;
 
@@ -148,6 +149,12 @@ typedef struct ForwardStats {
 int netstack_forward_add(Netstack *s, const ForwardConfig *config, int fd);
 int netstack_forward_remove(Netstack *s, uint32_t id); /* closes the listener at once; established connections live on; -ENOENT */
 int netstack_forward_stats(const Netstack *s, uint32_t id, ForwardStats *ret);
+
+/* What becomes of a connection that HostOps.bypass() has taken: bytes (@rx: from the guest), its end, or that it could not be made so: then it
+ * goes the usual way, @fd is ours again, and its end ours to count. */
+void netstack_bypass_moved(Netstack *s, const HostBypass *what, uint64_t rx, uint64_t tx);
+void netstack_bypass_ended(Netstack *s, const HostBypass *what);
+void netstack_bypass_failed(Netstack *s, const HostBypass *what, int fd);
 
 /* Opens a TCP connection to a guest, from the gateway's address, whose bytes go through @fd, a connected stream socket: owned on success.
  * When the guest refuses, @fd is closed. 0, -EHOSTUNREACH (no address of a guest), -ENOBUFS, -EADDRINUSE, -ENOMEM. */
@@ -178,6 +185,7 @@ typedef struct NetstackStats {
         uint64_t parked_bytes, parked_peak, partial_sends, retransmits, rto_fired, fast_retransmits, dup_acks_sent, zero_window_probes;
         uint64_t frames_in, batches_in, frames_out, batches_out, host_events, turns;
         uint64_t tcp_opened, tcp_refused, udp_opened;
+        uint64_t bypassed, bypass_failed, bypassed_bytes; /* of connections led past us: who does so knows, and fills in */
 } NetstackStats;
 void netstack_get_stats(const Netstack *s, NetstackStats *ret);
 

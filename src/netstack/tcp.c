@@ -359,13 +359,49 @@ static int open_towards_guest(Netstack *s, const Endpoint *guest, const Endpoint
         return 0;
 }
 
-static int open_inbound(Netstack *s, Forward *fw, int fd, const Endpoint *peer) {
+/* Past us, where the guest would take the client for the gateway anyway, and would be sent its SYN now. */
+static int open_bypass(Netstack *s, const Forward *fw, const Endpoint *guest, const Endpoint *source, int fd, const Endpoint *peer) {
+        HostBypass b = { .guest = *guest, .client = *peer, .forward_id = fw->config.id, .forward_slot = forward_slot(s->forwards, fw) };
+        IpAddr gateway = netstack_gateway_for(s, &guest->addr);
+        uint32_t mtu;
+
+        if (!s->ops->bypass || fw->config.no_bypass || !ip_equal(&source->addr, &gateway) || !arp_lookup(s->arp, &guest->addr, &b.guest_mac, &mtu))
+                return -ENOENT;
+        return s->ops->bypass(s->userdata, &b, fd);
+}
+
+static int open_inbound(Netstack *s, Forward *fw, int fd, const Endpoint *peer, bool may_bypass) {
         Endpoint guest, source;
         int r = forward_target(s, fw, &guest);
         if (r < 0)
                 return r;
         source = forward_source(s, fw, peer, &guest.addr);
+        if (may_bypass && open_bypass(s, fw, &guest, &source, fd, peer) >= 0)
+                return 0;
         return open_towards_guest(s, &guest, &source, fw, fd);
+}
+
+static void forget_active(Forward *fw) {
+        fw->stats.active -= fw->stats.active > 0;
+}
+
+void netstack_bypass_moved(Netstack *s, const HostBypass *what, uint64_t rx, uint64_t tx) {
+        forward_count(s->forwards, what->forward_slot, what->forward_id, rx, tx);
+}
+
+void netstack_bypass_ended(Netstack *s, const HostBypass *what) {
+        Forward *fw = forward_by_id(s->forwards, what->forward_id);
+        if (fw)
+                forget_active(fw);
+}
+
+void netstack_bypass_failed(Netstack *s, const HostBypass *what, int fd) {
+        Forward *fw = forward_by_id(s->forwards, what->forward_id);
+        if (fw && open_inbound(s, fw, fd, &what->client, /* may_bypass= */ false) >= 0)
+                return; /* its flow counts on */
+        if (fw)
+                forget_active(fw);
+        s->ops->close(s->userdata, fd, /* reset= */ true);
 }
 
 int netstack_connect(Netstack *s, const Endpoint *guest, int fd) {
@@ -390,7 +426,7 @@ void tcp_forward_event(Netstack *s, Forward *fw) {
                         return forward_accept_later(s);
                 }
                 fw->stats.connections++;
-                if (open_inbound(s, fw, fd, &peer) < 0)
+                if (open_inbound(s, fw, fd, &peer, /* may_bypass= */ true) < 0)
                         s->ops->close(s->userdata, fd, /* reset= */ true);
                 else
                         fw->stats.active++;
@@ -525,7 +561,7 @@ void tcp_flow_close(Netstack *s, Flow *f) {
         f->tcp.state = TCP_CLOSED;
         Forward *fw = f->forward_id ? forward_by_id(s->forwards, f->forward_id) : NULL;
         if (fw)
-                fw->stats.active -= fw->stats.active > 0;
+                forget_active(fw);
 }
 
 /* ---- flows that wait ---- */

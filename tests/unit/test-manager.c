@@ -289,7 +289,7 @@ static void test_forward(Fixture *f, gconstpointer data) {
         ForwardStats stats;
         Error e;
 
-        g_assert_cmpint(manager_expose(f->m, f->n, SOMEBODY, "tcp", bare, "192.168.127.2:80", "gateway", &fw, &e), ==, 0);
+        g_assert_cmpint(manager_expose(f->m, f->n, SOMEBODY, "tcp", bare, "192.168.127.2:80", &(ForwardOptions){ .source = "gateway" }, &fw, &e), ==, 0);
         told = g_strdup_printf("forward added %s;network changed default;", bare);
         assert_told(f, told);
         g_assert_false(is_free(v4, SOCK_STREAM));
@@ -580,7 +580,7 @@ static void refuse_device(Fixture *f, const char *kind, DeviceOptions o, ErrorCo
         assert_told(f, "");
 }
 
-#define DEVICE(...) ((DeviceOptions){ .fd = -EBADF, .guest_fd = -EBADF, .up = true, .queues = 1, __VA_ARGS__ })
+#define DEVICE(...) ((DeviceOptions){ .fd = -EBADF, .guest_fd = -EBADF, .lend_fd = -EBADF, .up = true, .queues = 1, __VA_ARGS__ })
 
 static void test_device_refused(Fixture *f, gconstpointer data) {
         const char *const offloads[] = { "csum", "warp", NULL };
@@ -592,12 +592,12 @@ static void test_device_refused(Fixture *f, gconstpointer data) {
         refuse_device(f, "tap", DEVICE(.mac = "00:00:00:00:00:00"), ERROR_INVALID_ARGS, "Mac '00:00:00:00:00:00' is no*");
         refuse_device(f, "tap", DEVICE(.mtu = 575), ERROR_INVALID_ARGS, "Mtu 575*");
         refuse_device(f, "tap", DEVICE(.mtu = 65521), ERROR_INVALID_ARGS, "Mtu 65521*");
-        refuse_device(f, "tap", (DeviceOptions){ .fd = -EBADF }, ERROR_INVALID_ARGS, "Queues 0*");
-        refuse_device(f, "tap", (DeviceOptions){ .fd = -EBADF, .queues = 17 }, ERROR_INVALID_ARGS, "Queues 17 is not between 1 and 16");
+        refuse_device(f, "tap", (DeviceOptions){ .lend_fd = -EBADF, .fd = -EBADF }, ERROR_INVALID_ARGS, "Queues 0*");
+        refuse_device(f, "tap", (DeviceOptions){ .lend_fd = -EBADF, .fd = -EBADF, .queues = 17 }, ERROR_INVALID_ARGS, "Queues 17 is not between 1 and 16");
         refuse_device(f, "tap", DEVICE(.ifname = "sixteen-letters-"), ERROR_INVALID_ARGS, "'sixteen-letters-' cannot be*");
         refuse_device(f, "tap", DEVICE(.namespace = "x"), ERROR_INVALID_ARGS, "Namespace 'x' is neither*");
         refuse_device(f, "tap", DEVICE(.offloads = offloads), ERROR_INVALID_ARGS, "There is no offload 'warp'; there are: csum, *");
-        refuse_device(f, "tap", (DeviceOptions){ .fd = STDERR_FILENO, .queues = 1 }, ERROR_INVALID_ARGS, "Cannot make TAP device*");
+        refuse_device(f, "tap", (DeviceOptions){ .lend_fd = -EBADF, .fd = STDERR_FILENO, .queues = 1 }, ERROR_INVALID_ARGS, "Cannot make TAP device*");
         if (access("/dev/net/tun", F_OK) == 0) {
                 refuse_device(f, "tap", DEVICE(.namespace = "/nowhere"), ERROR_NO_SUCH_NAMESPACE, "There is no network namespace at '/nowhere'*");
                 refuse_device(f, "tap", DEVICE(.namespace = "4194304"), ERROR_NO_SUCH_NAMESPACE, "*'4194304'*");
