@@ -94,7 +94,7 @@ def check_libraries(path, text):
 
 def check_head(path, text):
     lines = text.splitlines()
-    first = lines[:2] if lines and lines[0].startswith("#!") else lines[:1]
+    first = lines[:2] if lines and lines[0].startswith(("#!", "#compdef ")) else lines[:1]
     # XML may carry it in the comment that follows the document type; Markdown is prose, under the same licence without a line of it.
     if re.match(r"<[?!]", text):
         first = lines[:8]
