@@ -48,7 +48,7 @@ def tcp(peer, seconds, up, streams, inward=False):
         sh("nstat", "-n", ns=peer.guest)
     before = peer.counters()
     with spent(peer, figures):
-        run = sh(*argv, check=False, timeout=seconds + 20)
+        run = sh(*argv, check=False, timeout=seconds + 8)
     received = iperf_result(peer, run.stdout)
     figures["gbps"] = received["bits_per_second"] / 1e9
     figures["cpu_s_per_gib"] = figures["cpu_s"] / max(received["bytes"] / 2**30, 1e-9)
@@ -103,7 +103,7 @@ def datagrams(peer, seconds, way, size, rate=0, gso=False):
 
 
 def datagram_rate(peer, way, size):
-    """The highest rate with at most 1 % loss, by halving the distance; what fails is tried twice, for the machine may have had a hiccup."""
+    """The highest rate with at most 1 % loss, by halving the distance; what nearly held is tried twice, for the machine may have had a hiccup."""
     low, high, best = 0, 1000000, None
     rate = 100000
     for _ in range(8):
@@ -112,6 +112,7 @@ def datagram_rate(peer, way, size):
             r = datagrams(peer, 1, way, size, rate)
             if r["loss"] <= 0.01 and r["sent_per_second"] > 0.9 * rate:
                 good = r
+            if good or r["loss"] > 0.1:
                 break
         if good:
             low, best = rate, good

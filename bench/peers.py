@@ -211,6 +211,7 @@ class Slirp(Peer):
         api = f"{self.dir}/api"
         self.gateway = [self.spawn("slirp4netns", "--configure", f"--mtu={mtu}", f"--api-socket={api}", str(self.guest.pid), "eth0")]
         self.await_route()
+        self.await_that("no API", lambda: os.path.exists(api))
         for port in self.forwarded:
             for proto in ("tcp", "udp"):
                 self.ask(api, {"execute": "add_hostfwd", "arguments": {
