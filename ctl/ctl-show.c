@@ -130,9 +130,9 @@ static const TableColumn forward_columns[] = {
         { "CONNECTIONS", true }, { "ACTIVE", true }, { "RX", true }, { "TX", true },
 };
 #define COLUMNS(c) (c), ELEMENTSOF(c)
-static const ObjectList networks = { "networks", VNETD_NETWORK, "Name", true, COLUMNS(network_columns), network_cells },
-                        devices = { "devices", VNETD_DEVICE, "Name", false, COLUMNS(device_columns), device_cells },
-                        forwards = { "forwards", VNETD_FORWARD, "Local", false, COLUMNS(forward_columns), forward_cells };
+static const ObjectList network_list = { "networks", VNETD_NETWORK, "Name", true, COLUMNS(network_columns), network_cells },
+                        device_list = { "devices", VNETD_DEVICE, "Name", false, COLUMNS(device_columns), device_cells },
+                        forward_list = { "forwards", VNETD_FORWARD, "Local", false, COLUMNS(forward_columns), forward_cells };
 
 static int print_list(const Ctl *c, const Value *objects, const ObjectList *list) {
         _cleanup_(table_freep) Table *t = NULL;
@@ -170,15 +170,15 @@ static int print_objects(Ctl *c, const ObjectList *list) {
 }
 
 int verb_network_list(Ctl *c, int argc, char **argv) {
-        return print_objects(c, &networks);
+        return print_objects(c, &network_list);
 }
 
 int verb_device_list(Ctl *c, int argc, char **argv) {
-        return print_objects(c, &devices);
+        return print_objects(c, &device_list);
 }
 
 int verb_forwards(Ctl *c, int argc, char **argv) {
-        return print_objects(c, &forwards);
+        return print_objects(c, &forward_list);
 }
 
 static int print_json_value(const Ctl *c, const Value *v) {
@@ -224,15 +224,15 @@ int verb_status(Ctl *c, int argc, char **argv) {
 
         pager_open(c);
         printf("vnetd %s on %s\n\n", value_get_string(manager, "Version"), c->bus_label);
-        r = print_list(c, objects, &networks);
+        r = print_list(c, objects, &network_list);
         if (r != 0)
                 return r;
         putchar('\n');
-        r = print_list(c, objects, &devices);
+        r = print_list(c, objects, &device_list);
         if (r != 0)
                 return r;
         putchar('\n');
-        return print_list(c, objects, &forwards);
+        return print_list(c, objects, &forward_list);
 }
 
 /* An object path of ours as the name it stands for: "/org/vnetd1/network/lab_2d1" is "lab-1". NULL for
