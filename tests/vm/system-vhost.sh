@@ -3,6 +3,7 @@
 # Runs in the virtual machine with systemd: the system service as it is shipped, on a kernel that has vhost-net. Installed from /vm/units and the
 # like, started by bus activation and by hand, sandboxed; a namespace plugged in over vhost-net, a port exposed, a restart that
 # keeps both and the guest behind a socket; polkit allowing an administrator and refusing another user; journal, introspection, security score.
+# Then the user's own service, under a systemd --user of a user without rights.
 #
 #     system-vhost.sh VNETD VNETCTL LIBEXECDIR SOCK-BRIDGE
 set -u
@@ -42,6 +43,30 @@ journal_has() { # FIELD...: in each line the service itself wrote
                 [ "$(journalctl _SYSTEMD_UNIT=vnetd.service -o json | grep -c "\"$field\"")" = "$lines" ] || return 1
         done
 }
+mine() { # as user other, with a session of theirs
+        setpriv --reuid=other --regid=other --init-groups env -i PATH="$PATH" HOME=/home/other USER=other \
+                XDG_RUNTIME_DIR="/run/user/$(id -u other)" "$@"
+}
+session_is_up() {
+        loginctl enable-linger other
+        for _ in {1..40}; do
+                mine systemctl --user is-system-running 2> /dev/null | grep -qx running && return
+                sleep 0.5
+        done
+        return 1
+}
+own_page() { # of a server in a namespace that run made, by a port it publishes
+        mine vnetctl run --publish=6444:80 -- busybox timeout 15 busybox httpd -f -p 80 -h /tmp/www &
+        for _ in {1..10}; do
+                [ "$(timeout 5 busybox wget -q -O - http://127.0.0.1:6444/page)" = "it is the guest" ] && wait && return
+                sleep 1
+        done
+        return 1
+}
+own_forward_is_kept() {
+        mine vnetctl expose 6445 192.168.127.9:80 && mine systemctl --user restart vnetd &&
+                mine vnetctl --no-legend forwards | grep -q '^tcp *6445 *192.168.127.9:80 '
+}
 lease() { # as a DHCP client would; the address stays
         guest busybox udhcpc -i "$1" -n -q -t 20 -T 1 -s /tmp/dhcp
 }
@@ -49,6 +74,8 @@ lease() { # as a DHCP client would; the address stays
 install -D "$vnetd" "$libexecdir/vnetd"
 install -D "$vnetctl" /usr/bin/vnetctl
 install -D -m 644 /vm/units/vnetd.service /etc/systemd/system/vnetd.service
+install -D -m 644 /vm/units/vnetd-user.service /usr/lib/systemd/user/vnetd.service
+install -D -m 644 /vm/dbus-session/org.vnetd1.service /usr/share/dbus-1/services/org.vnetd1.service
 install -D -m 644 /vm/units/vnetd.conf /usr/lib/tmpfiles.d/vnetd.conf
 install -D -m 644 /vm/polkit/org.vnetd1.policy /usr/share/polkit-1/actions/org.vnetd1.policy
 install -D -m 644 /vm/units-source/vnetd.sysusers /usr/lib/sysusers.d/vnetd.conf
@@ -76,7 +103,7 @@ chmod +x /tmp/dhcp
 systemctl daemon-reload
 systemctl reload dbus
 
-echo 1..29
+echo 1..37
 check "udev gives /dev/vhost-net to group kvm" test "$(stat -c '%G %a' /dev/vhost-net)" = "kvm 660"
 check "a call on the bus starts the service" busctl call org.vnetd1 /org/vnetd1 org.vnetd1.Manager ListNetworks
 check "it runs as user vnetd" is_user vnetd
@@ -122,5 +149,15 @@ check "who may read all the same" as other vnetctl --system status
 check "each line in the journal has its fields" journal_has PRIORITY SYSLOG_IDENTIFIER CODE_FILE CODE_LINE CODE_FUNC _SYSTEMD_UNIT
 check "the score of the sandbox is good" systemd-analyze security --threshold=25 --no-pager vnetd.service
 systemd-analyze security --no-pager vnetd.service | tail -n 1 | sed 's/^/# /'
+
+systemctl stop vnetd
+check "a user's own systemd is up" session_is_up
+check "systemctl --user start vnetd" mine systemctl --user start vnetd
+check "vnetctl finds the user's own" sh -c "$(declare -f mine); mine vnetctl status | grep -q 'on the user bus'"
+check "vnetctl run: the gateway answers" mine vnetctl --user run -- ping -c 2 -W 5 192.168.127.1
+check "and a page comes through a port it publishes" own_page
+check "a restart keeps what was exposed" own_forward_is_kept
+check "systemctl --user reload vnetd" mine systemctl --user reload vnetd
+check "a call on the bus starts it again" sh -c "$(declare -f mine); mine systemctl --user stop vnetd && mine vnetctl network list && mine systemctl --user is-active vnetd"
 [ $failed = 0 ] || journalctl -u vnetd --no-pager -o short | sed 's/^/# /'
 exit $failed
