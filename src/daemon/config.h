@@ -77,7 +77,7 @@ int config_parse_network(Config *c, const char *name, const char *path, const ch
 /* Adds a sentence to the problems; beyond CONFIG_PROBLEMS_MAX it is lost. 0 or -ENOMEM. */
 int config_problem(Config *c, const char *format, ...) _printf_(2, 3);
 
-/* The keys there are, for the manual. */
+/* The keys there are: config-keys.c. The manual has each. */
 typedef struct ConfigKey {
         const char *section;  /* "vnetd.json", "networks.d", "forwards", "zones", "records" */
         const char *name;
