@@ -9,7 +9,7 @@
 # With SUSPEND-SECONDS the machine sleeps as well, until its clock wakes it, and is slow to go off afterwards. With "pasta" the gateway is
 # that, for comparison: nothing is checked then.
 set -u
-vnetd=$1 vnetctl=$2 suspend=${3:-0} compare=${4:-} n=0 failed=0
+vnetd=$1 vnetctl=$2 suspend=${3:-0} compare=${4:-}
 dir=/tmp/net far_addr=198.51.100.1 window=5 jump=600 bound=4.9
 
 if [ -n "$compare" ] && [ -z "${MOVED:-}" ]; then # pasta changes its root, which cannot be done where that is the first file system
@@ -17,33 +17,14 @@ if [ -n "$compare" ] && [ -z "${MOVED:-}" ]; then # pasta changes its root, whic
         mkdir /new
         mount -t tmpfs tmpfs /new
         cp -a /bin /sbin /usr /lib /lib64 /etc /root /run /var /new
-        [ ! -d "${0%/*}" ] || { mkdir -p "/new${0%/*}"; cp "$0" "/new${0%/*}"; }
+        [ ! -d "${0%/*}" ] || { mkdir -p "/new${0%/*}"; cp "$0" "${0%/*}/private-vnetd.sh" "/new${0%/*}"; }
         for file in "$vnetd" "$vnetctl"; do mkdir -p "/new${file%/*}"; cp "$file" "/new${file%/*}"; done
         mkdir -p /new/tmp
         for d in dev proc sys; do mkdir /new/$d; mount --move /$d /new/$d; done
         cd /new && mount --move . / && exec chroot . "$0" "$@"
 fi
-mkdir -p $dir/config/networks.d $dir/state
+. "${0%/*}/private-vnetd.sh"
 
-check() { # DESCRIPTION COMMAND...
-        n=$((n + 1))
-        what=$1
-        shift
-        if "$@" > $dir/out 2>&1; then
-                echo "ok $n $what"
-        else
-                failed=$((failed + 1))
-                sed 's/^/# /' $dir/out
-                echo "not ok $n $what"
-        fi
-}
-soon() { # COMMAND...: within ten seconds
-        for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-                "$@" && return 0
-                sleep 0.5
-        done
-        return 1
-}
 guest() { nsenter -t "$guest" -n "$@"; }
 far() { nsenter -t "$far" -n "$@"; }
 
@@ -163,10 +144,6 @@ changes() { # COMMAND for what is held of the gateway; COMMAND WHAT...
 
 # ---- vnetd ----
 
-cat > $dir/bus.conf << END
-<busconfig><type>session</type><listen>unix:path=$dir/bus</listen><auth>EXTERNAL</auth>
-<policy context='default'><allow send_destination='*' eavesdrop='true'/><allow eavesdrop='true'/><allow own='*'/></policy></busconfig>
-END
 cat > $dir/dhcp << 'END'
 #!/bin/sh
 echo "$1" >> /tmp/net/dhcp-events
@@ -174,8 +151,6 @@ echo "$1" >> /tmp/net/dhcp-events
 ip addr add $ip/${mask:-24} dev $interface
 ip route add default via ${router%% *}
 END
-address=unix:path=$dir/bus
-ctl() { "$vnetctl" --bus-address=$address "$@"; }
 leased() { # the guest's address is still its own, and it can have it for longer
         ctl leases | grep 192.168.127.2 || return 1
         : > $dir/dhcp-events
@@ -191,11 +166,8 @@ with_vnetd() {
         resolver=192.168.127.1
         chmod +x $dir/dhcp
         echo '{ "leaseTime": "300s" }' > $dir/config/networks.d/default.json
-        dbus-daemon --config-file=$dir/bus.conf --nofork > $dir/dbus.log 2>&1 &
-        soon test -S $dir/bus
-        "$vnetd" --bus-address=$address --config-dir=$dir/config --state-dir=$dir/state --log-target=console > $dir/vnetd.log 2>&1 &
-        gateway=$! daemon=$!
-        soon ctl status > /dev/null 2>&1
+        start_vnetd
+        gateway=$daemon
 
         echo "1..$((8 + (suspend > 0) * 3))"
         check "the device is made" ctl device create tap --netns=$guest

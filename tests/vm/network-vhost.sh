@@ -5,29 +5,12 @@
 #
 #     network-vhost.sh VNETD VNETCTL [SIZE]
 set -u
-vnetd=$1 vnetctl=$2 size=${3:-256} n=0 failed=0
+vnetd=$1 vnetctl=$2 size=${3:-256}
 dir=/tmp/net host=192.168.127.254
-mkdir -p $dir/config/networks.d $dir/state $dir/www $dir/guest
+. "${0%/*}/private-vnetd.sh"
 
-check() { # DESCRIPTION COMMAND...
-        n=$((n + 1))
-        what=$1
-        shift
-        if "$@" > $dir/out 2>&1; then
-                echo "ok $n $what"
-        else
-                failed=$((failed + 1))
-                sed 's/^/# /' $dir/out
-                echo "not ok $n $what"
-        fi
-}
 guest() { nsenter -t "$guest" -n -m "$@"; }
-same() { [ -n "$1" ] && [ "$1" = "$2" ]; }
 
-cat > $dir/bus.conf << EOF
-<busconfig><type>session</type><listen>unix:path=$dir/bus</listen><auth>EXTERNAL</auth>
-<policy context='default'><allow send_destination='*' eavesdrop='true'/><allow eavesdrop='true'/><allow own='*'/></policy></busconfig>
-EOF
 cat > $dir/dhcp << 'EOF'
 #!/bin/sh
 [ "$1" = bound ] || exit 0
@@ -36,13 +19,7 @@ ip route add default via ${router%% *}
 for d in $dns; do echo nameserver $d; done > /tmp/net/guest/resolv.conf
 EOF
 chmod +x $dir/dhcp
-dbus-daemon --config-file=$dir/bus.conf --nofork > $dir/dbus.log 2>&1 &
-sleep 1
-address=unix:path=$dir/bus
-"$vnetd" --bus-address=$address --config-dir=$dir/config --state-dir=$dir/state --log-target=console > $dir/vnetd.log 2>&1 &
-daemon=$!
-ctl() { "$vnetctl" --bus-address=$address "$@"; }
-for _ in 1 2 3 4 5 6 7 8 9 10; do ctl status > /dev/null 2>&1 && break; sleep 0.5; done
+start_vnetd
 unshare -n -m sleep 100000 &
 guest=$!
 sleep 0.5

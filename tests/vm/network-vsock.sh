@@ -7,37 +7,13 @@
 #
 #     network-vsock.sh VNETD VNETCTL SOCK-BRIDGE SIZE [GVFORWARDER]
 set -u
-vnetd=$1 vnetctl=$2 bridge=$3 size=$4 forwarder=${5:-} n=0 failed=0
+vnetd=$1 vnetctl=$2 bridge=$3 size=$4 forwarder=${5:-}
 dir=/tmp/net host=192.168.127.254 mac=02:00:00:00:00:42
-mkdir -p $dir/config/networks.d $dir/state $dir/www $dir/guest
+. "${0%/*}/private-vnetd.sh"
 
-check() { # DESCRIPTION COMMAND...
-        n=$((n + 1))
-        what=$1
-        shift
-        if "$@" > $dir/out 2>&1; then
-                echo "ok $n $what"
-        else
-                failed=$((failed + 1))
-                sed 's/^/# /' $dir/out
-                echo "not ok $n $what"
-        fi
-}
 guest() { nsenter -t "$guest" -n -m "$@"; }
-same() { [ -n "$1" ] && [ "$1" = "$2" ]; }
-soon() { # COMMAND...: within ten seconds
-        for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-                "$@" && return 0
-                sleep 0.5
-        done
-        return 1
-}
 state_is() { ctl --json=short device show v | grep -q "\"State\":\"$1\""; }
 
-cat > $dir/bus.conf << END
-<busconfig><type>session</type><listen>unix:path=$dir/bus</listen><auth>EXTERNAL</auth>
-<policy context='default'><allow send_destination='*' eavesdrop='true'/><allow eavesdrop='true'/><allow own='*'/></policy></busconfig>
-END
 cat > $dir/dhcp << 'END'
 #!/bin/sh
 [ "$1" = bound ] || exit 0
@@ -47,13 +23,7 @@ ip route add default via ${router%% *}
 echo $ip > /tmp/net/guest/address
 END
 chmod +x $dir/dhcp
-dbus-daemon --config-file=$dir/bus.conf --nofork > $dir/dbus.log 2>&1 &
-sleep 1
-address=unix:path=$dir/bus
-"$vnetd" --bus-address=$address --config-dir=$dir/config --state-dir=$dir/state --log-target=console > $dir/vnetd.log 2>&1 &
-daemon=$!
-ctl() { "$vnetctl" --bus-address=$address "$@"; }
-soon ctl status > /dev/null 2>&1
+start_vnetd
 
 dd if=/dev/urandom of=$dir/www/blob bs=1M count="$size" 2> /dev/null || exit 1
 sum=$(sha256sum < $dir/www/blob)
