@@ -218,7 +218,8 @@ static void note_interactive(Netstack *s, Flow *f, uint32_t len) {
 
 void tcp_output(Netstack *s, Flow *f) {
         TcpFlow *t = &f->tcp;
-        uint32_t budget = TCP_OUTPUT_BUDGET;
+        const uint32_t turn = tcp_turn_frames(s) * frame_payload(f); /* whole frames: a small rest would cost as much as each of them */
+        uint32_t budget = turn;
 
         if (t->host_rdhup && !t->host_eof && t->host_readable && t->snd_una == t->snd_max)
                 tcp_discard_acked(s, f, /* all= */ true); /* due before closing anyway; the peek for the end then begins at the head */
@@ -255,8 +256,8 @@ void tcp_output(Netstack *s, Flow *f) {
                         break;
                 }
         }
-        if (budget < TCP_OUTPUT_BUDGET)
-                t->bulk = t->host_readable || TCP_OUTPUT_BUDGET - budget >= TCP_BULK_MIN;
+        if (budget < turn)
+                t->bulk = t->host_readable || turn - budget >= TCP_BULK_MIN;
         if (t->host_eof && t->snd_nxt == tcp_data_end(t) && (!t->fin_sent || t->snd_nxt != t->snd_max) && !t->output_blocked)
                 send_fin(s, f);
         if (t->rto_at == USEC_INFINITY && t->host_readable && t->snd_nxt == t->snd_una && usable_window(t) == 0)

@@ -12,8 +12,9 @@
 #define TCP_WINDOW_MIN (64 * 1024)         /* and each of them at least */
 #define TCP_SHARE_TIME (10 * USEC_PER_MSEC) /* flows that brought TCP_BULK_MIN in such a time share it the next time */
 #define TCP_WSCALE 5                       /* ours: 65535 << 5 is 2 MiB */
-#define TCP_OUTPUT_BUDGET (128 * 1024)     /* bytes one flow may send to its guest in one turn */
-#define TCP_TURN_BUDGET (128 * 1024)       /* bytes all flows with much to send may, before the others are heard again */
+#define TCP_TURN_FRAMES 4                  /* full frames flows with much to send may have in one turn, before the others are heard again */
+#define TCP_TURN_FRAMES_SHARED 2           /* the same while there is a quiet one */
+#define TCP_TURN_FRAME_MIN (32 * 1024)     /* less than any flow's full frame: who sent all it may has used the turn up */
 #define TCP_BULK_MIN (16 * 1024)           /* what is much */
 #define TCP_AWAITED_MAX 4                  /* flows with a question under way whose answer is looked for between the turns of others */
 #define TCP_AWAITED_LOOKS 16               /* and how often */
@@ -133,6 +134,8 @@ bool tcp_share_window(Netstack *s, Flow *f, uint32_t bytes); /* @f has brought @
 void tcp_await_answer(Netstack *s, Flow *f); /* it does not, and has asked the host something */
 void tcp_look_for_answers(Netstack *s);      /* sends those that came */
 
+uint32_t tcp_turn_frames(const Netstack *s); /* how many full frames one turn may send: many cost fewer system calls each, few let nobody wait */
+
 /* ---- tcp-output.c ---- */
 void tcp_output(Netstack *s, Flow *f);   /* data as far as window and budget go, FIN when it is due */
 void tcp_output_soon(Netstack *s, Flow *f); /* the same, at the end of the turn for a flow that had much to send of late */
@@ -170,6 +173,7 @@ struct Tcp {
                 uint32_t period;
                 uint32_t n_bulk, n_small; /* flows that bring much; packets of those that don't */
                 uint32_t window;          /* what each may have on its way */
+                bool quiet;               /* the last period had somebody with little to say */
         } share;
         uint64_t n_parked;
 

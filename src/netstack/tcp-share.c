@@ -12,8 +12,9 @@ bool tcp_share_window(Netstack *s, Flow *f, uint32_t bytes) {
         Tcp *t = s->tcp;
         usec_t now = netstack_now(s);
         if (now >= t->share.end) {
-                bool fresh = now < t->share.end + TCP_SHARE_TIME, shared = fresh && t->share.n_small > 0 && t->share.n_bulk > 1;
+                bool fresh = now < t->share.end + TCP_SHARE_TIME, quiet = fresh && t->share.n_small > 0, shared = quiet && t->share.n_bulk > 1;
                 t->share.window = shared ? MAX(TCP_WINDOW_SHARED / t->share.n_bulk, (uint32_t) TCP_WINDOW_MIN) : TCP_WINDOW_MAX;
+                t->share.quiet = quiet;
                 t->share.n_bulk = t->share.n_small = 0;
                 t->share.period++;
                 t->share.end = now + TCP_SHARE_TIME;
@@ -30,6 +31,10 @@ bool tcp_share_window(Netstack *s, Flow *f, uint32_t bytes) {
         t->share.n_bulk += is && !was;
         t->share.n_small += bytes > 0 && !is && !flow->uploads;
         return is || flow->uploads;
+}
+
+uint32_t tcp_turn_frames(const Netstack *s) {
+        return s->tcp->share.quiet || s->tcp->share.n_small > 0 ? TCP_TURN_FRAMES_SHARED : TCP_TURN_FRAMES;
 }
 
 /* ---- answers ---- */

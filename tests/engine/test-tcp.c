@@ -1303,11 +1303,12 @@ static void test_window_reopened(void) {
         fake_clear_frames(h);
 }
 
-/* Flows that upload beside one that has little to say share one window, and have their own again when it has gone. */
+/* Flows that upload beside one that has little to say share one window, and have their own again when it has gone. However many they are, the
+ * window of each stays TCP_WINDOW_MIN. Turns of flows that download are shorter for as long. */
 static void test_window_shared(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
         Tcp *t = h->stack->tcp;
-        Guest bulk[2], little = guest_connect(h, "10.1.2.3", 80);
+        Guest bulk[5], little = guest_connect(h, "10.1.2.3", 80);
         g_autofree uint8_t *data = g_malloc0(20000);
         static const struct {
                 bool little;
@@ -1315,9 +1316,11 @@ static void test_window_shared(void) {
                 uint32_t window; /* in the period after this one */
         } periods[] = {
                 { false, 2, TCP_WINDOW_MAX }, { true, 2, TCP_WINDOW_SHARED / 2 }, { true, 2, TCP_WINDOW_SHARED / 2 },
-                { true, 1, TCP_WINDOW_MAX }, { false, 2, TCP_WINDOW_MAX },
+                { true, 3, TCP_WINDOW_SHARED / 3 }, { true, 4, TCP_WINDOW_MIN }, { true, 5, TCP_WINDOW_MIN },
+                { true, 1, TCP_WINDOW_MAX }, { false, 2, TCP_WINDOW_MAX }, { false, 5, TCP_WINDOW_MAX },
         };
-        for (unsigned i = 0; i < 2; i++) {
+        G_STATIC_ASSERT(TCP_WINDOW_SHARED / 4 == TCP_WINDOW_MIN && TCP_TURN_FRAMES_SHARED < TCP_TURN_FRAMES);
+        for (unsigned i = 0; i < G_N_ELEMENTS(bulk); i++) {
                 bulk[i] = guest_connect(h, "10.1.2.3", (uint16_t) (81 + i));
                 guest_send(&bulk[i], ACK, 8000, data, TCP_BULK_MIN); /* known for what they are from then on */
                 bulk[i].seq += TCP_BULK_MIN;
@@ -1331,9 +1334,12 @@ static void test_window_shared(void) {
                 }
                 if (i > 0)
                         g_assert_cmpuint(t->share.window, ==, periods[i - 1].window);
+                if (i > 0)
+                        g_assert_cmpuint(tcp_turn_frames(h->stack), ==, periods[i - 1].little ? TCP_TURN_FRAMES_SHARED : TCP_TURN_FRAMES);
                 if (periods[i].little) {
                         guest_send(&little, ACK, 8000, data, 1);
                         little.seq++;
+                        g_assert_cmpuint(tcp_turn_frames(h->stack), ==, TCP_TURN_FRAMES_SHARED); /* from its first segment on */
                 }
                 fake_clear_frames(h);
         }
