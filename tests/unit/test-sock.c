@@ -253,8 +253,8 @@ static void inherit(const char *kind, int type, const char *greeting) {
         fd = rig_dial(&r, type);
         if (greeting)
                 rig_write(fd, greeting, strlen(greeting));
-        rig_write(fd, bytes, len);
         unsigned before = rig_get(&r, &r.n_frames);
+        rig_write(fd, bytes, len);
         rig_wait(&r, &r.n_frames, before + 1);
         (void) close(fd);
         rig_end(&r);
