@@ -213,6 +213,38 @@ def networks(peer, seconds, n, mtu):
     return f
 
 
+def loops(peer, seconds, n, what, mtu):
+    """Two clients with four streams, or eight connections at a time, each: both in one network, or (@n is 2) each in one of its own. What a
+    second loop could give one network here. How busy the busiest of the gateway's threads was, and all of the machine, in CPUs."""
+    seconds = max(seconds, 3)
+    lanes = [(peer.guest, peer.server)] * 2 if n == 1 else [(peer.guest, peer.server)] + peer.more_networks(1, mtu)
+    if what == "crr":
+        argvs = [[*guest.enter, f"{peer.args.build}/bench/netmeter", "crr", server, str(METER_PORT), str(seconds), "8"] for guest, server in lanes]
+    else:
+        argvs = [[*guest.enter, *iperf_argv(server, LANE_PORT + i, seconds, what == "down", 4)] for i, (guest, server) in enumerate(lanes)]
+    f = {}
+    threads, idle, began = peer.threads(), idle_seconds(), time.monotonic()
+    with spent(peer, f):
+        runs = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for argv in argvs]
+        texts = [r.communicate(timeout=seconds + 60)[0] for r in runs]
+    elapsed = time.monotonic() - began
+    f["gateway_cpus"] = f["cpu_s"] / elapsed
+    f["busiest_thread_cpus"] = max(t - threads.get(i, 0) for i, t in peer.threads().items()) / elapsed
+    f["busy_cpus"] = os.cpu_count() - (idle_seconds() - idle) / elapsed
+    if what == "crr":
+        f["per_second"] = sum(json.loads(t)["per_second"] for t in texts)
+    else:
+        f["gbps"] = sum(iperf_result(peer, t)["bytes"] for t in texts) * 8 / elapsed / 1e9
+    return f
+
+
+def idle_seconds():
+    """Of all CPUs together, since they began."""
+    with open("/proc/stat") as f:
+        fields = f.readline().split()
+    return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")
+
+
 def dns(peer, seconds, name, window):
     """Queries a second with @window of them under way; % in @name makes each another name."""
     figures = {}

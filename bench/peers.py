@@ -17,6 +17,7 @@ class Peer:
     needs = ()
     limit = False  # the kernel's own way: shown, never the best peer
     floor = False  # no gateway, but what none can be faster than
+    asked = False  # takes part when it is named, not by default
     sock = False  # its guest sits behind a stream socket
     entry = None
     dns = None
@@ -109,6 +110,15 @@ class Peer:
         """Seconds the gateway's processes have spent, by their clocks: to the nanosecond, threads that ended too."""
         return sum(time.clock_gettime((~p.pid << 3) | 2) for p in self.gateway)
 
+    def threads(self):
+        """Seconds each thread of the gateway's has spent, by its id."""
+        spent = {}
+        for p in self.gateway:
+            for task in os.listdir(f"/proc/{p.pid}/task"):
+                with open(f"/proc/{p.pid}/task/{task}/schedstat") as f:
+                    spent[task] = int(f.read().split()[0]) / 1e9
+        return spent
+
     def status(self, field):
         """Sum over the gateway's processes of a line of their status, such as VmRSS in kB."""
         total = 0
@@ -135,6 +145,7 @@ class Vnetd(Peer):
     server = "192.168.127.254"
     entry = "127.0.0.1"
     dns = "192.168.127.1"
+    options = ()  # of the guest's device
 
     def start_daemon(self):
         bus = f"unix:path={self.dir}/bus"
@@ -155,7 +166,7 @@ class Vnetd(Peer):
     def start(self, mtu):
         self.guest = Guest()
         self.start_daemon()
-        self.ctl("attach", str(self.guest.pid), f"--mtu={mtu}")
+        self.ctl("attach", str(self.guest.pid), f"--mtu={mtu}", *self.options)
         self.await_route()
         for port in self.forwarded:
             for kind in ("", "/udp"):
@@ -168,7 +179,7 @@ class Vnetd(Peer):
             guest = Guest()
             self.guests.append(guest)
             self.ctl("network", "create", f"n{i}")
-            self.ctl("attach", str(guest.pid), f"--mtu={mtu}", f"--network=n{i}")
+            self.ctl("attach", str(guest.pid), f"--mtu={mtu}", f"--network=n{i}", *self.options)
             self.await_route(guest)
             gateway = sh("ip", "-4", "route", "show", "default", ns=guest).stdout.split()[2]
             networks.append((guest, gateway.rsplit(".", 1)[0] + ".254"))
@@ -181,6 +192,13 @@ class Vnetd(Peer):
         for guest in self.guests:
             guest.close()
         super().stop()
+
+
+class VnetdParallel(Vnetd):
+    """A queue and a thread for each CPU."""
+    name = "vnetd-parallel"
+    asked = True
+    options = (f"--queues={max(2, min(os.cpu_count(), 16))}", "--parallel")
 
 
 class Pasta(Peer):
@@ -358,4 +376,4 @@ class SockGvproxy(Gvproxy):
         self.bridge(f"{self.dir}/vm", "192.168.127.2", "192.168.127.1", mtu)
 
 
-PEERS = [Vnetd, Pasta, Slirp, Gvproxy, Veth, Relay, Loopback, SockVnetd, SockPasst, SockGvproxy]
+PEERS = [Vnetd, VnetdParallel, Pasta, Slirp, Gvproxy, Veth, Relay, Loopback, SockVnetd, SockPasst, SockGvproxy]

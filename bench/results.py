@@ -6,7 +6,7 @@ import statistics
 
 from peers import PEERS
 
-OWN = ("vnetd", "vnetd-qemu")
+OWN = ("vnetd", "vnetd-qemu", "vnetd-parallel")
 LIMITS = tuple(p.name for p in PEERS if p.limit)
 
 

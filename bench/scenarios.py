@@ -64,6 +64,11 @@ def networks(n):
                     only=("vnetd", "veth+nat") if n >= 10 else None)
 
 
+def loops(n, what):
+    figure, unit = ("per_second", "connections/s in all") if what == "crr" else ("gbps", "Gbit/s in all")
+    return Scenario(lambda p, t, mtu: m.loops(p, t, n, what, mtu), figure, unit, mtus=1, lanes=2, fresh=True, only=("vnetd", "vnetd-parallel"))
+
+
 def ramp(n):
     return Scenario(lambda p, t, mtu: m.ramp(p, t, n), "bytes_per_flow", "bytes an idle flow", more=False, pinned=True, limits=False,
                     rounds=2 if n == 10000 else 1, peer_rounds=1, fresh=True, only=None if n == 10000 else ("vnetd",))
@@ -98,6 +103,7 @@ SCENARIOS = {
     **{f"ramp-{n}": ramp(n) for n in (10, 100, 1000, 10000)},
     "idle": Scenario(lambda p, t, mtu: m.idle(p, t), "wakeups_per_second", "wake-ups/s", more=False, limits=False, rounds=1, fresh=True),
     **{f"nets-{n}": networks(n) for n in (1, 8, 10, 50)},
+    **{f"loops-{n}-{what}": loops(n, what) for what in ("up", "down", "crr") for n in (1, 2)},
     "calls-up": system_calls("up", "64 KiB"),
     "calls-down": system_calls("down", "64 KiB"),
     "calls-rr": system_calls("rr", "request and response"),
@@ -116,6 +122,7 @@ GROUPS = {
     "scale": [n for n in SCENARIOS if n.startswith(("ramp-", "nets-"))] + ["idle"],
     "ramp": [n for n in SCENARIOS if n.startswith("ramp-")],
     "nets": [n for n in SCENARIOS if n.startswith("nets-")],
+    "loops": [n for n in SCENARIOS if n.startswith("loops-")],
     "calls": [n for n in SCENARIOS if n.startswith("calls-")],
     "dns": [n for n in SCENARIOS if n.startswith("dns-")],
     "sock": ["sock-up", "sock-down"],

@@ -16,7 +16,7 @@
 
 /* The child. Returns what to exit with. */
 static int be_guest(const Ctl *c, int netns_fd, int pidfd, const GuestNetwork *network, int sock) {
-        _cleanup_close_ int tap_fd = -EBADF, lend_fd = -EBADF;
+        _cleanup_(guest_fds_close) GuestFds tap = {}, lend = {};
         GuestReport report = {}, go;
         DhcpLease lease = {};
         int r;
@@ -24,11 +24,11 @@ static int be_guest(const Ctl *c, int netns_fd, int pidfd, const GuestNetwork *n
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
         r = guest_join(netns_fd);
         if (r == 0)
-                r = guest_make_tap(opt_value(c, OPT_IFNAME), network->mtu, !opt_set(c, OPT_NO_CONFIGURE), &report.link, &tap_fd);
+                r = guest_make_tap(opt_value(c, OPT_IFNAME), network, !opt_set(c, OPT_NO_CONFIGURE), &report.link, &tap);
         if (r != 0)
                 return r;
-        guest_lend_sockets(pidfd, network, &lend_fd);
-        if (report_send(sock, &report, tap_fd) < 0 || report_send(sock, &report, lend_fd) < 0 || report_receive(sock, &go, NULL) < 0)
+        guest_lend_sockets(pidfd, network, &lend);
+        if (report_send(sock, &report, &tap) < 0 || report_send(sock, &report, &lend) < 0 || report_receive(sock, &go, NULL) < 0)
                 return CTL_FAILED; /* the parent has said why */
         if (!opt_set(c, OPT_NO_CONFIGURE)) {
                 r = guest_configure(&report.link, network, &lease);
@@ -36,7 +36,7 @@ static int be_guest(const Ctl *c, int netns_fd, int pidfd, const GuestNetwork *n
                         return r;
                 report.addr = lease.addr;
         }
-        return report_send(sock, &report, -EBADF) < 0 ? CTL_FAILED : CTL_OK;
+        return report_send(sock, &report, NULL) < 0 ? CTL_FAILED : CTL_OK;
 }
 
 /* Waits for the child and says what to exit with. */
@@ -50,15 +50,15 @@ static int join_child(pid_t pid) {
 }
 
 static int plug_in(Ctl *c, int sock, char **ret_device, GuestReport *ret) {
-        _cleanup_close_ int tap_fd = -EBADF, lend_fd = -EBADF;
+        _cleanup_(guest_fds_close) GuestFds tap = {}, lend = {};
         int r;
 
-        if (report_receive(sock, ret, &tap_fd) < 0 || tap_fd < 0 || report_receive(sock, ret, &lend_fd) < 0)
+        if (report_receive(sock, ret, &tap) < 0 || tap.n == 0 || report_receive(sock, ret, &lend) < 0)
                 return CTL_FAILED; /* the child has said why */
-        r = guest_create_device(c, &ret->link, tap_fd, lend_fd, ret_device);
+        r = guest_create_device(c, &ret->link, &tap, &lend, ret_device);
         if (r != 0)
                 return r;
-        if (report_send(sock, ret, -EBADF) < 0 || report_receive(sock, ret, NULL) < 0)
+        if (report_send(sock, ret, NULL) < 0 || report_receive(sock, ret, NULL) < 0)
                 return CTL_FAILED;
         return 0;
 }

@@ -197,6 +197,25 @@ int option_fd(sd_bus_message *m, const char *key, int fd) {
         return sd_bus_message_append(m, "{sv}", key, "h", fd);
 }
 
+int option_fds(sd_bus_message *m, const char *key, const int *fds, unsigned n) {
+        int r;
+
+        if (n == 0)
+                return 0;
+        r = sd_bus_message_open_container(m, 'e', "sv");
+        if (r >= 0)
+                r = sd_bus_message_append_basic(m, 's', key);
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'v', "ah");
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'a', "h");
+        for (unsigned i = 0; r >= 0 && i < n; i++)
+                r = sd_bus_message_append_basic(m, 'h', &fds[i]);
+        for (unsigned i = 0; r >= 0 && i < 3; i++)
+                r = sd_bus_message_close_container(m);
+        return r;
+}
+
 int option_strv(sd_bus_message *m, const char *key, const char *const *values, size_t n) {
         int r;
 

@@ -52,5 +52,6 @@ int option_string(sd_bus_message *m, const char *key, const char *value); /* not
 int option_u32(sd_bus_message *m, const char *key, uint32_t value);
 int option_bool(sd_bus_message *m, const char *key, bool value);
 int option_fd(sd_bus_message *m, const char *key, int fd);
+int option_fds(sd_bus_message *m, const char *key, const int *fds, unsigned n); /* none: no option */
 /* @values NULL: nothing. */
 int option_strv(sd_bus_message *m, const char *key, const char *const *values, size_t n);

@@ -208,7 +208,8 @@ int append_device_options(Ctl *c, sd_bus_message *m) {
                         { OPT_NETWORK, "Network" },
                         { OPT_MAC, "Mac" } },
           numbers[] = { { OPT_MTU, "Mtu" }, { OPT_OWNER, "Owner" }, { OPT_QUEUES, "Queues" } },
-          flags[] = { { OPT_PERSISTENT, "Persistent" }, { OPT_ISOLATED, "Isolated" }, { OPT_GUARDED, "Guarded" } };
+          flags[] = { { OPT_PERSISTENT, "Persistent" }, { OPT_ISOLATED, "Isolated" }, { OPT_GUARDED, "Guarded" },
+                    { OPT_PARALLEL, "Parallel" } };
         int r;
 
         for (size_t i = 0; i < ELEMENTSOF(strings); i++)

@@ -215,30 +215,44 @@ static int choose_ifname(const char *wanted, char ret[static IFNAMSIZ]) {
         return fail("Failed to find a free interface name: eth0 to eth999 are taken");
 }
 
+void guest_fds_close(GuestFds *f) {
+        while (f->n > 0)
+                (void) safe_close(f->fds[--f->n]);
+}
+
+/* Opens @n queues of a TAP in the namespace the caller is in. What was opened is in @ret whatever comes of it. */
+static int open_tap(const char *ifname, unsigned n, GuestFds *ret) {
+        struct ifreq ifr = { .ifr_flags = (short) (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (n > 1 ? IFF_MULTI_QUEUE : 0)) };
+
+        memcpy(ifr.ifr_name, ifname, IFNAMSIZ);
+        for (; ret->n < n; ret->n++) {
+                _cleanup_close_ int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+
+                if (fd < 0)
+                        return fail_errno(errno, "Failed to open /dev/net/tun");
+                if (ioctl(fd, TUNSETIFF, &ifr) < 0)
+                        return fail_errno(errno, "Failed to make the TAP interface '%s'", ifname);
+                ret->fds[ret->n] = TAKE_FD(fd);
+        }
+        return 0;
+}
+
 /* Opens a TAP in a namespace of its own and moves it to @target_fd. */
-static int make_and_move(int target_fd, const char *ifname, uint32_t mtu, int *ret_fd) {
-        struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+static int make_and_move(int target_fd, const char *ifname, const GuestNetwork *network, GuestFds *ret) {
         _cleanup_(nl_socket_freep) struct nl_sock *sock = NULL;
-        _cleanup_close_ int fd = -EBADF;
         int r;
 
         if (unshare(CLONE_NEWNET) < 0)
                 return fail_errno(errno, "Failed to make a network namespace");
-        fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-        if (fd < 0)
-                return fail_errno(errno, "Failed to open /dev/net/tun");
-        memcpy(ifr.ifr_name, ifname, IFNAMSIZ);
-        if (ioctl(fd, TUNSETIFF, &ifr) < 0)
-                return fail_errno(errno, "Failed to make the TAP interface '%s'", ifname);
-        r = nl_open(&sock);
+        r = open_tap(ifname, network->queues, ret);
         if (r == 0)
-                r = change_link(sock, ifname, &(LinkChange){ .mtu = mtu, .netns_fd = -EBADF },
+                r = nl_open(&sock);
+        if (r == 0)
+                r = change_link(sock, ifname, &(LinkChange){ .mtu = network->mtu, .netns_fd = -EBADF },
                                 "set the MTU of the TAP interface");
         if (r == 0)
                 r = change_link(sock, ifname, &(LinkChange){ .netns_fd = target_fd },
                                 "move the TAP interface to the namespace");
-        if (r == 0)
-                *ret_fd = TAKE_FD(fd);
         return r;
 }
 
@@ -272,9 +286,10 @@ static void prepare_ip6(const char *ifname) {
         }
 }
 
-int guest_make_tap(const char *wanted, uint32_t mtu, bool configure, GuestLink *ret, int *ret_fd) {
+int guest_make_tap(const char *wanted, const GuestNetwork *network, bool configure, GuestLink *ret, GuestFds *ret_fds) {
         _cleanup_(nl_socket_freep) struct nl_sock *sock = NULL;
-        _cleanup_close_ int home_fd = -EBADF, fd = -EBADF;
+        _cleanup_(guest_fds_close) GuestFds tap = {};
+        _cleanup_close_ int home_fd = -EBADF;
         char ifname[IFNAMSIZ] = "";
         int r;
 
@@ -283,7 +298,7 @@ int guest_make_tap(const char *wanted, uint32_t mtu, bool configure, GuestLink *
                 return fail_errno(errno, "Failed to open /proc/self/ns/net");
         r = choose_ifname(wanted, ifname);
         if (r == 0)
-                r = make_and_move(home_fd, ifname, mtu, &fd);
+                r = make_and_move(home_fd, ifname, network, &tap);
         if (r != 0)
                 return r;
         if (setns(home_fd, CLONE_NEWNET) < 0)
@@ -299,8 +314,10 @@ int guest_make_tap(const char *wanted, uint32_t mtu, bool configure, GuestLink *
                                 "set the TAP interface up");
         if (r == 0)
                 r = read_link(sock, ifname, ret);
-        if (r == 0)
-                *ret_fd = TAKE_FD(fd);
+        if (r == 0) {
+                *ret_fds = tap;
+                tap.n = 0;
+        }
         return r;
 }
 
@@ -549,11 +566,10 @@ static int send_sockets(int sock, const int *fds, unsigned n) {
         return sendmsg(sock, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-void guest_lend_sockets(int pidfd, const GuestNetwork *network, int *ret_fd) {
+void guest_lend_sockets(int pidfd, const GuestNetwork *network, GuestFds *ret) {
         int fds[1 + LEND_SOCKETS_MAX] = { pidfd }, pair[2];
         unsigned n = 1;
 
-        *ret_fd = -EBADF;
         if (pidfd < 0)
                 return;
         if (network->has_ip4)
@@ -562,7 +578,7 @@ void guest_lend_sockets(int pidfd, const GuestNetwork *network, int *ret_fd) {
                 n += make_sockets(AF_INET6, network->has_ip4 ? LEND_SOCKETS_MORE : LEND_SOCKETS, fds + n);
         if (n > 1 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0) {
                 if (send_sockets(pair[0], fds, n) == 0)
-                        *ret_fd = pair[1];
+                        ret->fds[ret->n++] = pair[1];
                 else
                         (void) close(pair[1]);
                 (void) close(pair[0]);
@@ -573,27 +589,29 @@ void guest_lend_sockets(int pidfd, const GuestNetwork *network, int *ret_fd) {
 
 /* ---- between parent and child ---- */
 
-int report_send(int sock, const GuestReport *report, int fd) {
+int report_send(int sock, const GuestReport *report, const GuestFds *fds) {
         union {
                 struct cmsghdr align;
-                char buf[CMSG_SPACE(sizeof(int))];
+                char buf[CMSG_SPACE(sizeof(fds->fds))];
         } control = {};
         struct iovec iov = { (void *) report, sizeof(*report) };
         struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 
-        if (fd >= 0) {
+        if (fds && fds->n > 0) {
+                size_t len = fds->n * sizeof(*fds->fds);
+
                 msg.msg_control = control.buf;
-                msg.msg_controllen = sizeof(control.buf);
-                *CMSG_FIRSTHDR(&msg) = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
-                memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), &fd, sizeof(fd));
+                msg.msg_controllen = CMSG_SPACE(len);
+                *CMSG_FIRSTHDR(&msg) = (struct cmsghdr){ CMSG_LEN(len), SOL_SOCKET, SCM_RIGHTS };
+                memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), fds->fds, len);
         }
         return sendmsg(sock, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-int report_receive(int sock, GuestReport *ret, int *ret_fd) {
+int report_receive(int sock, GuestReport *ret, GuestFds *ret_fds) {
         union {
                 struct cmsghdr align;
-                char buf[CMSG_SPACE(sizeof(int))];
+                char buf[CMSG_SPACE(sizeof(ret_fds->fds))];
         } control = {};
         struct iovec iov = { ret, sizeof(*ret) };
         struct msghdr msg = { .msg_iov = &iov,
@@ -609,17 +627,16 @@ int report_receive(int sock, GuestReport *ret, int *ret_fd) {
         if (n < 0)
                 return -errno;
         c = CMSG_FIRSTHDR(&msg);
-        if (ret_fd) {
-                *ret_fd = -EBADF;
-                if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-                        memcpy(ret_fd, CMSG_DATA(c), sizeof(*ret_fd));
+        if (ret_fds && c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+                ret_fds->n = (unsigned) ((c->cmsg_len - CMSG_LEN(0)) / sizeof(*ret_fds->fds));
+                memcpy(ret_fds->fds, CMSG_DATA(c), ret_fds->n * sizeof(*ret_fds->fds));
         }
         return n == sizeof(*ret) ? 0 : -EPIPE;
 }
 
 /* ---- the daemon's side of it ---- */
 
-int guest_create_device(Ctl *c, const GuestLink *link, int tap_fd, int lend_fd, char **ret_path) {
+int guest_create_device(Ctl *c, const GuestLink *link, const GuestFds *tap, const GuestFds *lend, char **ret_path) {
         _cleanup_(bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
         const char *path;
         int r;
@@ -631,11 +648,17 @@ int guest_create_device(Ctl *c, const GuestLink *link, int tap_fd, int lend_fd, 
         if (r >= 0)
                 r = options_open(m);
         if (r >= 0)
-                r = option_fd(m, "Fd", tap_fd);
+                r = option_fd(m, "Fd", tap->fds[0]);
+        if (r >= 0)
+                r = option_fds(m, "QueueFds", tap->fds + 1, tap->n - 1);
+        if (r >= 0)
+                r = option_u32(m, "Queues", tap->n);
+        if (r >= 0 && opt_set(c, OPT_PARALLEL))
+                r = option_bool(m, "Parallel", true);
         if (r >= 0)
                 r = option_string(m, "Network", opt_value(c, OPT_NETWORK));
-        if (r >= 0 && lend_fd >= 0)
-                r = option_fd(m, "Lend", lend_fd);
+        if (r >= 0 && lend->n > 0 && tap->n + lend->n <= GUEST_FDS_MAX)
+                r = option_fd(m, "Lend", lend->fds[0]);
         if (r >= 0)
                 r = option_string(m, "Mac", MAC_TO_TEXT(&link->mac));
         if (r >= 0)
@@ -657,11 +680,13 @@ int guest_create_device(Ctl *c, const GuestLink *link, int tap_fd, int lend_fd, 
 int guest_network(Ctl *c, const char *network_path, GuestNetwork *ret) {
         _cleanup_(value_freep) Value *properties = NULL;
         const char *text = opt_value(c, OPT_MTU);
-        uint32_t mtu;
+        uint32_t mtu, queues = 1;
         int r;
 
         if (text && parse_u32(text, MTU_MIN, MTU_MAX, &mtu) < 0)
                 return fail_usage("Invalid value '%s' for --mtu: use %d to %d", text, MTU_MIN, MTU_MAX);
+        if (opt_set(c, OPT_QUEUES) && parse_u32(opt_value(c, OPT_QUEUES), 1, GUEST_QUEUES_MAX, &queues) < 0)
+                return fail_usage("Invalid value '%s' for --queues: use 1 to %d", opt_value(c, OPT_QUEUES), GUEST_QUEUES_MAX);
         r = client_get_properties(c, network_path, VNETD_NETWORK, "read the network's properties", &properties);
         if (r != 0)
                 return r;
@@ -671,6 +696,7 @@ int guest_network(Ctl *c, const char *network_path, GuestNetwork *ret) {
                 .mtu = CLAMP(mtu, (uint32_t) MTU_MIN, (uint32_t) MTU_MAX),
                 .has_ip4 = !streq(value_get_string(properties, "Subnet"), ""),
                 .has_ip6 = !streq(value_get_string(properties, "Subnet6"), ""),
+                .queues = queues,
         };
         return 0;
 }

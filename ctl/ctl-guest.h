@@ -16,13 +16,24 @@ typedef struct GuestLink {
         uint32_t mtu;
 } GuestLink;
 
+#define GUEST_QUEUES_MAX 16
+#define GUEST_FDS_MAX 16 /* that a bus passes on in one message */
+
+/* The descriptors of a TAP, one for each of its queues, or what else goes from child to parent. */
+typedef struct GuestFds {
+        int fds[GUEST_QUEUES_MAX]; /* (owned) */
+        unsigned n;
+} GuestFds;
+void guest_fds_close(GuestFds *f);
+
 /* The network as far as its guests are concerned. */
 typedef struct GuestNetwork {
         uint32_t mtu; /* the one asked for on the command line, else the network's own */
         bool has_ip4, has_ip6;
+        uint32_t queues; /* of the TAP, from the command line */
 } GuestNetwork;
 
-/* What the child tells the parent, with the TAP's descriptor beside the first one. */
+/* What the child tells the parent: first with the TAP's descriptors beside, then with what it lends. */
 typedef struct GuestReport {
         GuestLink link;
         IpAddr addr; /* null: not configured */
@@ -41,8 +52,8 @@ int guest_join(int netns_fd);
 
 /* Makes a TAP in the namespace the caller is in and sets it and `lo` up. @ifname NULL: the first free of eth0, eth1 ...
  * @configure: the kernel is to take its IPv6 addresses and routes from the gateway at once, where the namespace has IPv6.
- * @ret_fd: the TAP, owned by the caller; it does not keep the namespace alive: when that goes, the TAP goes. */
-int guest_make_tap(const char *ifname, uint32_t mtu, bool configure, GuestLink *ret, int *ret_fd);
+ * @ret_fds: the TAP, owned by the caller; it does not keep the namespace alive: when that goes, the TAP goes. */
+int guest_make_tap(const char *ifname, const GuestNetwork *network, bool configure, GuestLink *ret, GuestFds *ret_fds);
 
 /* Gets a lease and sets address, route and MTU by it. In a network of IPv6 alone: waits for the gateway's advertisement and the address the
  * kernel makes of it, which is in @ret then, but nothing to be renewed or given back. With both the IPv6 address is waited for as well, for
@@ -55,15 +66,15 @@ int guest_set_resolv_conf(const DhcpLease *lease);
 /* Lets the capabilities of the caller's user namespace survive execve() for other uids than 0. */
 int guest_keep_capabilities(void);
 
-int report_send(int sock, const GuestReport *report, int fd); /* @fd: -EBADF for none. 0 or negative errno */
-/* -EPIPE: the other side ended. @ret_fd (nullable): -EBADF when none came. */
-int report_receive(int sock, GuestReport *ret, int *ret_fd);
+int report_send(int sock, const GuestReport *report, const GuestFds *fds); /* (nullable) 0 or negative errno */
+/* -EPIPE: the other side ended. @ret_fds (nullable): owned by the caller; empty when none came. */
+int report_receive(int sock, GuestReport *ret, GuestFds *ret_fds);
 
 /* Makes sockets in the namespace the caller is in, for the daemon to reach its services by (basic/lend.h), until the process of @pidfd ends.
- * @ret_fd: where they wait, owned by the caller; -EBADF: the daemon will do without them. Never fails. */
-void guest_lend_sockets(int pidfd, const GuestNetwork *network, int *ret_fd);
+ * @ret: where they wait, owned by the caller; none: the daemon will do without them. Never fails. */
+void guest_lend_sockets(int pidfd, const GuestNetwork *network, GuestFds *ret);
 
-/* Hands the TAP to the daemon. @lend_fd: -EBADF for none. @ret_path: the device, owned by the caller. */
-int guest_create_device(Ctl *c, const GuestLink *link, int tap_fd, int lend_fd, char **ret_path);
+/* Hands the TAP to the daemon. @lend: one or none; it goes along where there is room. @ret_path: the device, owned by the caller. */
+int guest_create_device(Ctl *c, const GuestLink *link, const GuestFds *tap, const GuestFds *lend, char **ret_path);
 
 int guest_network(Ctl *c, const char *network_path, GuestNetwork *ret);

@@ -60,6 +60,7 @@ const OptInfo opt_table[_OPT_MAX] = {
         [OPT_OWNER] = { "owner", 0, "UID", false, "User who may open the interface" },
         [OPT_PERSISTENT] = { "persistent", 0, NULL, false, "Keep the interface when the device goes" },
         [OPT_QUEUES] = { "queues", 0, "N", false, "Number of queues of an interface, 1 to 16" },
+        [OPT_PARALLEL] = { "parallel", 0, NULL, false, "Serve each queue by a thread of its own" },
         [OPT_OFFLOADS] = { "offloads", 0, "LIST", false, "Offloads to use: csum,tso4,tso6,ecn,uso or none" },
         [OPT_SOURCE] = { "source", 0, "WHO", false, "Source the guest sees: client (default) or gateway" },
         [OPT_NO_BYPASS] = { "no-bypass", 0, NULL, false, "Lead clients on this host through the gateway, too" },

@@ -154,7 +154,8 @@ static void stand_in(const Ctl *c, const Holdings *h) {
 
 /* The keeper, in the child. Returns what to exit with. */
 static int be_keeper(const Ctl *c, const GuestNetwork *network, int sock, char **argv) {
-        _cleanup_close_ int tap_fd = -EBADF, lend_fd = -EBADF, pidfd = -EBADF, signal_fd = -EBADF;
+        _cleanup_(guest_fds_close) GuestFds tap = {}, lend = {};
+        _cleanup_close_ int pidfd = -EBADF, signal_fd = -EBADF;
         bool configure = !opt_set(c, OPT_NO_CONFIGURE), leased = configure && network->has_ip4;
         GuestReport report = {}, plugged;
         pid_t pid, parent = getppid();
@@ -166,15 +167,15 @@ static int be_keeper(const Ctl *c, const GuestNetwork *network, int sock, char *
         (void) prctl(PR_SET_PDEATHSIG, SIGTERM);
         r = guest_unshare();
         if (r == 0)
-                r = guest_make_tap(opt_value(c, OPT_IFNAME), network->mtu, configure, &report.link, &tap_fd);
+                r = guest_make_tap(opt_value(c, OPT_IFNAME), network, configure, &report.link, &tap);
         if (r != 0)
                 return r;
         pidfd = (int) syscall(SYS_pidfd_open, getpid(), 0);
-        guest_lend_sockets(pidfd, network, &lend_fd);
-        if (report_send(sock, &report, tap_fd) < 0 || report_send(sock, &report, lend_fd) < 0 || report_receive(sock, &plugged, NULL) < 0)
+        guest_lend_sockets(pidfd, network, &lend);
+        if (report_send(sock, &report, &tap) < 0 || report_send(sock, &report, &lend) < 0 || report_receive(sock, &plugged, NULL) < 0)
                 return CTL_FAILED; /* the parent has said why */
-        tap_fd = safe_close(tap_fd);
-        lend_fd = safe_close(lend_fd);
+        guest_fds_close(&tap);
+        guest_fds_close(&lend);
         if (configure) {
                 r = guest_configure(&report.link, network, &lease);
                 if (r == 0)
@@ -183,7 +184,7 @@ static int be_keeper(const Ctl *c, const GuestNetwork *network, int sock, char *
                         return r;
                 report.addr = lease.addr;
         }
-        if (report_send(sock, &report, -EBADF) < 0 ||
+        if (report_send(sock, &report, NULL) < 0 ||
             recv(sock, &holdings, sizeof(holdings), 0) != sizeof(holdings))
                 return CTL_FAILED;
 
@@ -217,7 +218,7 @@ typedef struct Run {
 } Run;
 
 /* Waits until the keeper reports. -EPIPE: it ended instead, or was told to. */
-static int wait_report(Run *run, GuestReport *ret, int *ret_fd) {
+static int wait_report(Run *run, GuestReport *ret, GuestFds *ret_fds) {
         struct pollfd p[] = { { .fd = run->sock, .events = POLLIN },
                               { .fd = run->signal_fd, .events = POLLIN } };
 
@@ -228,7 +229,7 @@ static int wait_report(Run *run, GuestReport *ret, int *ret_fd) {
                         return -errno;
                 }
                 if (p[0].revents)
-                        return report_receive(run->sock, ret, ret_fd);
+                        return report_receive(run->sock, ret, ret_fds);
                 if (p[1].revents && handle_signals(run->signal_fd, run->keeper, &run->status)) {
                         run->ended = true;
                         return -EPIPE;
@@ -291,18 +292,18 @@ static int publish(Run *run, const IpAddr *guest) {
 /* From the TAP to the start of the command. 0, or what to exit with unless the keeper ended with something
  * to say. */
 static int plug_in(Run *run) {
-        _cleanup_close_ int tap_fd = -EBADF, lend_fd = -EBADF;
+        _cleanup_(guest_fds_close) GuestFds tap = {}, lend = {};
         _cleanup_free_ char *device = NULL;
         GuestReport report;
         int r;
 
-        if (wait_report(run, &report, &tap_fd) < 0 || tap_fd < 0 || wait_report(run, &report, &lend_fd) < 0)
+        if (wait_report(run, &report, &tap) < 0 || tap.n == 0 || wait_report(run, &report, &lend) < 0)
                 return CTL_FAILED; /* the keeper has said why */
-        r = guest_create_device(run->c, &report.link, tap_fd, lend_fd, &device);
+        r = guest_create_device(run->c, &report.link, &tap, &lend, &device);
         if (r != 0)
                 return r;
         (void) snprintf(run->holdings.device, OBJECT_PATH_MAX, "%s", device);
-        if (report_send(run->sock, &report, -EBADF) < 0 || wait_report(run, &report, NULL) < 0)
+        if (report_send(run->sock, &report, NULL) < 0 || wait_report(run, &report, NULL) < 0)
                 return CTL_FAILED;
         r = publish(run, &report.addr);
         if (r != 0)

@@ -61,6 +61,7 @@ typedef enum Opt {
         OPT_OWNER,
         OPT_PERSISTENT,
         OPT_QUEUES,
+        OPT_PARALLEL,
         OPT_OFFLOADS,
         OPT_SOURCE,
         OPT_NO_BYPASS,

@@ -24,7 +24,7 @@
         (OPT_BIT(OPT_NAME) | OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_MAC) | OPT_BIT(OPT_MTU) |                   \
          OPT_BIT(OPT_NETNS) | OPT_BIT(OPT_VHOST) | OPT_BIT(OPT_LISTEN) | OPT_BIT(OPT_CONNECT) |             \
          OPT_BIT(OPT_OWNER) | OPT_BIT(OPT_PERSISTENT) | OPT_BIT(OPT_QUEUES) | OPT_BIT(OPT_OFFLOADS) | OPT_BIT(OPT_ISOLATED) | \
-         OPT_BIT(OPT_GUARDED))
+         OPT_BIT(OPT_GUARDED) | OPT_BIT(OPT_PARALLEL))
 #define QEMU_OPTIONS                                                                                 \
         (OPT_BIT(OPT_NAME) | OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_MAC) | OPT_BIT(OPT_MTU) |                 \
          OPT_BIT(OPT_DEVICE) | OPT_BIT(OPT_ISOLATED) | OPT_BIT(OPT_GUARDED))
@@ -35,7 +35,7 @@
          OPT_BIT(OPT_LEASE_TIME) | OPT_BIT(OPT_HOST_LOOPBACK))
 #define GUEST_OPTIONS                                                                                       \
         (OPT_BIT(OPT_NETWORK) | OPT_BIT(OPT_IFNAME) | OPT_BIT(OPT_MTU) | OPT_BIT(OPT_NO_CONFIGURE) |        \
-         OPT_BIT(OPT_VHOST))
+         OPT_BIT(OPT_VHOST) | OPT_BIT(OPT_QUEUES) | OPT_BIT(OPT_PARALLEL))
 
 static const Verb verbs[] = {
         { "status", "", 0, 0, 0, false, verb_status,

@@ -33,6 +33,14 @@ static inline void counter_add(uint64_t *counter, uint64_t n) {
 static inline uint64_t counter_read(const uint64_t *counter) {
         return __atomic_load_n(counter, __ATOMIC_RELAXED);
 }
+/* Adds what @c says now; @sum is the caller's alone. */
+static inline void counters_sum(Counters *sum, const Counters *c) {
+        const uint64_t *from = (const uint64_t *) c;
+        uint64_t *to = (uint64_t *) sum;
+
+        for (size_t i = 0; i < sizeof(*sum) / sizeof(*to); i++)
+                to[i] += counter_read(from + i);
+}
 static inline void counters_drop(Counters *c, Drop reason) {
         TRACE1(drop, reason);
         counter_add(&c->drops[reason], 1);

@@ -9,7 +9,8 @@
  * is set for the earliest deadline and hardly ever moved, ends the wait for it.
  *
  * Other threads reach a loop by loop_call() (runs a function there and waits) and loop_post() (runs it there and does not
- * wait). A loop never calls into another and waits: network threads only post.
+ * wait). A loop never calls into another and waits: network threads only post. But for a network's shards (daemon/shard.h): these its thread has
+ * made itself, and they wait for nobody.
  */
 
 #include <sys/epoll.h>

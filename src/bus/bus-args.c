@@ -132,12 +132,15 @@ static const BusOption device_options[] = {
         { "Isolated", "b", offsetof(CreateDeviceArgs, isolated) },
         { "Guarded", "b", offsetof(CreateDeviceArgs, guarded) },
         { "Lend", "h", offsetof(CreateDeviceArgs, options.lend_fd) },
+        { "Parallel", "b", offsetof(CreateDeviceArgs, parallel) },
+        { "QueueFds", "ah", offsetof(CreateDeviceArgs, queue_fds) },
 };
 #define SEEN_DEVICE_MTU (1u << 3)
 #define SEEN_OWNER (1u << 7)
 
 void create_device_args_deinit(CreateDeviceArgs *a) {
         free(a->offloads);
+        free(a->queue_fds);
 }
 
 int create_device_args_read(CreateDeviceArgs *a, sd_bus_message *m, sd_bus_error *error) {
@@ -155,8 +158,11 @@ int create_device_args_read(CreateDeviceArgs *a, sd_bus_message *m, sd_bus_error
                 return r;
         o->offloads = a->offloads;
         o->persistent = a->persistent;
-        o->port = (PortOptions){ .isolated = a->isolated, .guarded = a->guarded };
+        o->port = (PortOptions){ .isolated = a->isolated, .guarded = a->guarded, .parallel = a->parallel };
         o->has_owner = seen & SEEN_OWNER;
+        o->queue_fds = a->queue_fds;
+        while (a->queue_fds && a->queue_fds[o->n_queue_fds] >= 0)
+                o->n_queue_fds++;
 
         if (o->name && !name_is_valid(o->name))
                 return refuse_value("Name", o->name, "a name for a device", error);
@@ -170,6 +176,8 @@ int create_device_args_read(CreateDeviceArgs *a, sd_bus_message *m, sd_bus_error
                 return refuse_number("Mtu", o->mtu, DEVICE_MTU_MIN, DEVICE_MTU_MAX, error);
         if (o->queues < 1 || o->queues > TAP_QUEUES_MAX)
                 return refuse_number("Queues", o->queues, 1, TAP_QUEUES_MAX, error);
+        if (o->n_queue_fds >= o->queues || (o->n_queue_fds > 0 && o->fd < 0))
+                return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "QueueFds are those of further queues: fewer than Queues, and with Fd");
         if (o->listen && sock_address_parse(o->listen, &address, &what) < 0)
                 return refuse_value("Listen", o->listen, what, error);
         if (o->connect && sock_address_parse(o->connect, &address, &what) < 0)

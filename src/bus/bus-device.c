@@ -167,18 +167,19 @@ BUS_GETTER(get_offloads) {
 
 BUS_GETTER(get_counter) {
         const ManagedDevice *d = userdata;
-        const Counters *c = &d->device->counters;
+        Counters c;
         const struct {
                 const char *name;
                 const uint64_t *value;
         } counters[] = {
-                { "RxFrames", &c->rx_frames }, { "RxBytes", &c->rx_bytes }, { "RxDropped", &c->rx_dropped },
-                { "TxFrames", &c->tx_frames }, { "TxBytes", &c->tx_bytes }, { "TxDropped", &c->tx_dropped },
+                { "RxFrames", &c.rx_frames }, { "RxBytes", &c.rx_bytes }, { "RxDropped", &c.rx_dropped },
+                { "TxFrames", &c.tx_frames }, { "TxBytes", &c.tx_bytes }, { "TxDropped", &c.tx_dropped },
         };
 
+        device_counters(d->device, &c);
         for (size_t i = 0; i < ELEMENTSOF(counters); i++)
                 if (streq(property, counters[i].name))
-                        return sd_bus_message_append(reply, "t", counter_read(counters[i].value));
+                        return sd_bus_message_append(reply, "t", *counters[i].value);
         return -ENXIO;
 }
 
@@ -199,11 +200,13 @@ int bus_append_drops(sd_bus_message *m, const char *prefix, const Counters *c) {
 
 BUS_GETTER(get_drops) {
         const ManagedDevice *d = userdata;
+        Counters c;
         int r;
 
+        device_counters(d->device, &c);
         r = sd_bus_message_open_container(reply, 'a', "{st}");
         if (r >= 0)
-                r = bus_append_drops(reply, "", &d->device->counters);
+                r = bus_append_drops(reply, "", &c);
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 

@@ -147,10 +147,11 @@ static int append_counters(sd_bus_message *m, const Counters *c) {
 int bus_network_get_stats(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         _cleanup_message_ sd_bus_message *reply = NULL;
         NetstackStats stats = {};
+        Counters counters = {};
         Network *n = userdata;
         int r;
 
-        r = network_get_stats(n, &stats);
+        r = network_get_stats(n, &stats, &counters);
         if (r >= 0)
                 r = sd_bus_message_new_method_return(m, &reply);
         if (r >= 0)
@@ -158,9 +159,9 @@ int bus_network_get_stats(sd_bus_message *m, void *userdata, sd_bus_error *error
         if (r >= 0)
                 r = append_netstack_stats(reply, &stats);
         if (r >= 0)
-                r = append_counters(reply, network_counters(n));
+                r = append_counters(reply, &counters);
         if (r >= 0)
-                r = bus_append_drops(reply, "drop-", network_counters(n));
+                r = bus_append_drops(reply, "drop-", &counters);
         if (r >= 0)
                 r = sd_bus_message_close_container(reply);
         return r < 0 ? r : sd_bus_send(NULL, reply, NULL);

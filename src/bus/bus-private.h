@@ -54,7 +54,8 @@ int create_network_args_read(CreateNetworkArgs *a, sd_bus_message *m, sd_bus_err
 typedef struct CreateDeviceArgs {
         DeviceOptions options;
         const char **offloads; /* (owned) */
-        int persistent, isolated, guarded; /* as D-Bus has them; @options has the bools */
+        int *queue_fds;        /* (owned) */
+        int persistent, isolated, guarded, parallel; /* as D-Bus has them; @options has the bools */
 } CreateDeviceArgs;
 void create_device_args_deinit(CreateDeviceArgs *a);
 int create_device_args_read(CreateDeviceArgs *a, sd_bus_message *m, sd_bus_error *error);

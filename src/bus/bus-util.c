@@ -60,6 +60,29 @@ static int read_list(sd_bus_message *m, const BusOption *o, const char *signatur
         return sd_bus_message_exit_container(m);
 }
 
+/* As many as a message can bring. */
+static int read_fds(sd_bus_message *m, int **ret) {
+        size_t n = 0, allocated = 0;
+        int fd, r;
+
+        r = sd_bus_message_enter_container(m, 'a', "h");
+        for (; r >= 0; n++) {
+                if (n == allocated) {
+                        int *fds = realloc(*ret, (allocated += 16) * sizeof(*fds));
+
+                        if (!fds)
+                                return -ENOMEM;
+                        *ret = fds;
+                }
+                (*ret)[n] = -EBADF;
+                r = sd_bus_message_read(m, "h", &fd);
+                if (r == 0)
+                        return sd_bus_message_exit_container(m);
+                (*ret)[n] = fd;
+        }
+        return r;
+}
+
 static int read_value(sd_bus_message *m, const BusOption *o, void *out, sd_bus_error *error) {
         void *at = (char *) out + o->offset;
         const char *text;
@@ -69,6 +92,8 @@ static int read_value(sd_bus_message *m, const BusOption *o, void *out, sd_bus_e
                 return read_list(m, o, "s", at, error);
         if (streq(o->type, "a{ss}"))
                 return read_list(m, o, "{ss}", at, error);
+        if (streq(o->type, "ah"))
+                return read_fds(m, at);
         if (!streq(o->type, "s"))
                 return sd_bus_message_read(m, o->type, at);
         r = sd_bus_message_read(m, "s", &text);

@@ -16,6 +16,7 @@
  *     "u"     uint32_t
  *     "b"     int, 0 or 1
  *     "h"     int, the descriptor      (borrowed: while the message lives)
+ *     "ah"    int *                    (owned: the array; its descriptors are borrowed), ends with a negative one
  *     "as"    const char **            (owned: the array; its strings are borrowed), NULL-terminated
  *     "a{ss}" const char **            the same, as pairs: key, value, key, value */
 typedef struct BusOption {

@@ -90,8 +90,9 @@ static void put_leases(JsonWriter *w, Network *n) {
 
 static void put_stats(JsonWriter *w, Network *n) {
         NetstackStats s;
+        Counters c;
 
-        if (network_get_stats(n, &s) < 0)
+        if (network_get_stats(n, &s, &c) < 0)
                 return;
         json_key(w, "stats");
         json_object_open(w);
@@ -123,6 +124,7 @@ static void put_stats(JsonWriter *w, Network *n) {
         put_u64(w, "bypassFailed", s.bypass_failed);
         put_u64(w, "bypassedBytes", s.bypassed_bytes);
         json_object_close(w);
+        put_counters(w, &c);
 }
 
 static void put_dns_servers(JsonWriter *w, Manager *m, const NetworkConfig *c) {
@@ -190,12 +192,12 @@ static void put_network(JsonWriter *w, Manager *m, Network *n) {
         json_array_close(w);
         put_leases(w, n);
         put_stats(w, n);
-        put_counters(w, network_counters(n));
         json_object_close(w);
 }
 
 static void put_device(JsonWriter *w, const ManagedDevice *managed) {
         const Device *d = managed->device;
+        Counters c;
 
         json_object_open(w);
         put_text(w, "name", d->name);
@@ -215,7 +217,8 @@ static void put_device(JsonWriter *w, const ManagedDevice *managed) {
         put_u64(w, "ifindex", (uint64_t) d->ifindex);
         put_text(w, "ifname", d->ifname[0] != 0 ? d->ifname : NULL);
         put_text(w, "peer", d->peer);
-        put_counters(w, &d->counters);
+        device_counters(d, &c);
+        put_counters(w, &c);
         json_object_close(w);
 }
 

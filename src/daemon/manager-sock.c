@@ -12,6 +12,8 @@ static int refuse_others(const DeviceOptions *o, const char *kind, Error *e) {
 
         if (wrong)
                 return error_set(e, ERROR_INVALID_ARGS, "%s: a device of kind '%s' has no interface of the host", wrong, kind);
+        if (o->port.parallel)
+                return error_set(e, ERROR_INVALID_ARGS, "Parallel: a device of kind '%s' has one queue", kind);
         if (o->queues != 1)
                 return error_set(e, ERROR_INVALID_ARGS, "Queues %u: a device of kind '%s' has one", o->queues, kind);
         return 0;

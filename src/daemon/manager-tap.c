@@ -127,6 +127,8 @@ static int create(bool vhost, const char *name, uint32_t uid, const DeviceOption
         r = fill_config(&c, o, e);
         if (r < 0)
                 return r;
+        if (o->port.parallel && (vhost || o->port.guarded))
+                return error_set(e, ERROR_INVALID_ARGS, "Parallel: a device %s is served by one thread", vhost ? "of kind 'vhost-net'" : "that is guarded");
         if (o->listen || o->connect)
                 return error_set(e, ERROR_INVALID_ARGS, "%s: a device of this kind has no socket", o->listen ? "Listen" : "Connect");
         r = duplicate_fds(&handed_in, o);

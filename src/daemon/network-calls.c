@@ -16,6 +16,7 @@ typedef struct Call {
         size_t max;
         ForwardStats *forward_stats;
         NetstackStats *stats;
+        Counters *counters;
         Lease **leases;
         FlowInfo **flows;
         size_t *n_ret;
@@ -180,8 +181,14 @@ static int do_list_flows(void *arg) {
         Call *c = arg;
         size_t n = bypass_count(c->n->bypass);
         int r = netstack_list_flows(c->n->stack, c->max, c->flows, c->n_ret);
-        if (r < 0 || n == 0 || *c->n_ret >= c->max)
+        if (r >= 0)
+                r = network_shards_add_flows(c->n, c->max, c->flows, c->n_ret);
+        if (r < 0) {
+                free(TAKE_PTR(*c->flows));
                 return r;
+        }
+        if (n == 0 || *c->n_ret >= c->max)
+                return 0;
         FlowInfo *all = realloc(*c->flows, (*c->n_ret + n) * sizeof(*all));
         if (!all)
                 return 0;
@@ -190,20 +197,25 @@ static int do_list_flows(void *arg) {
         return 0;
 }
 int network_list_flows(Network *n, size_t max, FlowInfo **ret, size_t *ret_n) {
+        *ret = NULL;
         return loop_call(n->loop, do_list_flows, &(Call){ .n = n, .max = max, .flows = ret, .n_ret = ret_n });
 }
 
 static int do_get_stats(void *arg) {
         Call *c = arg;
         const BypassStats *b = bypass_stats(c->n->bypass);
+        *c->counters = *netstack_counters(c->n->stack);
         netstack_get_stats(c->n->stack, c->stats);
+        network_shards_add_stats(c->n, c->stats, c->counters);
         c->stats->bypassed = b->opened;
         c->stats->bypass_failed = b->failed;
         c->stats->bypassed_bytes = b->bytes;
         return 0;
 }
-int network_get_stats(Network *n, NetstackStats *ret) {
-        return loop_call(n->loop, do_get_stats, &(Call){ .n = n, .stats = ret });
+int network_get_stats(Network *n, NetstackStats *ret_stats, Counters *ret_counters) {
+        NetstackStats stats;
+        Counters counters;
+        return loop_call(n->loop, do_get_stats, &(Call){ .n = n, .stats = ret_stats ?: &stats, .counters = ret_counters ?: &counters });
 }
 
 static int do_set_zone(void *arg) {
@@ -233,8 +245,10 @@ int network_set_dns_routes(Network *n, const NetstackDnsRoute *routes, size_t n_
 static int do_set_links(void *arg) {
         Call *c = arg;
         netstack_set_uplink(c->n->stack, c->links->ip4, c->links->ip6);
-        if (c->links->addresses_lost)
+        if (c->links->addresses_lost) {
                 netstack_check_addresses(c->n->stack);
+                network_shards_check_addresses(c->n);
+        }
         return 0;
 }
 int network_set_links(Network *n, const HostLinks *links) {

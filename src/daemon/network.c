@@ -28,17 +28,6 @@
 #define STORM_PER_SEC 4096 /* frames one port may have copied to all: ARP and the like need a few */
 #define STORM_BURST 1024
 
-struct Port {
-        Network *network; /* (borrowed) */
-        Device *device;   /* (borrowed: until detach) */
-        uint16_t number;  /* index in ports[] plus one */
-        bool gone;        /* the device said so; detaching is under way */
-        PortOptions options;
-        MacAddr own_mac; /* of a guarded port: the only one it may use; zero: the next it uses */
-        usec_t storm;    /* rate.h */
-        NetstackPort stack_port;
-};
-
 /* ---- configuration ---- */
 
 /* A /64 of its own for every machine and name (RFC 4193 3.2 asks for one that nobody else is likely to have). */
@@ -292,12 +281,10 @@ static void forward(Network *n, Port *from, unsigned to, Frame *frames, unsigned
                 port_send_or_drop(n->ports[to - 1], frames, n_frames);
 }
 
-static void on_receive(Device *d, Frame *frames, unsigned n, void *userdata) {
-        Port *from = userdata;
+void network_receive_here(Port *from, Frame *frames, unsigned n) {
         Network *net = from->network;
         unsigned to[FRAME_BATCH_MAX], end;
 
-        device_received(d, frames, n);
         for (unsigned i = 0; i < n; i++)
                 to[i] = destination(net, from, &frames[i]);
         for (unsigned i = 0; i < n; i = end) {
@@ -312,6 +299,11 @@ static void on_receive(Device *d, Frame *frames, unsigned n, void *userdata) {
                 if (up)
                         netstack_input(net->stack, &from->stack_port, frames + i, end - i);
         }
+}
+
+static void on_receive(Device *d, Frame *frames, unsigned n, void *userdata) {
+        device_received(d, frames, n);
+        network_receive_here(userdata, frames, n);
 }
 
 static void on_writable(Device *d, void *userdata) {
@@ -341,6 +333,7 @@ int network_detach_here(Network *n, Device *d) {
         if (!p)
                 return -ENOENT;
         bypass_remove_lender(n->bypass, p->number);
+        network_shards_end(p);
         device_stop(d);
         n->ports[p->number - 1] = NULL;
         n->n_ports--;
@@ -348,16 +341,20 @@ int network_detach_here(Network *n, Device *d) {
         netstack_output_ready(n->stack, p->number); /* whoever waited for it waits no more */
         d->handler = NULL;
         d->userdata = NULL;
+        d->split = false;
         free(p);
         return 0;
 }
 
-static void on_gone(Device *d, int error, void *userdata) {
-        Port *p = userdata;
+void network_device_gone_here(Port *p, int error) {
         if (p->gone)
                 return;
         p->gone = true;
-        device_facts_gone(&p->network->facts, d, error);
+        device_facts_gone(&p->network->facts, p->device, error);
+}
+
+static void on_gone(Device *d, int error, void *userdata) {
+        network_device_gone_here(userdata, error);
 }
 
 static void on_event(Device *d, DeviceEvent event, int error, void *userdata) {
@@ -419,6 +416,7 @@ int network_attach_here(Network *n, Device *d, const PortOptions *options) {
                 .network = n,
                 .device = d,
                 .number = (uint16_t) (i + 1),
+                .life = ++n->last_life,
                 .options = *options,
                 .own_mac = d->mac,
                 .stack_port = { .id = i + 1, .mtu = d->mtu },
@@ -426,6 +424,7 @@ int network_attach_here(Network *n, Device *d, const PortOptions *options) {
         p->options.lender = NULL;
         d->handler = &device_handler;
         d->userdata = p;
+        d->split = options->parallel && !options->guarded && d->n_queues > 1 && d->ops->start_queue;
         n->ports[i] = p;
         n->n_ports++;
         int r = attach(n, d, p, options->lender);
@@ -433,8 +432,13 @@ int network_attach_here(Network *n, Device *d, const PortOptions *options) {
                 n->ports[i] = NULL;
                 n->n_ports--;
                 d->handler = NULL;
+                d->split = false;
                 free(p);
+                return r;
         }
+        r = d->split ? network_shards_begin(p) : 0;
+        if (r < 0)
+                (void) network_detach_here(n, d);
         return r;
 }
 
@@ -624,9 +628,6 @@ Network *network_free(Network *n) {
 
 const NetworkConfig *network_config(const Network *n) {
         return &n->config;
-}
-const Counters *network_counters(const Network *n) {
-        return netstack_counters(n->stack);
 }
 usec_t network_now(const Network *n) {
         struct timespec ts;

@@ -54,6 +54,7 @@ typedef struct PortOptions {
         bool guarded;  /* may send from one MAC address only (its device's, or the first it used), and from the IPv4 address leased to that;
                         * answers no DHCP requests of others */
         Lender *lender; /* (nullable) sockets of the guest's namespace: network_attach() takes them, whatever comes of it, until the device is detached */
+        bool parallel; /* each further queue of the device is served by a thread of its own; not of a guarded one */
 } PortOptions;
 
 /* Facts, delivered on the control thread's loop (the @control of network_new()). */
@@ -102,8 +103,7 @@ int network_list_macs(Network *n, NetworkMac **ret, size_t *ret_n); /* where gue
 int network_list_leases(Network *n, Lease **ret, size_t *ret_n);
 int network_add_lease(Network *n, const Lease *l);
 int network_list_flows(Network *n, size_t max, FlowInfo **ret, size_t *ret_n);
-int network_get_stats(Network *n, NetstackStats *ret);
-const Counters *network_counters(const Network *n); /* the gateway's; the devices have their own; any thread */
+int network_get_stats(Network *n, NetstackStats *ret_stats, Counters *ret_counters); /* (nullable) the gateway's; the devices have their own */
 usec_t network_now(const Network *n);               /* the clock leases and flows are stamped with, read anew; any thread */
 
 int network_set_zone(Network *n, DnsZone *zone); /* owned on success; as netstack_set_zone() */

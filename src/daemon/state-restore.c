@@ -221,7 +221,11 @@ static void restore_device(Manager *m, const StateFile *f, JsonVal v) {
         o.listen = text_of(f->doc, v, "listen");
         o.connect = text_of(f->doc, v, "connect");
         o.mac = text_of(f->doc, v, "mac");
-        o.port = (PortOptions){ bool_of(f->doc, v, "isolated"), bool_of(f->doc, v, "guarded") };
+        o.port = (PortOptions){
+                .isolated = bool_of(f->doc, v, "isolated"),
+                .guarded = bool_of(f->doc, v, "guarded"),
+                .parallel = bool_of(f->doc, v, "parallel"),
+        };
         o.fd = fd;
         guest_fd = fdstore_take(&m->stored, fdstore_guest_name(name, stored));
         if (guest_fd >= 0) /* where it stayed, the guest would never see this end closed */

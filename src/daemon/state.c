@@ -201,6 +201,8 @@ static void put_device(JsonWriter *w, const DeviceEntry *entry) {
         json_bool(w, entry->port.isolated);
         json_key(w, "guarded");
         json_bool(w, entry->port.guarded);
+        json_key(w, "parallel");
+        json_bool(w, entry->port.parallel);
         json_key(w, "persistent");
         json_bool(w, entry->persistent);
         json_key(w, "offloads");

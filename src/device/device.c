@@ -18,7 +18,15 @@ int device_init(Device *d, const DeviceOps *ops, const char *name, uint32_t owne
                 return -ENOMEM;
 
         *d = (Device){ .ops = ops, .name = copy, .owner = owner, .n_queues = 1 };
+        pthread_mutex_init(&d->watch_lock, NULL); /* does not fail on Linux */
         return 0;
+}
+
+void device_counters(const Device *d, Counters *ret) {
+        *ret = (Counters){};
+        counters_sum(ret, &d->counters);
+        for (unsigned i = 1; d->queue_counters && i < d->n_queues; i++)
+                counters_sum(ret, &d->queue_counters[i - 1]);
 }
 
 Device *device_free(Device *d) {
@@ -28,6 +36,8 @@ Device *device_free(Device *d) {
         device_free_watches(d);
         /* The kind frees the memory the common part lies in, so what that part owns is taken out first. */
         _cleanup_free_ _unused_ char *name = TAKE_PTR(d->name), *peer = TAKE_PTR(d->peer);
+        free(TAKE_PTR(d->queue_counters));
+        pthread_mutex_destroy(&d->watch_lock);
         return d->ops->free(d);
 }
 

@@ -11,6 +11,8 @@
  *     new (control) -> start (loop) -> send/receive ... -> stop (loop) -> [start on another loop ...] -> free (control)
  */
 
+#include <pthread.h>
+
 #include "basic/addr.h"
 #include "basic/counters.h"
 #include "basic/frame.h"
@@ -63,6 +65,12 @@ typedef struct DeviceOps {
         unsigned (*send)(Device *d, Frame *frames, unsigned n);
 
         Device *(*free)(Device *d); /* returns NULL */
+
+        /* (nullable, all three) A device of several queues whose far end is started with @split: its queues but the first are served by threads
+         * of their own, each with a handler of its own, from whose loop these are called; after start(), and stopped before stop(). */
+        int (*start_queue)(Device *d, unsigned queue, Loop *loop, const DeviceHandler *handler, void *userdata);
+        void (*stop_queue)(Device *d, unsigned queue);
+        unsigned (*send_queue)(Device *d, unsigned queue, Frame *frames, unsigned n);
 } DeviceOps;
 
 struct Device {
@@ -78,8 +86,11 @@ struct Device {
         char *peer;           /* (owned, nullable) what it is plugged into, for people: "netns /proc/42/ns/net", a path */
         bool down;            /* no far end is there just now; read it by device_is_down() */
         bool event_told;      /* the network's: an event is on its way to the control thread, with those that follow it */
-        Counters counters;    /* written on the loop's thread only */
+        Counters counters;    /* written on the loop's thread only; read them by device_counters() */
+        bool split;           /* set before start: start() serves the first queue alone, which everything goes out of that it sends */
+        Counters *queue_counters; /* (owned, nullable) of queues 1, 2 ... of a device that is or was split; written on each one's thread */
         Watch *watches;       /* (owned, list) who sees its frames; changed on the loop's thread, or while it is stopped */
+        pthread_mutex_t watch_lock; /* of a split one: while somebody is shown frames, and while the list changes */
 
         const DeviceHandler *handler; /* (borrowed: set before start) */
         void *userdata;               /* (borrowed) of the handler */
@@ -102,22 +113,39 @@ static inline void device_stop(Device *d) {
         device_stop_watches(d);
         d->ops->stop(d);
 }
+static inline bool device_is_watched(const Device *d) {
+        return __atomic_load_n(&d->watches, __ATOMIC_RELAXED);
+}
 /* What the device takes is shown, also what it drops. */
 static inline unsigned device_send(Device *d, Frame *frames, unsigned n) {
         unsigned taken = d->ops->send(d, frames, n);
 
-        if (unlikely(d->watches))
+        if (unlikely(device_is_watched(d)))
                 device_show(d, DEVICE_TO_GUEST, frames, taken);
         return taken;
 }
+static inline unsigned device_send_queue(Device *d, unsigned queue, Frame *frames, unsigned n) {
+        unsigned taken = d->ops->send_queue(d, queue, frames, n);
+
+        if (unlikely(device_is_watched(d)))
+                device_show(d, DEVICE_TO_GUEST, frames, taken);
+        return taken;
+}
+static inline int device_start_queue(Device *d, unsigned queue, Loop *loop, const DeviceHandler *handler, void *userdata) {
+        return d->ops->start_queue(d, queue, loop, handler, userdata);
+}
+static inline void device_stop_queue(Device *d, unsigned queue) {
+        d->ops->stop_queue(d, queue);
+}
 /* For who receives: first thing with what came. */
 static inline void device_received(Device *d, const Frame *frames, unsigned n) {
-        if (unlikely(d->watches))
+        if (unlikely(device_is_watched(d)))
                 device_show(d, DEVICE_FROM_GUEST, frames, n);
 }
 static inline bool device_is_down(const Device *d) { /* any thread */
         return __atomic_load_n(&d->down, __ATOMIC_RELAXED);
 }
+void device_counters(const Device *d, Counters *ret); /* of all its queues; any thread, while the device lives */
 Device *device_free(Device *d); /* frees the common part after ops->free; NULL is fine; returns NULL */
 DEFINE_CLEANUP(Device *, device_free);
 

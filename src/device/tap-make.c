@@ -30,6 +30,31 @@ int tap_config_check(const TapConfig *c, const char **ret_what) {
         return 0;
 }
 
+TapLane *tap_lane_new(Tap *t, Counters *counters) {
+        TapLane *l = calloc(1, sizeof(*l));
+
+        if (!l)
+                return NULL;
+        l->tap = t;
+        l->counters = counters;
+        l->rw_flags = RWF_NOWAIT;
+        l->arena = aligned_alloc(TAP_CACHE_LINE, TAP_ARENA_LEN);
+        l->split = offload_split_new();
+        l->cut_frames = calloc(OFFLOAD_FRAMES_MAX, sizeof(Frame));
+        return l->arena && l->split && l->cut_frames ? l : tap_lane_free(l);
+}
+
+TapLane *tap_lane_free(TapLane *l) {
+        if (!l)
+                return NULL;
+        assert(!l->loop);
+        offload_split_free(l->split);
+        free(l->cut_frames);
+        free(l->arena);
+        free(l);
+        return NULL;
+}
+
 static int tap_alloc(Tap **ret, const TapConfig *c) {
         Tap *t = calloc(1, sizeof(*t));
         int r;
@@ -44,13 +69,9 @@ static int tap_alloc(Tap **ret, const TapConfig *c) {
         }
         t->device.n_queues = c->n_queues;
         for (unsigned i = 0; i < TAP_QUEUES_MAX; i++)
-                t->queues[i] = (TapQueue){ .tap = t, .fd = -EBADF, .io = { .fd = -EBADF } };
-        t->rw_flags = RWF_NOWAIT;
-
-        t->arena = aligned_alloc(TAP_CACHE_LINE, TAP_ARENA_LEN);
-        t->split = offload_split_new();
-        t->cut_frames = calloc(OFFLOAD_FRAMES_MAX, sizeof(Frame));
-        if (!t->arena || !t->split || !t->cut_frames) {
+                t->queues[i] = (TapQueue){ .fd = -EBADF, .io = { .fd = -EBADF } };
+        t->lanes[0] = tap_lane_new(t, &t->device.counters);
+        if (!t->lanes[0]) {
                 device_free(&t->device);
                 return -ENOMEM;
         }

@@ -12,9 +12,25 @@
 
 typedef struct Tap Tap;
 
+/* What a thread that serves queues has to itself. There is one for all, or of a split device one a queue. */
+typedef struct TapLane {
+        Tap *tap; /* (borrowed) that it is part of */
+        Loop *loop; /* (borrowed: from start to stop) NULL: not running */
+        const DeviceHandler *handler; /* (borrowed: from start to stop) */
+        void *userdata;
+        Counters *counters; /* (borrowed) of the device */
+        int rw_flags;  /* RWF_NOWAIT where the kernel has it for TAPs, else 0 */
+
+        OffloadSplit *split; /* (owned) */
+        Frame *cut_frames;   /* (owned) OFFLOAD_FRAMES_MAX */
+        uint8_t *arena;      /* (owned) TAP_ARENA_LEN, at a cache line; of the queue whose turn it is */
+        struct iovec iov[FRAME_BATCH_MAX], joined_iov[FRAME_BATCH_MAX];
+        Frame frames[FRAME_BATCH_MAX];
+} TapLane;
+
 /* A descriptor of the interface. With IFF_MULTI_QUEUE there are several, each with a queue of its own in the kernel. */
 typedef struct TapQueue {
-        Tap *tap;      /* (borrowed) that it is part of */
+        TapLane *lane; /* (borrowed) that serves it */
         int fd;        /* (owned) */
         bool blocked;  /* the last write would have waited */
         uint8_t quiet; /* so many turns in a row brought a single small frame */
@@ -25,17 +41,12 @@ struct Tap {
         Device device;
         bool vnet_hdr; /* frames have a header in front */
         bool cut, join; /* offloads the far end lacks */
-        int rw_flags;  /* RWF_NOWAIT where the kernel has it for TAPs, else 0 */
-
-        Loop *loop; /* (borrowed: from start to stop) NULL: not running */
         TapQueue queues[TAP_QUEUES_MAX]; /* device.n_queues of them */
-
-        OffloadSplit *split; /* (owned) */
-        Frame *cut_frames;   /* (owned) OFFLOAD_FRAMES_MAX */
-        uint8_t *arena;      /* (owned) TAP_ARENA_LEN, at a cache line; of the queue whose turn it is */
-        struct iovec iov[FRAME_BATCH_MAX], joined_iov[FRAME_BATCH_MAX];
-        Frame frames[FRAME_BATCH_MAX];
+        TapLane *lanes[TAP_QUEUES_MAX];  /* (owned) [0]: of all queues, or of the first of a split device */
 };
+
+TapLane *tap_lane_new(Tap *t, Counters *counters); /* NULL: out of memory */
+TapLane *tap_lane_free(TapLane *l); /* returns NULL */
 
 extern const DeviceOps tap_ops;
 

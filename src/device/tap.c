@@ -11,7 +11,8 @@
  * Sending: one pwritev2() a frame, straight from the pieces. The kernel takes a frame into the guest's stack before it returns,
  * so there is nothing to queue. What the far end cannot do is done before (offload.h).
  *
- * Several queues: each is read like an interface of its own, all on the one loop; what is sent goes out of the queue of its flow.
+ * Several queues: each is read like an interface of its own, all on the one loop; what is sent goes out of the queue of its flow. Of a split
+ * device each is on a loop of its own, with a lane of its own: what a thread needs to itself.
  *
  * A TAP keeps its network namespace alive: that the guest's processes are gone is for the owner to notice. What we notice is
  * the interface being deleted.
@@ -31,30 +32,30 @@
  */
 static ssize_t tap_read(TapQueue *q, void *at, size_t len) {
         struct iovec iov = { at, len };
-        Tap *t = q->tap;
+        TapLane *l = q->lane;
 
         for (;;) {
-                ssize_t n = preadv2(q->fd, &iov, 1, -1, t->rw_flags);
+                ssize_t n = preadv2(q->fd, &iov, 1, -1, l->rw_flags);
 
                 if (n >= 0)
                         return n;
-                if (errno == EOPNOTSUPP && t->rw_flags != 0)
-                        t->rw_flags = 0;
+                if (errno == EOPNOTSUPP && l->rw_flags != 0)
+                        l->rw_flags = 0;
                 else if (errno != EINTR)
                         return -errno;
         }
 }
 
 static ssize_t tap_write(TapQueue *q, const struct iovec *iov, unsigned n_iov) {
-        Tap *t = q->tap;
+        TapLane *l = q->lane;
 
         for (;;) {
-                ssize_t n = pwritev2(q->fd, iov, (int) n_iov, -1, t->rw_flags);
+                ssize_t n = pwritev2(q->fd, iov, (int) n_iov, -1, l->rw_flags);
 
                 if (n >= 0)
                         return n;
-                if (errno == EOPNOTSUPP && t->rw_flags != 0)
-                        t->rw_flags = 0;
+                if (errno == EOPNOTSUPP && l->rw_flags != 0)
+                        l->rw_flags = 0;
                 else if (errno != EINTR)
                         return -errno;
         }
@@ -62,35 +63,35 @@ static ssize_t tap_write(TapQueue *q, const struct iovec *iov, unsigned n_iov) {
 
 /* ---- from the guest ---- */
 
-static void drop_rx(Tap *t, Drop reason) {
-        counter_add(&t->device.counters.rx_dropped, 1);
-        counters_drop(&t->device.counters, reason);
+static void drop_rx(TapLane *l, Drop reason) {
+        counter_add(&l->counters->rx_dropped, 1);
+        counters_drop(l->counters, reason);
 }
 
 /* Looks at what read() brought to @at and makes it a frame. */
-static bool accept_frame(Tap *t, uint8_t *at, size_t len, Frame *f, struct iovec *iov) {
-        size_t hdr_len = t->vnet_hdr ? TAP_HEADER_LEN : 0;
+static bool accept_frame(TapLane *l, uint8_t *at, size_t len, Frame *f, struct iovec *iov) {
+        size_t hdr_len = l->tap->vnet_hdr ? TAP_HEADER_LEN : 0;
 
         if (len < hdr_len + ETH_HEADER_LEN) {
-                drop_rx(t, DROP_ETH_SHORT);
+                drop_rx(l, DROP_ETH_SHORT);
                 return false;
         }
         if (len - hdr_len > FRAME_LEN_MAX) {
-                drop_rx(t, DROP_ETH_LONG);
+                drop_rx(l, DROP_ETH_LONG);
                 return false;
         }
 
         *iov = (struct iovec){ at + hdr_len, len - hdr_len };
         *f = (Frame){ .iov = iov, .n_iov = 1, .len = (uint32_t) (len - hdr_len) };
-        if (t->vnet_hdr)
+        if (l->tap->vnet_hdr)
                 memcpy(&f->hdr, at, TAP_HEADER_LEN);
         if (!offload_header_is_valid(f)) {
-                drop_rx(t, DROP_GSO_HEADER);
+                drop_rx(l, DROP_GSO_HEADER);
                 return false;
         }
 
-        counter_add(&t->device.counters.rx_frames, 1);
-        counter_add(&t->device.counters.rx_bytes, f->len);
+        counter_add(&l->counters->rx_frames, 1);
+        counter_add(&l->counters->rx_bytes, f->len);
         return true;
 }
 
@@ -109,23 +110,23 @@ static size_t slot_after(const Tap *t, size_t used) {
  * Return: 1 when there may be more; 0 when the queue is empty; -ENODEV when the interface is gone.
  */
 static int read_batch(TapQueue *q, unsigned *ret_n) {
-        Tap *t = q->tap;
+        TapLane *l = q->lane;
         size_t used = 0;
         unsigned n = 0;
         int r = 1;
 
         while (n < FRAME_BATCH_MAX) {
-                size_t at = slot_after(t, used);
+                size_t at = slot_after(l->tap, used);
 
                 if (at + SLOT_LEN > TAP_ARENA_LEN)
                         break;
 
-                ssize_t len = tap_read(q, t->arena + at, SLOT_LEN);
+                ssize_t len = tap_read(q, l->arena + at, SLOT_LEN);
                 if (len < 0) {
                         r = len == -EAGAIN ? 0 : -ENODEV;
                         break;
                 }
-                if (accept_frame(t, t->arena + at, (size_t) len, &t->frames[n], &t->iov[n])) {
+                if (accept_frame(l, l->arena + at, (size_t) len, &l->frames[n], &l->iov[n])) {
                         used = at + (size_t) len;
                         n++;
                 }
@@ -146,34 +147,38 @@ static int read_batch(TapQueue *q, unsigned *ret_n) {
         return r;
 }
 
-static void remove_all(Tap *t) {
+/* Of a lane, from its loop. */
+static void remove_all(TapLane *l) {
+        Tap *t = l->tap;
+
         for (unsigned i = 0; i < t->device.n_queues; i++)
-                loop_remove(t->loop, &t->queues[i].io);
+                if (t->queues[i].lane == l)
+                        loop_remove(l->loop, &t->queues[i].io);
 }
 
-/* Of a deleted interface every queue tells; the first is enough. */
-static void tap_gone(Tap *t, int error) {
-        remove_all(t);
-        if (t->device.handler->gone)
-                t->device.handler->gone(&t->device, error, t->device.userdata);
+/* Of a deleted interface every queue tells; the first of a lane is enough. */
+static void tap_gone(TapLane *l, int error) {
+        remove_all(l);
+        if (l->handler->gone)
+                l->handler->gone(&l->tap->device, error, l->userdata);
 }
 
 /* A turn: some batches, then the others. */
 static void tap_receive(TapQueue *q) {
-        Tap *t = q->tap;
+        TapLane *l = q->lane;
 
         for (unsigned i = 0; i < TURN_BATCHES; i++) {
                 unsigned n;
                 int r = read_batch(q, &n);
 
-                if (n > 0 && t->join)
-                        n = offload_coalesce(t->frames, n, t->joined_iov, ELEMENTSOF(t->joined_iov));
+                if (n > 0 && l->tap->join)
+                        n = offload_coalesce(l->frames, n, l->joined_iov, ELEMENTSOF(l->joined_iov));
                 if (n > 0)
-                        t->device.handler->receive(&t->device, t->frames, n, t->device.userdata);
-                if (!t->loop) /* stopped by what it received */
+                        l->handler->receive(&l->tap->device, l->frames, n, l->userdata);
+                if (!l->loop) /* stopped by what it received */
                         return;
                 if (r < 0)
-                        tap_gone(t, r);
+                        tap_gone(l, r);
                 if (r <= 0)
                         return;
         }
@@ -181,32 +186,32 @@ static void tap_receive(TapQueue *q) {
 
 static void on_io(LoopIo *io, uint32_t events) {
         TapQueue *q = CONTAINER_OF(io, TapQueue, io);
-        Tap *t = q->tap;
+        TapLane *l = q->lane;
 
         if (events & EPOLLOUT && q->blocked) {
                 q->blocked = false;
-                (void) loop_modify(t->loop, io, EPOLLIN); /* fails for want of memory: then it comes again, in vain */
-                if (t->device.handler->writable)
-                        t->device.handler->writable(&t->device, t->device.userdata);
+                (void) loop_modify(l->loop, io, EPOLLIN); /* fails for want of memory: then it comes again, in vain */
+                if (l->handler->writable)
+                        l->handler->writable(&l->tap->device, l->userdata);
         }
-        if (t->loop && events & (EPOLLIN | EPOLLERR | EPOLLHUP))
+        if (l->loop && events & (EPOLLIN | EPOLLERR | EPOLLHUP))
                 tap_receive(q);
         /* The interface is being unregistered: nothing will come any more, even where read() did not say so yet. */
-        if (t->loop && io->fd >= 0 && events & EPOLLERR)
-                tap_gone(t, -ENODEV);
+        if (l->loop && io->fd >= 0 && events & EPOLLERR)
+                tap_gone(l, -ENODEV);
 }
 
 /* ---- to the guest ---- */
 
-static void drop_tx(Tap *t, Drop reason) {
-        counter_add(&t->device.counters.tx_dropped, 1);
-        counters_drop(&t->device.counters, reason);
+static void drop_tx(TapLane *l, Drop reason) {
+        counter_add(&l->counters->tx_dropped, 1);
+        counters_drop(l->counters, reason);
 }
 
 /* 0, or the negative errno of the write. */
 static int write_frame(TapQueue *q, const Frame *f) {
         struct iovec iov[1 + FRAME_IOV_MAX];
-        unsigned n_hdr = q->tap->vnet_hdr ? 1 : 0;
+        unsigned n_hdr = q->lane->tap->vnet_hdr ? 1 : 0;
 
         assert(f->n_iov <= FRAME_IOV_MAX);
         iov[0] = (struct iovec){ (void *) &f->hdr, TAP_HEADER_LEN };
@@ -226,16 +231,16 @@ static int write_frame(TapQueue *q, const Frame *f) {
  * Return: true when it is done with, written or dropped; false when the device is full and nothing of it was written.
  */
 static bool send_frame(TapQueue *q, const Frame *f) {
-        Tap *t = q->tap;
+        TapLane *l = q->lane;
         Drop reason = DROP_DEVICE_ERROR;
         unsigned n = 1;
 
-        if (t->cut) {
-                n = offload_split(t->split, f, t->device.offloads, t->cut_frames, &reason);
-                f = t->cut_frames;
+        if (l->tap->cut) {
+                n = offload_split(l->split, f, l->tap->device.offloads, l->cut_frames, &reason);
+                f = l->cut_frames;
         }
         if (n == 0) {
-                drop_tx(t, reason);
+                drop_tx(l, reason);
                 return true;
         }
 
@@ -244,26 +249,35 @@ static bool send_frame(TapQueue *q, const Frame *f) {
 
                 if (r == -EAGAIN) {
                         if (!q->blocked)
-                                (void) loop_modify(t->loop, &q->io, EPOLLIN | EPOLLOUT);
+                                (void) loop_modify(l->loop, &q->io, EPOLLIN | EPOLLOUT);
                         q->blocked = true;
                         if (i > 0)
-                                drop_tx(t, DROP_DEVICE_FULL);
+                                drop_tx(l, DROP_DEVICE_FULL);
                         return i > 0;
                 }
                 if (r < 0) {
                         /* No memory is no state to wait on: no event would end it. */
-                        drop_tx(t, r == -ENOBUFS || r == -ENOMEM ? DROP_DEVICE_FULL : DROP_DEVICE_ERROR);
+                        drop_tx(l, r == -ENOBUFS || r == -ENOMEM ? DROP_DEVICE_FULL : DROP_DEVICE_ERROR);
                         return true;
                 }
-                counter_add(&t->device.counters.tx_frames, 1);
-                counter_add(&t->device.counters.tx_bytes, f[i].len);
+                counter_add(&l->counters->tx_frames, 1);
+                counter_add(&l->counters->tx_bytes, f[i].len);
         }
         return true;
+}
+
+static unsigned tap_send_queue(Device *d, unsigned queue, Frame *frames, unsigned n) {
+        for (unsigned i = 0; i < n; i++)
+                if (!send_frame(&tap_of(d)->queues[queue], &frames[i]))
+                        return i;
+        return n;
 }
 
 static unsigned tap_send(Device *d, Frame *frames, unsigned n) {
         Tap *t = tap_of(d);
 
+        if (d->split)
+                return tap_send_queue(d, 0, frames, n);
         for (unsigned i = 0; i < n; i++)
                 if (!send_frame(&t->queues[tap_queue_of_frame(&frames[i], d->n_queues)], &frames[i]))
                         return i;
@@ -272,46 +286,77 @@ static unsigned tap_send(Device *d, Frame *frames, unsigned n) {
 
 /* ---- life ---- */
 
-static int tap_start(Device *d, Loop *loop) {
-        Tap *t = tap_of(d);
+/* On the loop's thread, for as many of the queues as the lane serves. */
+static int lane_start(TapLane *l, unsigned first, unsigned n, Loop *loop, const DeviceHandler *handler, void *userdata) {
+        assert(!l->loop && handler);
+        l->loop = loop;
+        l->handler = handler;
+        l->userdata = userdata;
+        for (unsigned i = first; i < first + n; i++) {
+                TapQueue *q = &l->tap->queues[i];
 
-        assert(!t->loop && d->handler);
-        t->loop = loop;
-        for (unsigned i = 0; i < d->n_queues; i++) {
-                TapQueue *q = &t->queues[i];
+                q->blocked = false;
                 /* Level-triggered: a turn may end before the queue does and is taken up again without a further system call. */
                 q->io.batches = true;
                 int r = loop_add(loop, &q->io, q->fd, EPOLLIN, on_io);
 
                 if (r < 0) {
-                        remove_all(t);
-                        t->loop = NULL;
+                        remove_all(l);
+                        l->loop = NULL;
                         return r;
                 }
-                q->blocked = false;
         }
         return 0;
 }
 
-static void tap_stop(Device *d) {
-        Tap *t = tap_of(d);
-
-        if (!t->loop)
+static void lane_stop(TapLane *l) {
+        if (!l->loop)
                 return;
+        remove_all(l);
+        l->loop = NULL;
+}
 
-        remove_all(t);
-        t->loop = NULL;
+/* What threads that are to serve the further queues will need: made here, so that it is there for who counts. */
+static int make_lanes(Tap *t) {
+        Device *d = &t->device;
+
+        if (!d->queue_counters)
+                d->queue_counters = calloc(TAP_QUEUES_MAX - 1, sizeof(*d->queue_counters));
+        for (unsigned i = 1; d->queue_counters && i < d->n_queues; i++)
+                if (!t->lanes[i] && !(t->lanes[i] = tap_lane_new(t, &d->queue_counters[i - 1])))
+                        return -ENOMEM;
+        return d->queue_counters ? 0 : -ENOMEM;
+}
+
+static int tap_start(Device *d, Loop *loop) {
+        Tap *t = tap_of(d);
+        int r = d->split ? make_lanes(t) : 0;
+
+        for (unsigned i = 0; i < d->n_queues; i++)
+                t->queues[i].lane = t->lanes[d->split ? i : 0];
+        return r < 0 ? r : lane_start(t->lanes[0], 0, d->split ? 1 : d->n_queues, loop, d->handler, d->userdata);
+}
+
+static void tap_stop(Device *d) {
+        lane_stop(tap_of(d)->lanes[0]);
+}
+
+static int tap_start_queue(Device *d, unsigned queue, Loop *loop, const DeviceHandler *handler, void *userdata) {
+        assert(d->split && queue > 0 && queue < d->n_queues);
+        return lane_start(tap_of(d)->lanes[queue], queue, 1, loop, handler, userdata);
+}
+
+static void tap_stop_queue(Device *d, unsigned queue) {
+        lane_stop(tap_of(d)->lanes[queue]);
 }
 
 static Device *tap_free(Device *d) {
         Tap *t = tap_of(d);
 
-        assert(!t->loop);
-        for (unsigned i = 0; i < TAP_QUEUES_MAX; i++)
+        for (unsigned i = 0; i < TAP_QUEUES_MAX; i++) {
+                tap_lane_free(t->lanes[i]);
                 (void) safe_close(t->queues[i].fd);
-        offload_split_free(t->split);
-        free(t->cut_frames);
-        free(t->arena);
+        }
         free(t);
         return NULL;
 }
@@ -322,6 +367,9 @@ const DeviceOps tap_ops = {
         .stop = tap_stop,
         .send = tap_send,
         .free = tap_free,
+        .start_queue = tap_start_queue,
+        .stop_queue = tap_stop_queue,
+        .send_queue = tap_send_queue,
 };
 
 int tap_fd(const Device *d, unsigned queue) {

@@ -1,9 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The list of those who watch a device. Looks at no frame itself. */
+/*
+ * The list of those who watch a device. Looks at no frame itself. Of a split device several threads show frames: one at a time, so that
+ * who watches need not know. Whether anybody does they see without the lock.
+ */
 
 #include <errno.h>
 
 #include "device/watch.h"
+
+static void lock(Device *d) {
+        if (d->split)
+                pthread_mutex_lock(&d->watch_lock);
+}
+
+static void unlock(Device *d) {
+        if (d->split)
+                pthread_mutex_unlock(&d->watch_lock);
+}
+
+static void set(Watch **at, Watch *w) {
+        __atomic_store_n(at, w, __ATOMIC_RELAXED);
+}
 
 int watch_add(Device *d, Watch *w, Loop *loop) {
         Watch **at = &d->watches;
@@ -22,18 +39,22 @@ int watch_add(Device *d, Watch *w, Loop *loop) {
                 w->device = NULL;
                 return r;
         }
-        *at = w;
+        lock(d);
+        set(at, w);
+        unlock(d);
         return 0;
 }
 
 void watch_remove(Watch *w) {
         if (!w->device)
                 return;
+        lock(w->device);
         for (Watch **at = &w->device->watches; *at; at = &(*at)->next)
                 if (*at == w) {
-                        *at = w->next;
+                        set(at, w->next);
                         break;
                 }
+        unlock(w->device);
         if (w->ops->stop)
                 w->ops->stop(w);
         w->device = NULL;
@@ -53,8 +74,10 @@ void device_stop_watches(Device *d) {
 }
 
 void device_show(Device *d, DeviceDirection direction, const Frame *frames, unsigned n) {
+        lock(d);
         for (Watch *w = d->watches; w && n > 0; w = w->next)
                 w->ops->frames(w, direction, frames, n);
+        unlock(d);
 }
 
 void device_free_watches(Device *d) {

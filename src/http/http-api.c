@@ -441,23 +441,23 @@ static void put_number(JsonWriter *w, const char *key, uint64_t value) {
 
 /* gvproxy's numbers are those of its stack; of ours there are the ones that mean the same, under the same names. */
 static void stats(const Request *q, HttpReply *ret) {
-        const Counters *c = network_counters(q->network);
+        Counters c;
         NetstackStats s = {};
         JsonWriter w;
 
-        if (network_get_stats(q->network, &s) < 0)
+        if (network_get_stats(q->network, &s, &c) < 0)
                 return reply(ret, 500, "out of memory\n");
         json_writer_init(&w, false);
         json_object_open(&w);
-        put_number(&w, "BytesSent", counter_read(&c->tx_bytes)); /* towards guests */
-        put_number(&w, "BytesReceived", counter_read(&c->rx_bytes));
-        put_number(&w, "DroppedPackets", counter_read(&c->rx_dropped) + counter_read(&c->tx_dropped));
-        put_number(&w, "UnknownProtocolRcvdPackets", counter_read(&c->drops[DROP_IP_PROTOCOL]));
-        put_number(&w, "MalformedRcvdPackets", counter_read(&c->drops[DROP_ETH_SHORT]));
+        put_number(&w, "BytesSent", c.tx_bytes); /* towards guests */
+        put_number(&w, "BytesReceived", c.rx_bytes);
+        put_number(&w, "DroppedPackets", c.rx_dropped + c.tx_dropped);
+        put_number(&w, "UnknownProtocolRcvdPackets", c.drops[DROP_IP_PROTOCOL]);
+        put_number(&w, "MalformedRcvdPackets", c.drops[DROP_ETH_SHORT]);
         json_key(&w, "IP");
         json_object_open(&w);
-        put_number(&w, "PacketsReceived", counter_read(&c->rx_frames));
-        put_number(&w, "PacketsSent", counter_read(&c->tx_frames));
+        put_number(&w, "PacketsReceived", c.rx_frames);
+        put_number(&w, "PacketsSent", c.tx_frames);
         json_object_close(&w);
         json_key(&w, "TCP");
         json_object_open(&w);
@@ -467,7 +467,7 @@ static void stats(const Request *q, HttpReply *ret) {
         put_number(&w, "Retransmits", s.retransmits);
         put_number(&w, "FastRetransmit", s.fast_retransmits);
         put_number(&w, "Timeouts", s.rto_fired);
-        put_number(&w, "ForwardMaxInFlightDrop", counter_read(&c->drops[DROP_TCP_SYN_LIMIT]));
+        put_number(&w, "ForwardMaxInFlightDrop", c.drops[DROP_TCP_SYN_LIMIT]);
         json_object_close(&w);
         json_key(&w, "UDP");
         json_object_open(&w);

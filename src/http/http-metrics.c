@@ -48,7 +48,7 @@ static void put_families(FILE *out, Manager *m) {
                 for (Network *n = NULL; (n = manager_next_network(m, n));) {
                         NetstackStats s;
 
-                        if (network_get_stats(n, &s) >= 0)
+                        if (network_get_stats(n, &s, NULL) >= 0)
                                 fprintf(out, "%s%s{network=\"%s\"} %" PRIu64 "\n", f->name, streq(f->type, "counter") ? "_total" : "",
                                         network_config(n)->name, value_of(&s, f));
                 }
@@ -57,18 +57,25 @@ static void put_families(FILE *out, Manager *m) {
 
 static void put_drops(FILE *out, Manager *m) {
         fputs("# TYPE vnetd_drops counter\n# HELP vnetd_drops What the gateway dropped, by reason.\n", out);
-        for (Network *n = NULL; (n = manager_next_network(m, n));)
-                for (Drop d = 0; d < _DROP_MAX; d++)
-                        fprintf(out, "vnetd_drops_total{network=\"%s\",reason=\"%s\"} %" PRIu64 "\n", network_config(n)->name, drop_to_name(d),
-                                counter_read(&network_counters(n)->drops[d]));
+        for (Network *n = NULL; (n = manager_next_network(m, n));) {
+                Counters c;
+
+                if (network_get_stats(n, NULL, &c) >= 0)
+                        for (Drop d = 0; d < _DROP_MAX; d++)
+                                fprintf(out, "vnetd_drops_total{network=\"%s\",reason=\"%s\"} %" PRIu64 "\n", network_config(n)->name,
+                                        drop_to_name(d), c.drops[d]);
+        }
 }
 
 static void put_device(FILE *out, Manager *m, const char *name, const char *help, size_t offset) {
         fprintf(out, "# TYPE vnetd_device_%s counter\n# HELP vnetd_device_%s %s.\n", name, name, help);
-        for (ManagedDevice *d = NULL; (d = manager_next_device(m, d));)
+        for (ManagedDevice *d = NULL; (d = manager_next_device(m, d));) {
+                Counters c;
+
+                device_counters(d->device, &c);
                 fprintf(out, "vnetd_device_%s_total{device=\"%s\",network=\"%s\"} %" PRIu64 "\n", name, d->device->name,
-                        d->network ? network_config(d->network)->name : "",
-                        counter_read((const uint64_t *) ((const char *) &d->device->counters + offset)));
+                        d->network ? network_config(d->network)->name : "", *(const uint64_t *) ((const char *) &c + offset));
+        }
 }
 
 static void put_forwards(FILE *out, Manager *m) {

@@ -48,7 +48,7 @@ int nd_new(Nd **ret, Netstack *s) {
         n->stack = s;
         n->uplink = true;
         timer_init(&n->timer, nd_timer);
-        if (netstack_has_ip6(s))
+        if (netstack_has_ip6(s) && !s->config.shard)
                 (void) timer_set(&s->timers, &n->timer, netstack_now(s) + ND_INTERVAL_USEC);
         *ret = n;
         return 0;

@@ -51,6 +51,7 @@ typedef struct NetstackConfig {
         size_t n_ntp;
         char *captive_portal; /* (owned, nullable) URI, likewise (RFC 8910) */
         NetstackLimits limits;
+        bool shard;           /* carries connections beside the network's own stack, which does all the rest: shard.h */
 } NetstackConfig;
 
 /* What one input port (a device) can carry; the guest behind it inherits it. */

@@ -477,7 +477,7 @@ static bool checksum_is_good(const Packet *p) {
         return checksum_fold(sum) == 0xffff;
 }
 
-static Flow *find_flow(Netstack *s, const FlowKey *key) {
+Flow *tcp_find_flow(Netstack *s, const FlowKey *key) {
         Flow *f = s->tcp->last;
         if (f && !f->closing && memcmp(&f->key, key, sizeof(*key)) == 0)
                 return f;
@@ -496,7 +496,7 @@ void tcp_input(Netstack *s, Packet *p) {
                 return netstack_drop(s, DROP_CHECKSUM);
 
         FlowKey key = { .guest = p->src, .remote = p->dst, .guest_port = g.src_port, .remote_port = g.dst_port, .kind = FLOW_TCP };
-        Flow *f = find_flow(s, &key);
+        Flow *f = tcp_find_flow(s, &key);
         if (!f) {
                 if ((g.flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN) {
                         (void) tcp_open_outbound(s, p, &g, &key);

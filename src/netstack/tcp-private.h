@@ -127,6 +127,7 @@ uint32_t park_contiguous(const Flow *f, uint32_t from); /* where the run of park
 unsigned park_sacks(const Flow *f, SackRange *out, unsigned max); /* blocks beyond rcv_nxt, newest first */
 
 /* ---- tcp-input.c ---- */
+Flow *tcp_find_flow(Netstack *s, const FlowKey *key);
 void tcp_deliver(Netstack *s, Flow *f); /* gives the host what is parked in order (and in the batch); parks what it refuses */
 
 /* ---- tcp-share.c: who transfers, and who waits beside them ---- */

@@ -518,23 +518,31 @@ static void remember_closed(Netstack *s, const Flow *f) {
         t->closed[i].until = netstack_now(s) + TCP_CLOSED_TIME;
 }
 
-bool tcp_answer_closed(Netstack *s, const Packet *p, const Segment *g, const FlowKey *key) {
+/* Its place among the latest to end, or -1. */
+static int find_closed(const Netstack *s, const FlowKey *key) {
         const Tcp *t = s->tcp;
-        if (g->flags & (TCP_SYN | TCP_RST))
-                return false;
         for (unsigned n = 1; n <= TCP_CLOSED_MAX; n++) { /* the latest first */
                 unsigned i = (t->next_closed - n) % TCP_CLOSED_MAX;
                 if (t->closed[i].until <= netstack_now(s))
-                        return false;
-                if (memcmp(&t->closed[i].key, key, sizeof(*key)) != 0)
-                        continue;
-                if (seq_lt(t->closed[i].rcv_nxt, g->seq + segment_span(g)))
-                        return false;
-                if (segment_span(g) > 0)
-                        tcp_answer(s, p, g, TCP_ACK, t->closed[i].snd_max, t->closed[i].rcv_nxt);
-                return true;
+                        return -1;
+                if (memcmp(&t->closed[i].key, key, sizeof(*key)) == 0)
+                        return (int) i;
         }
-        return false;
+        return -1;
+}
+
+bool tcp_answer_closed(Netstack *s, const Packet *p, const Segment *g, const FlowKey *key) {
+        const Tcp *t = s->tcp;
+        int i = g->flags & (TCP_SYN | TCP_RST) ? -1 : find_closed(s, key);
+        if (i < 0 || seq_lt(t->closed[i].rcv_nxt, g->seq + segment_span(g)))
+                return false;
+        if (segment_span(g) > 0)
+                tcp_answer(s, p, g, TCP_ACK, t->closed[i].snd_max, t->closed[i].rcv_nxt);
+        return true;
+}
+
+bool tcp_knows(Netstack *s, const FlowKey *key) {
+        return tcp_find_flow(s, key) || find_closed(s, key) >= 0;
 }
 
 void tcp_close_if_done(Netstack *s, Flow *f) {

@@ -7,6 +7,7 @@
 #include "netstack/netstack-private.h"
 
 typedef struct Flow Flow;
+typedef struct FlowKey FlowKey;
 typedef struct Forward Forward;
 
 int tcp_new(Tcp **ret, Netstack *s);
@@ -21,6 +22,8 @@ void tcp_output_short(Netstack *s);
 void tcp_output_ready(Netstack *s, uint32_t port); /* flows that wait for that device go on; 0: all that wait */
 
 void tcp_address_gone(Netstack *s, Flow *f);      /* the host has lost the address its socket is bound to */
+
+bool tcp_knows(Netstack *s, const FlowKey *key); /* has it such a connection, or had one that ended well a moment ago? */
 
 /* Flows that had more to send than one turn allows. */
 bool tcp_has_ready(const Tcp *t);

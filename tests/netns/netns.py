@@ -193,19 +193,20 @@ class Namespace:
 class Guest(Namespace):
     """A namespace plugged into a network. @offloads False: none, on both sides of the TAP."""
 
-    def __init__(self, world, name, mtu=None, offloads=True, configure=True, network='default'):
+    def __init__(self, world, name, mtu=None, offloads=True, configure=True, network='default', queues=0):
         super().__init__(name)
         self.world, self.mtu, self.offloads = world, mtu or world.mtu, offloads
         self.addr = self.addr6 = self.device = None
         self.sysctl('net.ipv6.conf.all.disable_ipv6', 0 if world.ip6 else 1)
+        several = [f'--queues={queues}', '--parallel'] if queues > 1 else world.queues
         if offloads:
-            out = world.ctl('attach', self.path, f'--mtu={self.mtu}', f'--network={network}', *[] if configure else ['--no-configure'])
+            out = world.ctl('attach', self.path, f'--mtu={self.mtu}', f'--network={network}', *several, *[] if configure else ['--no-configure'])
             if configure:
                 self.addr = out.split(': ')[1].split(',')[0]
         else:
             # One guest's device is named for it; vnetctl attach has no choice of offloads.
             self.device = world.ctl('device', 'create', 'tap', f'--netns={self.path}', f'--name={name}', f'--mtu={self.mtu}',
-                                    '--offloads=none', f'--network={network}').strip()
+                                    '--offloads=none', f'--network={network}', *several).strip()
             ifname = self.run('ip', '-br', 'link').stdout.replace('lo ', '').split('\n')
             ifname = [line.split()[0].split('@')[0] for line in ifname if line and not line.startswith(' ')][-1]
             self.run('ip', 'link', 'set', ifname, 'down')
@@ -277,6 +278,7 @@ class World:
     def __init__(self, args):
         self.args, self.mtu, self.offloads = args, args.mtu, args.offloads
         self.ip6, self.path_mtu = args.ip6, args.path_mtu
+        self.queues = [f'--queues={args.queues}', '--parallel'] if args.queues > 1 else []
         self.HOST, self.OUTSIDE, self.ANY = (HOST_6, OUTSIDE_6, '::') if self.ip6 else (HOST, OUTSIDE, '0.0.0.0')
         self.host = Namespace()
         self.n = 0
@@ -495,6 +497,7 @@ def arguments():
     p.add_argument('--no-offloads', dest='offloads', action='store_false')
     p.add_argument('--ip6', action='store_true', help='the family of the test, where it has a choice')
     p.add_argument('--path-mtu', type=int, default=0, metavar='N', help='of a link between two routers')
+    p.add_argument('--queues', type=int, default=1, metavar='N', help="of guests' devices, each served by a thread of its own")
     p.add_argument('--relay', default=os.environ.get('LOSSY_RELAY', 'build/tests/netns/lossy-relay'))
     p.add_argument('cases', nargs='*', help='names of cases, or parts of names; all without')
     return p.parse_args()

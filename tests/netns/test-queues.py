@@ -1,28 +1,38 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A guest on a TAP of several queues: many flows at once, both ways, byte by byte, while its kernel spreads them; and the limits."""
+"""A guest on a TAP of several queues, served by one thread or each by its own: many flows at once, both ways, byte by byte, while its kernel
+spreads them; what belongs to the network's own thread, whatever queue it comes by; and the limits."""
 
 import hashlib
 import json
 import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 
 import netns
-from netns import HOST_ADDRESS, Job, check, equal, read_exactly
+from netns import GATEWAY, HOST_ADDRESS, OUTSIDE, Job, check, comment, equal, read_exactly, wait_until
 
 QUEUES = 4
 FLOWS = 16
 LEN = 1 << 20
+FORGETFUL = 4.5  # seconds: the kernel remembers for three which queue answered last
+MANY = 10000
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 class QueueGuest(netns.Guest):
     """As a guest without offloads is made, but with all of them, and several queues."""
 
-    def __init__(self, world, name, queues):
+    def __init__(self, world, name, queues, parallel=False):
         netns.Namespace.__init__(self, name)
         self.world, self.mtu, self.addr = world, world.mtu, None
         self.sysctl('net.ipv6.conf.all.disable_ipv6', 1)
         self.device = world.ctl('device', 'create', 'tap', f'--netns={self.path}', f'--name={name}', f'--mtu={self.mtu}',
-                                f'--queues={queues}', *[] if world.offloads else ['--offloads=none']).strip()
+                                f'--queues={queues}', *[] if world.offloads else ['--offloads=none'],
+                                *['--parallel'] if parallel else []).strip()
         shown = json.loads(world.ctl('--json=short', 'device', 'show', name))
         equal(shown['Queues'], queues, 'queues')
         self.run('ip', 'link', 'set', shown['Ifname'], 'down')
@@ -42,8 +52,8 @@ def serve(s):
         equal(read_exactly(c, 32), hashlib.sha256(blob).digest(), 'the sum of what was sent down')
 
 
-def exchange(g, port):
-    c = g.connect(HOST_ADDRESS, port, timeout=60)
+def exchange(g, port, addr=HOST_ADDRESS):
+    c = g.connect(addr, port, timeout=60)
     with c:
         blob = os.urandom(LEN)
         c.sendall(blob)
@@ -51,10 +61,29 @@ def exchange(g, port):
         c.sendall(hashlib.sha256(read_exactly(c, LEN)).digest())
 
 
+def parallel_guest(w, queues=QUEUES, name='p'):
+    g = QueueGuest(w, name, queues, parallel=True)
+    w.guests.append(g)
+    equal(threads(w), queues, 'threads of the network')
+    return g
+
+
+def wakeups(w):
+    """Of each thread that carries packets."""
+    tasks = [f'/proc/{w.vnetd.pid}/task/{t}' for t in os.listdir(f'/proc/{w.vnetd.pid}/task')]
+    return [int(netns.read(t + '/status').split('\nvoluntary_ctxt_switches:')[1].split()[0]) for t in tasks
+            if netns.read(t + '/comm').startswith('vnet/defaul')]
+
+
+def threads(w):
+    return len(wakeups(w))
+
+
 def many_flows(w):
-    for queues in QUEUES, 16:
-        g = QueueGuest(w, f'q{queues}', queues)
-        w.guests.append(g)
+    for queues, parallel in (QUEUES, False), (16, False), (2, True), (QUEUES, True), (16, True):
+        g = parallel_guest(w, queues) if parallel else QueueGuest(w, f'q{queues}', queues)
+        if not parallel:
+            w.guests.append(g)
         s = w.host.listen('127.0.0.1')
         jobs = [Job(serve, s) for _ in range(FLOWS)] + [Job(exchange, g, s.getsockname()[1]) for _ in range(FLOWS)]
         for job in jobs:
@@ -99,5 +128,284 @@ def limits(w):
     ns.remove()
 
 
+# ---- a thread for each queue ----
+
+def connections(w, g, n, addr='127.0.0.1'):
+    """@n of them to the outside: pairs of the guest's end and the host's, and each says something both ways."""
+    s = w.host.listen(addr)
+    pairs = []
+    for i in range(n):
+        c = g.connect(HOST_ADDRESS, s.getsockname()[1])
+        pairs.append((c, s.accept()[0]))
+    s.close()
+    talk(pairs)
+    return pairs
+
+
+def talk(pairs):
+    for i, (c, e) in enumerate(pairs):
+        e.settimeout(30)
+        c.sendall(b'up %03d' % i)
+        equal(read_exactly(e, 6), b'up %03d' % i, 'up')
+        e.sendall(b'dn %03d' % i)
+        equal(read_exactly(c, 6), b'dn %03d' % i, 'down')
+
+
+def close_all(w, pairs):
+    for c, e in pairs:
+        c.close()
+        e.close()
+    w.no_flows()
+
+
+def parallel_sums(w):
+    """What is counted and listed is that of all threads together, and nothing of it is lost when they end."""
+    g = parallel_guest(w)
+    before = w.stats()
+    pairs = connections(w, g, 64)
+    check(min(wakeups(w)) > 16, 'one of the threads had nothing to do:', wakeups(w))
+    flows = w.flows()
+    equal(len(flows), 64, 'flows listed')
+    equal(sorted(f['guest'] for f in flows), sorted('%s:%d' % c.getsockname() for c, _ in pairs), 'their ends')
+    equal(all(f['rx'] == 6 and f['tx'] == 6 for f in flows), True, flows[0])
+    stats = w.stats()
+    equal(stats['tcp-flows'], 64, 'flows')
+    equal(stats['tcp-opened'] - before['tcp-opened'], 64, 'opened')
+    shown = json.loads(w.ctl('--json=short', 'device', 'show', 'p'))
+    with g.inside():
+        with open('/proc/thread-self/net/dev') as f:
+            sent = int(next(line for line in f if 'eth0' in line).split()[10])
+    check(64 * 4 < shown['RxFrames'] <= sent, shown['RxFrames'], sent)
+    close_all(w, pairs)
+    after = w.stats()
+    w.drop_guest(g)
+    equal(threads(w), 1, 'threads')
+    last = w.stats()
+    check(last['frames-in'] >= after['frames-in'] and last['rx-frames'] >= after['rx-frames'], 'counters go back', after, last)
+    equal(last['tcp-opened'], after['tcp-opened'], 'opened')
+
+
+def parallel_pauses(w):
+    """Connections of either way go on after the kernel has forgotten which queue they were on."""
+    g = parallel_guest(w)
+    pairs = connections(w, g, 32)
+    server = g.listen('0.0.0.0', 8080)
+    w.ctl('expose', '7080', f'{g.addr}:8080')
+    for _ in range(32):
+        e = w.host.connect('127.0.0.1', 7080)
+        pairs.append((server.accept()[0], e))
+    for _ in range(2):
+        talk(pairs)
+        time.sleep(FORGETFUL)
+    talk(pairs)
+    check('handover-full' not in json.loads(w.ctl('--json=short', 'device', 'show', 'p'))['Drops'], 'dropped')
+    server.close()
+    w.ctl('unexpose', '7080')
+    close_all(w, pairs)
+    w.drop_guest(g)
+
+
+def parallel_datagrams(w):
+    """UDP of one port is one mapping whatever queue it comes by; DNS, ping and DHCP are served; fragments are put together."""
+    g = parallel_guest(w)
+    servers = [w.outside.socket(socket.SOCK_DGRAM) for _ in range(16)]
+    c = g.socket(socket.SOCK_DGRAM)
+    seen = set()
+    for s in servers:
+        s.bind((OUTSIDE, 0))
+        c.sendto(b'x' * 100, s.getsockname())
+        data, peer = s.recvfrom(2000)
+        seen.add(peer)
+        s.sendto(data, peer)
+        equal(c.recvfrom(2000), (data, s.getsockname()), 'an answer')
+    equal(len(seen), 1, seen)
+    blob = os.urandom(9000)
+    c.sendto(blob, servers[0].getsockname())
+    equal(servers[0].recvfrom(10000)[0], blob, 'what may be fragmented')
+    for n in range(8):
+        q = g.socket(socket.SOCK_DGRAM)
+        q.sendto(b'\0%c\1\0\0\1\0\0\0\0\0\0\7gateway\4vnet\10internal\0\0\1\0\1' % n, (GATEWAY, 53))
+        check(socket.inet_aton(GATEWAY) in q.recv(512), 'no answer')
+    g.run('ping', '-c', '3', '-i', '0.2', GATEWAY)
+    g.configure()
+    w.drop_guest(g)
+
+
+def parallel_neighbours(w):
+    """Over the switch, and a device of one queue beside it."""
+    a, b = parallel_guest(w, name='a'), QueueGuest(w, 'b', 1)
+    w.guests.append(b)
+    for x, y in (a, b), (b, a):
+        s = y.listen('0.0.0.0')
+        jobs = [Job(serve, s) for _ in range(FLOWS)]
+        jobs += [Job(exchange, x, s.getsockname()[1], y.addr) for _ in range(FLOWS)]
+        for job in jobs:
+            job.wait(120)
+        s.close()
+    w.drop_guest(a)
+    w.drop_guest(b)
+
+
+def pump(s):
+    """Until the connection is no more."""
+    n = 0
+    try:
+        while True:
+            s.sendall(bytes(65536))
+            n += 65536
+    except OSError:
+        return n
+
+
+def drain(s):
+    n = 0
+    try:
+        while chunk := s.recv(1 << 18):
+            n += len(chunk)
+    except OSError:
+        pass
+    return n
+
+
+def under_traffic(w, g, act, seconds=1):
+    """What @act does to streams that run both ways; each must end, on the host at once."""
+    pairs = connections(w, g, 8)
+    jobs = [Job(pump, c) for c, _ in pairs[:4]] + [Job(drain, c) for c, _ in pairs[4:]]
+    hosts = [Job(drain, e) for _, e in pairs[:4]] + [Job(pump, e) for _, e in pairs[4:]]
+    time.sleep(seconds)
+    act()
+    for job in hosts:
+        check(job.wait(20) > 0, 'nothing came')
+    for c, e in pairs:
+        c.shutdown(socket.SHUT_RDWR)
+        c.close()
+        e.close()
+    for job in jobs:
+        job.wait(20)
+
+
+def parallel_removed(w):
+    """The device is removed, its namespace goes, it is moved to the laboratory and back: all amid traffic, again and again."""
+    for n in range(5):
+        g = parallel_guest(w)
+        under_traffic(w, g, lambda: w.ctl('device', 'remove', 'p'), 0.3)
+        equal(threads(w), 1, 'threads')
+        w.guests.remove(g)
+        g.remove()
+    g = parallel_guest(w)
+    for n in range(3):
+        under_traffic(w, g, lambda: move(w, 'Detach'), 0.3)
+        equal(threads(w), 1, 'threads')
+        move(w, 'Attach', 's', 'default')
+        equal(threads(w), QUEUES, 'threads')
+    close_all(w, connections(w, g, 8))
+    w.drop_guest(g)
+    g = netns.Guest(w, 'v', queues=QUEUES)
+    under_traffic(w, g, lambda: g.run('ip', 'link', 'del', 'eth0'))
+    wait_until(lambda: not w.devices() and threads(w) == 1, 10, 'the device is gone')
+    w.no_flows()
+    g.remove()
+
+
+def move(w, method, *args):
+    netns.run('busctl', f'--address={w.address}', 'call', 'org.vnetd1', '/org/vnetd1/device/p', 'org.vnetd1.Device', method, *args)
+
+
+def parallel_watched(w):
+    """A capture sees what all threads carry, and comes and goes amid traffic."""
+    g = parallel_guest(w)
+    path = os.path.join(w.dir, 'p.pcap')
+    pairs = connections(w, g, 16)
+    jobs = [Job(drain, e) for _, e in pairs] + [Job(pump, c) for c, _ in pairs]
+    for _ in range(3):
+        p = w.spawn(*w.ctl_argv('capture', 'p', 'tcp', f'--write={path}', '--snaplen=60'), stderr=subprocess.DEVNULL)
+        time.sleep(0.5)
+        p.send_signal(signal.SIGINT)
+        p.wait(20)
+        w.procs.remove(p)
+    with open(path, 'rb') as f:
+        blob = f.read()
+    ports, at = set(), 24
+    while at + 16 <= len(blob):
+        n = int.from_bytes(blob[at + 8:at + 12], 'little')
+        frame = blob[at + 16:at + 16 + n]
+        if frame[26:30] == socket.inet_aton(g.addr):
+            ports.add(int.from_bytes(frame[34:36], 'big'))
+        at += 16 + n
+    equal(ports, {c.getsockname()[1] for c, _ in pairs}, 'who was seen')
+    for c, e in pairs:
+        c.shutdown(socket.SHUT_RDWR)
+    for job in jobs:
+        job.wait(20)
+    close_all(w, pairs)
+    w.drop_guest(g)
+
+
+def parallel_many(w):
+    """Ten thousand connections at once, and as many one after another."""
+    g = parallel_guest(w)
+    server = w.spawn(sys.executable, os.path.join(HERE, 'storm.py'), 'keep', OUTSIDE, 8080, ns=w.outside, stdout=subprocess.PIPE)
+    equal(server.stdout.readline(), b'ready\n', 'the server')
+    p = subprocess.Popen(g.command(sys.executable, os.path.join(HERE, 'storm.py'), 'hold', OUTSIDE, 8080, MANY), stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, text=True)
+    w.procs.append(p)
+    equal(Job(p.stdout.readline).wait(90).strip(), str(MANY), 'connections held')
+    equal(w.stats()['tcp-flows'], MANY, 'flows')
+    p.stdin.close()
+    p.wait(20)
+    w.procs.remove(p)
+    server.kill()
+    w.no_flows(seconds=30)
+    server = w.spawn(sys.executable, os.path.join(HERE, 'storm.py'), 'serve', OUTSIDE, 8081, ns=w.outside, stdout=subprocess.PIPE)
+    equal(server.stdout.readline(), b'ready\n', 'the server')
+    r = g.run(sys.executable, os.path.join(HERE, 'storm.py'), 'ask', OUTSIDE, 8081, MANY, ok=False, timeout=100)
+    equal((r.returncode, r.stdout.strip()), (0, f'{MANY} of {MANY}'), r.stderr)
+    server.kill()
+    w.no_flows()
+    comment(f"drops: {json.loads(w.ctl('--json=short', 'device', 'show', 'p'))['Drops']}")
+    w.drop_guest(g)
+
+
+def parallel_restart(w):
+    """A device that outlives the daemon is as parallel as before."""
+    ns = netns.Namespace('kept')
+    w.ctl('device', 'create', 'tap', f'--netns={ns.path}', '--name=kept', '--persistent', f'--queues={QUEUES}', '--parallel')
+    equal(threads(w), QUEUES, 'threads')
+    time.sleep(1.5)  # state is saved a second after the last change
+    equal(w.stop_vnetd(), 0, 'exit')
+    w.start_vnetd()
+    equal([d['name'] for d in w.devices()], ['kept'], 'devices')
+    equal(threads(w), QUEUES, 'threads')
+    w.ctl('device', 'remove', 'kept')
+    equal(threads(w), 1, 'threads')
+    ns.remove()
+
+
+def parallel_refused(w):
+    for options, word in ((['--vhost'], 'vhost-net'), (['--guarded'], 'guarded')):
+        r = w.ctl('device', 'create', 'tap', f'--netns={w.outside.path}', '--queues=2', '--parallel', *options, ok=False)
+        check(r.returncode != 0 and word in r.stderr, r.stderr)
+    r = w.ctl('device', 'create', 'qemu', '--name=q', f'--listen={w.dir}/q.sock', '--parallel', ok=False)
+    check(r.returncode != 0 and 'one queue' in r.stderr, r.stderr)
+    equal(w.devices(), [], 'devices left over')
+
+
+def attached(w):
+    """`vnetctl attach` and `run` open the queues themselves, and the namespace goes all the same."""
+    for options, n in (['--queues=4'], 1), (['--queues=4', '--parallel'], 4), (['--queues=16', '--parallel'], 16), (['--parallel'], 1):
+        ns = netns.Namespace('att')
+        w.ctl('attach', ns.path, *options)
+        equal(threads(w), n, options)
+        ns.remove()
+        wait_until(lambda: not w.devices(), 10, 'the device is gone')
+        out = w.ctl('run', *options, '--', 'sh', '-c', 'ls /sys/class/net/eth0/queues 2>&1; ip -br link')
+        check('eth0' in out, out)
+        wait_until(lambda: not w.devices() and threads(w) == 1, 10, 'the device is gone')
+    for queues in '0', '17', 'x':
+        r = w.ctl('run', f'--queues={queues}', 'true', ok=False)
+        check(r.returncode != 0 and '1 to 16' in r.stderr, r.stderr)
+
+
 if __name__ == '__main__':
-    netns.main([many_flows, between_guests, limits])
+    netns.main([many_flows, between_guests, limits, attached, parallel_sums, parallel_pauses, parallel_datagrams, parallel_neighbours, parallel_removed,
+                parallel_watched, parallel_many, parallel_restart, parallel_refused])

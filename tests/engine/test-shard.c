@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Which frames a shard takes: those that begin a connection to the outside, those of connections it has or had a moment ago, and no other. */
+
+#include <net/ethernet.h>
+#include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/ip_icmp.h>
+#include <netinet/tcp.h>
+
+#include "fake-host.h"
+#include "netstack/shard.h"
+#include "packet.h"
+
+#define OUTSIDE "8.8.8.8"
+#define OUTSIDE6 "2001:db8::8"
+
+static void as_shard(NetstackConfig *c) {
+        fake_ip6(c);
+        c->policy.addresses[0] = fake_ip("100.100.100.1");
+        c->policy.n_addresses = 1;
+        *c = netstack_shard_config(c, 2);
+}
+
+static bool takes(FakeHost *h, const void *frame, size_t len) {
+        struct iovec iov[2] = { { (void *) frame, len / 2 }, { (char *) frame + len / 2, len - len / 2 } };
+        Frame whole = { .iov = &(struct iovec){ (void *) frame, len }, .n_iov = 1, .len = (uint32_t) len },
+              cut = { .iov = iov, .n_iov = 2, .len = (uint32_t) len };
+        bool r = netstack_shard_takes(h->stack, &whole);
+
+        g_assert_cmpint(netstack_shard_takes(h->stack, &cut), ==, r); /* wherever its bytes lie */
+        return r;
+}
+
+static bool takes_bytes(FakeHost *h, GByteArray *frame) {
+        g_autoptr(GByteArray) f = frame;
+
+        return takes(h, f->data, f->len);
+}
+
+static GByteArray *segment(const Packet4 *p, uint32_t seq, uint32_t ack, uint8_t flags) {
+        return packet_tcp(p, seq, ack, flags, 65535, NULL, 0, NULL, 0);
+}
+
+static void test_begins(void) {
+        g_autoptr(FakeHost) h = fake_host_new(as_shard);
+        static const char *const outside[] = { OUTSIDE, OUTSIDE6, "192.168.127.254", "fd00:1::fe" },
+                                *const gateway[] = { "192.168.127.1", "100.100.100.1", "fd00:1::1" };
+        static const uint8_t others[] = { 0, TH_ACK, TH_SYN | TH_ACK, TH_SYN | TH_RST, TH_SYN | TH_FIN, TH_RST, TH_FIN, TH_FIN | TH_ACK };
+
+        for (size_t i = 0; i < ELEMENTSOF(outside); i++) {
+                Packet4 p = packet4(outside[i], 80);
+
+                g_assert_true(takes_bytes(h, segment(&p, 1, 0, TH_SYN)));
+                for (size_t k = 0; k < ELEMENTSOF(others); k++)
+                        g_assert_false(takes_bytes(h, segment(&p, 1, 2, others[k])));
+        }
+        for (size_t i = 0; i < ELEMENTSOF(gateway); i++) {
+                Packet4 p = packet4(gateway[i], 53);
+
+                g_assert_false(takes_bytes(h, segment(&p, 1, 0, TH_SYN)));
+        }
+        g_assert_cmpuint(fake_drops_total(h), ==, 0); /* the look counts nothing */
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+}
+
+static void test_others(void) {
+        g_autoptr(FakeHost) h = fake_host_new(as_shard);
+        Packet4 p = packet4(OUTSIDE, 80), p6 = packet4(OUTSIDE6, 80), q;
+        const MacAddr zero = {};
+
+        g_assert_false(takes_bytes(h, packet_udp(&p, "x", 1)));
+        g_assert_false(takes_bytes(h, packet_udp(&p6, "x", 1)));
+        g_assert_false(takes_bytes(h, packet_icmp(&p, ICMP_ECHO, 0, 1, 1, "x", 1)));
+        g_assert_false(takes_bytes(h, packet_arp(&p.src_mac, 1, &p.src_mac, &p.src, &zero, &p.dst)));
+        for (unsigned i = 0; i < 2; i++) {
+                q = p;
+                q.frag = i == 0 ? IP_MF : 100;
+                g_assert_false(takes_bytes(h, segment(&q, 1, 0, TH_SYN)));
+        }
+        q = p;
+        q.dst_mac.b[5]++;
+        g_assert_false(takes_bytes(h, segment(&q, 1, 0, TH_SYN)));
+}
+
+/* Every byte that matters, and frames of every length. */
+static void test_odd(void) {
+        g_autoptr(FakeHost) h = fake_host_new(as_shard);
+        Packet4 p = packet4(OUTSIDE, 80), p6 = packet4(OUTSIDE6, 80);
+        g_autoptr(GByteArray) f = segment(&p, 1, 0, TH_SYN), f6 = segment(&p6, 1, 0, TH_SYN);
+        struct {
+                GByteArray *frame;
+                unsigned at;
+                uint8_t value;
+        } changes[] = {
+                { f, 12, 0x86 },         /* EtherType */
+                { f, ETH_HLEN, 0x46 },   /* options */
+                { f, ETH_HLEN, 0x65 },   /* version */
+                { f, ETH_HLEN + 9, 17 }, /* protocol */
+                { f6, ETH_HLEN, 0x45 },  { f6, ETH_HLEN + 6, 0 },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(changes); i++) {
+                uint8_t before = changes[i].frame->data[changes[i].at];
+
+                changes[i].frame->data[changes[i].at] = changes[i].value;
+                g_assert_false(takes(h, changes[i].frame->data, changes[i].frame->len));
+                changes[i].frame->data[changes[i].at] = before;
+                g_assert_true(takes(h, changes[i].frame->data, changes[i].frame->len));
+        }
+        for (size_t len = 0; len < f->len; len++)
+                g_assert_false(takes(h, f->data, len));
+        for (size_t len = 0; len < f6->len; len++)
+                g_assert_false(takes(h, f6->data, len));
+}
+
+/* A connection is the shard's from its SYN to its last segment, and a little longer. */
+static void test_flow(void) {
+        g_autoptr(FakeHost) h = fake_host_new(as_shard);
+        Packet4 p = packet4(OUTSIDE, 80), other = packet4(OUTSIDE, 81);
+        g_autoptr(FakeFrame) f = NULL;
+
+        packet_send(h, segment(&p, 1000, 0, TH_SYN));
+        fake_run(h);
+        uint32_t iss = packet_take(h, &f).seq;
+        g_assert_true(takes_bytes(h, segment(&p, 1001, iss + 1, TH_ACK)));
+        g_assert_true(takes_bytes(h, segment(&p, 1001, iss + 1, TH_RST)));
+        g_assert_false(takes_bytes(h, segment(&other, 1001, iss + 1, TH_ACK)));
+
+        packet_send(h, segment(&p, 1001, iss + 1, TH_ACK));
+        packet_send(h, segment(&p, 1001, iss + 1, TH_FIN | TH_ACK));
+        fake_stream_eof(h, fake_last_socket(h, FAKE_TCP));
+        fake_run(h);
+        packet_send(h, segment(&p, 1002, iss + 2, TH_ACK));
+        fake_run(h);
+        NetstackStats stats;
+        netstack_get_stats(h->stack, &stats);
+        g_assert_cmpuint(stats.tcp_flows, ==, 0);
+        g_assert_true(takes_bytes(h, segment(&p, 1001, iss + 2, TH_FIN | TH_ACK))); /* our last ACK may have been lost */
+        fake_advance(h, 10 * USEC_PER_SEC);
+        g_assert_false(takes_bytes(h, segment(&p, 1001, iss + 2, TH_FIN | TH_ACK)));
+        g_assert_cmpuint(fake_drops_total(h), ==, 0);
+}
+
+/* Its part of the limits, and nothing said that nobody asked for: the network's own netstack advertises. */
+static void test_config(void) {
+        g_autoptr(FakeHost) h = fake_host_new(as_shard), whole = fake_host_new(fake_ip6);
+        NetstackConfig c, s;
+
+        netstack_config_defaults(&c);
+        c.reflect = REFLECT_MDNS;
+        s = netstack_shard_config(&c, 4);
+        g_assert_true(s.shard);
+        g_assert_cmpuint(s.reflect, ==, 0);
+        g_assert_cmpuint(s.limits.tcp_flows, ==, NETSTACK_TCP_FLOWS_MAX / 4);
+        g_assert_cmpuint(s.limits.half_open, ==, NETSTACK_HALF_OPEN_MAX / 4);
+        g_assert_cmpuint(s.limits.park_bytes, ==, NETSTACK_PARK_BYTES_MAX / 4);
+        c.limits.tcp_flows = c.limits.half_open = 3;
+        s = netstack_shard_config(&c, 4);
+        g_assert_cmpuint(s.limits.tcp_flows, ==, 1);
+        g_assert_cmpuint(s.limits.half_open, ==, 1);
+
+        fake_advance(h, 3600 * USEC_PER_SEC);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+        fake_advance(whole, 3600 * USEC_PER_SEC);
+        g_assert_cmpuint(fake_n_frames(whole), >, 0);
+}
+
+static void test_stats(void) {
+        NetstackStats sum = { .tcp_flows = 1, .udp_flows = 2, .leases = 3, .retransmits = 4 },
+                      s = { .tcp_flows = 10, .half_open = 5, .retransmits = 20, .turns = 7, .tcp_opened = 9, .parked_bytes = 6 };
+
+        netstack_add_stats(&sum, &s);
+        g_assert_cmpuint(sum.tcp_flows, ==, 11);
+        g_assert_cmpuint(sum.udp_flows, ==, 2);
+        g_assert_cmpuint(sum.leases, ==, 3);
+        g_assert_cmpuint(sum.half_open, ==, 5);
+        g_assert_cmpuint(sum.retransmits, ==, 24);
+        g_assert_cmpuint(sum.turns, ==, 7);
+        g_assert_cmpuint(sum.tcp_opened, ==, 9);
+        g_assert_cmpuint(sum.parked_bytes, ==, 6);
+}
+
+int main(int argc, char **argv) {
+        g_test_init(&argc, &argv, NULL);
+        g_test_add_func("/shard/begins", test_begins);
+        g_test_add_func("/shard/others", test_others);
+        g_test_add_func("/shard/odd", test_odd);
+        g_test_add_func("/shard/flow", test_flow);
+        g_test_add_func("/shard/config", test_config);
+        g_test_add_func("/shard/stats", test_stats);
+        return g_test_run();
+}
