@@ -8,8 +8,8 @@
 #include "netstack/tcp.h"
 
 #define TCP_WINDOW_MAX (512 * 1024)        /* what a guest may have on its way to one host socket; fits the cache */
-#define TCP_WINDOW_SHARED (256 * 1024)     /* what flows have together when a quiet one would wait behind them */
-#define TCP_WINDOW_MIN (64 * 1024)         /* and each of them at least */
+#define TCP_WINDOW_SHARED (128 * 1024)     /* what flows have together when a quiet one would wait behind them */
+#define TCP_WINDOW_MIN (32 * 1024)         /* and each of them at least */
 #define TCP_SHARE_TIME (10 * USEC_PER_MSEC) /* flows that brought TCP_BULK_MIN in such a time share it the next time */
 #define TCP_WSCALE 5                       /* ours: 65535 << 5 is 2 MiB */
 #define TCP_TURN_FRAMES 4                  /* full frames flows with much to send may have in one turn, before the others are heard again */
