@@ -77,7 +77,9 @@ void tcp_answer_rst(Netstack *s, const Packet *p, const Segment *g) {
 
 /* How far ahead of what the host took the guest may run: less while the park fills up. */
 static uint32_t window_for(const Netstack *s, const TcpFlow *t) {
-        uint32_t wnd = MIN(s->tcp->share.window, 65535u << t->rcv_wscale);
+        /* a window less than a segment would keep a guest waiting for its persist timer */
+        uint32_t segment = DIV_ROUND_UP((uint32_t) t->mss, 1u << t->rcv_wscale) << t->rcv_wscale;
+        uint32_t wnd = MIN(MAX(s->tcp->share.window, segment), 65535u << t->rcv_wscale);
         uint64_t limit = s->config.limits.park_bytes, parked = s->tcp->parked;
         if (parked > limit / 4 * 3)
                 return wnd / 32;

@@ -1345,6 +1345,24 @@ static void test_window_shared(void) {
         }
 }
 
+/* A shared window is never less than a segment of the guest's, to the last bit of what its scale can say. */
+static void test_window_of_a_segment(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        Flow *f = h->stack->tcp->last;
+        h->stack->tcp->share.window = TCP_WINDOW_MIN;
+        f->tcp.rcv_wscale = TCP_WSCALE;
+        f->tcp.mss = TCP_WINDOW_MIN;
+        f->tcp.rcv_adv = f->tcp.host_nxt;
+        tcp_update_window(h->stack, f);
+        g_assert_cmpuint(f->tcp.rcv_adv - f->tcp.host_nxt, ==, TCP_WINDOW_MIN);
+        f->tcp.mss = 65468; /* MTU 65520 */
+        tcp_update_window(h->stack, f);
+        g_assert_cmpuint((f->tcp.rcv_adv - f->tcp.host_nxt) >> TCP_WSCALE << TCP_WSCALE, >=, 65468);
+        guest_send(&g, RST, 0, NULL, 0);
+        fake_clear_frames(h);
+}
+
 /* Who had much to send waits until the others have been heard. */
 static void test_bulk_waits(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
@@ -1729,6 +1747,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/window-reopened", test_window_reopened);
         g_test_add_func("/tcp/window-update", test_window_update);
         g_test_add_func("/tcp/answers-looked-for", test_answers_looked_for);
+        g_test_add_func("/tcp/window-of-a-segment", test_window_of_a_segment);
         g_test_add_func("/tcp/window-shared", test_window_shared);
         g_test_add_func("/tcp/bulk-waits", test_bulk_waits);
         g_test_add_func("/tcp/old-connection", test_old_connection);
