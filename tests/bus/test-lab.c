@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gio/gunixfdlist.h>
+#include <linux/virtio_net.h>
 #include <pcap/pcap.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -327,7 +328,8 @@ static void test_packet_socket(void) {
 
                 g_assert_cmpint(send(w.guest, bytes + HDR_LEN, lens[i], 0), ==, lens[i]);
                 g_assert_cmpint(receive(fd, got, len), ==, len);
-                g_assert_cmpmem(got, len, bytes, len);
+                g_assert_cmpuint(got[0], ==, VIRTIO_NET_HDR_F_DATA_VALID); /* a socket of this host flips no bits */
+                g_assert_cmpmem(got + 1, len - 1, bytes + 1, len - 1);
 
                 g_assert_cmpint(send(as_guest, bytes, len, 0), ==, len);
                 g_assert_cmpint(receive(fd, got, len), ==, len);
