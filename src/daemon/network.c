@@ -419,7 +419,7 @@ int network_attach_here(Network *n, Device *d, const PortOptions *options) {
                 .life = ++n->last_life,
                 .options = *options,
                 .own_mac = d->mac,
-                .stack_port = { .id = i + 1, .mtu = d->mtu },
+                .stack_port = { .id = i + 1, .mtu = d->mtu, .stream = d->stream },
         };
         p->options.lender = NULL;
         d->handler = &device_handler;

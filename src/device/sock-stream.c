@@ -11,9 +11,9 @@
 
 #include "device/sock-private.h"
 
-#define ARENA_LEN (512 * 1024)
+#define ARENA_LEN (2 * 1024 * 1024)
 #define ROOM_MIN (FRAMING_FRAME_MAX + FRAMING_HEADER_MAX) /* for the rest of any frame */
-#define READ_MAX (256 * 1024)                             /* more would leave the cache before it is looked at */
+#define READ_MAX (1024 * 1024)                            /* more goes on coming while it is copied */
 #define FINISH_MSEC 100                                  /* for what is half read, and again for what is half sent */
 
 _Static_assert(ARENA_LEN >= 2 * ROOM_MIN && HANDSHAKE_HTTP_MAX < ROOM_MIN, "a frame is never stuck for room");

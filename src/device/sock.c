@@ -448,6 +448,7 @@ static int sock_alloc(Sock **ret, const SockConfig *c) {
         timer_init(&s->fall, on_fall);
         reset(s);
 
+        s->device.stream = sock_is_stream(s);
         r = sock_is_stream(s) ? sock_stream_alloc(s) : sock_message_alloc(s);
         if (r >= 0)
                 r = sock_send_alloc(s);

@@ -59,6 +59,7 @@ typedef struct TcpFlow {
         bool fin_sent : 1;      /* our FIN has a sequence number: snd_max - 1 */
         bool fin_received : 1;  /* the guest's FIN came in order: rcv_nxt is behind it */
         bool fin_passed : 1;    /* and was passed on by shutdown, once every byte before it was */
+        bool stream : 1;        /* a stream socket carries the guest's frames */
         bool ack_now : 1;       /* an ACK is owed at the end of the batch */
         bool sacks_missed : 1;  /* there were more than sacks[] holds: between two of them may be bytes the guest has */
         bool in_recovery : 1;   /* fast retransmit under way until snd_una reaches recover */

@@ -58,6 +58,7 @@ typedef struct NetstackConfig {
 typedef struct NetstackPort {
         uint32_t id;  /* for the switch; opaque here */
         uint32_t mtu; /* 0: 1500 */
+        bool stream;  /* a stream socket carries the frames: those under way wait in the guest, and much is read at once */
 } NetstackPort;
 
 enum { /* NetstackConfig.reflect */

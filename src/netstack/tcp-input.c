@@ -404,7 +404,7 @@ static void segment_synchronized(Netstack *s, Flow *f, Segment *g) {
                         return; /* it has forgotten us already */
                 if (g->seq == t->rcv_nxt) /* when all was said both ways it is no reset: the far end may still be owed bytes in flight */
                         flow_close(s, f, /* reset= */ !(t->fin_passed && t->host_eof));
-                else if (g->seq - t->rcv_nxt < (uint32_t) TCP_WINDOW_MAX)
+                else if (g->seq - t->rcv_nxt < tcp_window_max(t))
                         t->ack_now = true; /* challenge (RFC 5961 3.2) */
                 return;
         }
@@ -515,6 +515,7 @@ void tcp_input(Netstack *s, Packet *p) {
                 f->guest_mac = p->src_mac;
         if (s->port) {
                 f->guest_mtu = s->port->mtu;
+                f->tcp.stream = s->port->stream;
                 f->device = s->port->id;
         }
         unsigned slot = batch_slot(s->tcp, f);

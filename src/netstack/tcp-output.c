@@ -79,7 +79,8 @@ void tcp_answer_rst(Netstack *s, const Packet *p, const Segment *g) {
 static uint32_t window_for(const Netstack *s, const TcpFlow *t) {
         /* a window less than a segment would keep a guest waiting for its persist timer */
         uint32_t segment = DIV_ROUND_UP((uint32_t) t->mss, 1u << t->rcv_wscale) << t->rcv_wscale;
-        uint32_t wnd = MIN(MAX(s->tcp->share.window, segment), 65535u << t->rcv_wscale);
+        uint32_t shared = s->tcp->share.window < TCP_WINDOW_MAX ? s->tcp->share.window : tcp_window_max(t);
+        uint32_t wnd = MIN(MAX(shared, segment), 65535u << t->rcv_wscale);
         uint64_t limit = s->config.limits.park_bytes, parked = s->tcp->parked;
         if (parked > limit / 4 * 3)
                 return wnd / 32;

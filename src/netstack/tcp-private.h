@@ -7,7 +7,8 @@
 #include "netstack/flow.h"
 #include "netstack/tcp.h"
 
-#define TCP_WINDOW_MAX (512 * 1024)        /* what a guest may have on its way to one host socket; fits the cache */
+#define TCP_WINDOW_MAX (512 * 1024)         /* what a guest may have on its way to one host socket; fits the cache */
+#define TCP_WINDOW_STREAM (2 * 1024 * 1024) /* the same behind a stream socket: it waits at the guest's end, and every answer wakes processes */
 #define TCP_WINDOW_SHARED (128 * 1024)     /* what flows have together when a quiet one would wait behind them */
 #define TCP_WINDOW_MIN (32 * 1024)         /* and each of them at least */
 #define TCP_SHARE_TIME (10 * USEC_PER_MSEC) /* flows that brought TCP_BULK_MIN in such a time share it the next time */
@@ -65,6 +66,11 @@ static inline uint32_t seq_max(uint32_t a, uint32_t b) {
 }
 static inline uint32_t seq_min(uint32_t a, uint32_t b) {
         return seq_lt(a, b) ? a : b;
+}
+
+/* What the guest may have on its way when nothing else speaks against it. */
+static inline uint32_t tcp_window_max(const TcpFlow *t) {
+        return t->stream ? TCP_WINDOW_STREAM : TCP_WINDOW_MAX;
 }
 
 /* Has the guest said all, and heard all? Then it may forget the connection, whatever the host has yet to take. */

@@ -1363,6 +1363,33 @@ static void test_window_of_a_segment(void) {
         fake_clear_frames(h);
 }
 
+/* A guest behind a stream socket may have more on its way, unless a quiet flow waits beside it or it moves elsewhere. */
+static void test_window_of_a_stream(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        static const struct {
+                bool stream;
+                uint32_t shared, window;
+        } cases[] = {
+                { false, TCP_WINDOW_MAX, TCP_WINDOW_MAX },
+                { true, TCP_WINDOW_MAX, 65535u << TCP_WSCALE },
+                { true, TCP_WINDOW_SHARED, TCP_WINDOW_SHARED },
+                { false, TCP_WINDOW_MAX, TCP_WINDOW_MAX },
+        };
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        Flow *f = h->stack->tcp->last;
+        f->tcp.rcv_wscale = TCP_WSCALE;
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                h->port.stream = cases[i].stream;
+                guest_send(&g, ACK, 8000, NULL, 0); /* says where the guest is now */
+                h->stack->tcp->share.window = cases[i].shared;
+                f->tcp.rcv_adv = f->tcp.host_nxt;
+                tcp_update_window(h->stack, f);
+                g_assert_cmpuint(f->tcp.rcv_adv - f->tcp.host_nxt, ==, cases[i].window);
+        }
+        guest_send(&g, RST, 0, NULL, 0);
+        fake_clear_frames(h);
+}
+
 /* Who had much to send waits until the others have been heard. */
 static void test_bulk_waits(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
@@ -1748,6 +1775,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/window-update", test_window_update);
         g_test_add_func("/tcp/answers-looked-for", test_answers_looked_for);
         g_test_add_func("/tcp/window-of-a-segment", test_window_of_a_segment);
+        g_test_add_func("/tcp/window-of-a-stream", test_window_of_a_stream);
         g_test_add_func("/tcp/window-shared", test_window_shared);
         g_test_add_func("/tcp/bulk-waits", test_bulk_waits);
         g_test_add_func("/tcp/old-connection", test_old_connection);
