@@ -192,6 +192,20 @@ static void udp_peer_add(Flow *f, const IpAddr *addr) {
 
 /* The mapping of the guest's endpoint, made when there is none: one for each family of the host's world, @family, for a guest of IPv6 may
  * speak to both by NAT64. */
+/* Gives a new flow towards the host its socket. Without one it is closed and counted: false. */
+static bool udp_open_socket(Netstack *s, Flow *f, HostSocketType type, int family) {
+        int r = s->ops->dgram_open(s->userdata, type, family, /* local= */ NULL, flow_cookie(f), &f->fd);
+
+        if (r < 0) {
+                f->fd = -EBADF;
+                flow_close(s, f, /* reset= */ false);
+                netstack_drop(s, DROP_UDP_NO_SOCKET);
+                return false;
+        }
+        counter_add(&s->stats.udp_opened, 1);
+        return true;
+}
+
 static Flow *udp_outbound_flow(Netstack *s, const Packet *p, uint16_t sport, uint16_t dport, int family) {
         FlowKey key = { .guest = p->src, .guest_port = sport, .kind = FLOW_UDP };
         Flow *f;
@@ -209,17 +223,7 @@ static Flow *udp_outbound_flow(Netstack *s, const Packet *p, uint16_t sport, uin
         if (!f)
                 return NULL;
         f->udp.dns_only = dport == UDP_PORT_DNS;
-
-        int r = s->ops->dgram_open(s->userdata, HOST_SOCKET_UDP, family, /* local= */ NULL,
-                                   flow_cookie(f), &f->fd);
-        if (r < 0) {
-                f->fd = -EBADF;
-                flow_close(s, f, /* reset= */ false);
-                netstack_drop(s, DROP_UDP_NO_SOCKET);
-                return NULL;
-        }
-        counter_add(&s->stats.udp_opened, 1);
-        return f;
+        return udp_open_socket(s, f, HOST_SOCKET_UDP, family) ? f : NULL;
 }
 
 Flow *udp_search_flow(Netstack *s, const Packet *p, uint16_t sport, const Endpoint *group) {
@@ -233,16 +237,7 @@ Flow *udp_search_flow(Netstack *s, const Packet *p, uint16_t sport, const Endpoi
                 return NULL;
         f->guest_mtu = s->port ? s->port->mtu : 0;
         f->udp.search = f->udp.dns_only = true; /* questions and answers, as short-lived as those */
-
-        int r = s->ops->dgram_open(s->userdata, HOST_SOCKET_GROUP, ip_family(&group->addr), /* local= */ NULL, flow_cookie(f), &f->fd);
-        if (r < 0) {
-                f->fd = -EBADF;
-                flow_close(s, f, /* reset= */ false);
-                netstack_drop(s, DROP_UDP_NO_SOCKET);
-                return NULL;
-        }
-        counter_add(&s->stats.udp_opened, 1);
-        return f;
+        return udp_open_socket(s, f, HOST_SOCKET_GROUP, ip_family(&group->addr)) ? f : NULL;
 }
 
 Flow *udp_inbound_flow(Netstack *s, Forward *fw, const Endpoint *client, const IpAddr *local) {
