@@ -143,6 +143,16 @@ static int keep_rest(SpliceStream *s, const uint8_t *bytes, size_t n) {
         return 0;
 }
 
+/* What a read says that brought no bytes: none for now, none any more, or negative errno. */
+static ssize_t none_read(SpliceStream *s, ssize_t n) {
+        if (n == 0) {
+                s->ended = true;
+                return 0;
+        }
+        s->readable = errno == EINTR;
+        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+}
+
 /* One read and the write of it, through the buffer. Returns bytes read, 0 when there are none for now, or negative errno. */
 static ssize_t copy(SpliceRelay *r, unsigned i) {
         SpliceStream *s = &r->streams[i];
@@ -150,14 +160,8 @@ static ssize_t copy(SpliceRelay *r, unsigned i) {
         ssize_t n, sent;
 
         n = recv(r->fds[i], set->buffer, sizeof(set->buffer), MSG_DONTWAIT);
-        if (n < 0) {
-                s->readable = errno == EINTR;
-                return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-        }
-        if (n == 0) {
-                s->ended = true;
-                return 0;
-        }
+        if (n <= 0)
+                return none_read(s, n);
         if ((size_t) n < sizeof(set->buffer) && !r->odd[i]) {
                 s->ended = s->last;
                 s->readable = false; /* what comes from now on is told by an event */
@@ -185,14 +189,8 @@ static ssize_t suck(SpliceRelay *r, unsigned i) {
         SpliceStream *s = &r->streams[i];
         ssize_t n = splice(r->fds[i], NULL, s->pipe->fds[1], NULL, SPLICE_RELAY_PIPE, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 
-        if (n < 0) {
-                s->readable = errno == EINTR;
-                return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-        }
-        if (n == 0) {
-                s->ended = true;
-                return 0;
-        }
+        if (n <= 0)
+                return none_read(s, n);
         s->waiting = (size_t) n;
         s->few = (size_t) n < FEW_BYTES ? s->few + 1 : 0;
         s->by_pipe = s->few < FEW_TURNS;
