@@ -2,7 +2,7 @@
 /*
  * From a client that was accepted to the end of its connection: takes a lent socket, connects it to the guest's own address, and lets a
  * SpliceRelay do the rest. Needs no keepalive and no timeout of its own: both ends are sockets of this host, whose kernel tells when their
- * processes have gone.
+ * processes have gone, and gives up connecting by itself (lender.c). Only when the lender's has gone does a timer sweep.
  */
 
 #include "daemon/bypass.h"

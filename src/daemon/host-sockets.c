@@ -2,8 +2,8 @@
 /*
  * HostOps on real sockets. What it never does: decide. It translates calls, addresses and readiness, nothing else.
  *
- * Every socket is watched once, edge-triggered, in the loop's fast lane, and never modified. A small record per descriptor carries
- * the cookie and where the kernel's peek position stands (SO_PEEK_OFF), so that setting it is a system call only when the gateway jumps.
+ * Every socket is watched once, edge-triggered, in the loop's fast lane, and modified only to see past urgent data. A small
+ * record per descriptor carries the cookie and where the kernel's peek position stands (SO_PEEK_OFF), so that setting it is a system call only when the gateway jumps.
  *
  * SO_PEEK_OFF for TCP came with Linux 6.9; it is probed on the first socket that needs it. Without it a peek begins at the queue's
  * head and skips what is in flight into a scratch buffer: slower, same behaviour.

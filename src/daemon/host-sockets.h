@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * The gateway's HostOps on real sockets: the only file of the data path, beside the devices, that makes system calls. Belongs to one
- * network and its thread.
+ * The gateway's HostOps on real sockets (datagrams: host-dgrams.c). For the gateway nothing else but the devices makes system calls; past
+ * it splice-relay does. Belongs to one network, or one of its shards, and that thread.
  */
 
 #include "basic/loop.h"
