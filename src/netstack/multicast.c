@@ -42,6 +42,7 @@ static const GroupInfo groups[] = {
         { REFLECT_SSDP, 2, false, false, { { { .b = { 0xff, 0x02, [15] = 0x0c } } }, 1900 } },
 };
 #define N_GROUPS ELEMENTSOF(groups)
+_Static_assert(N_GROUPS == 2 * MULTICAST_GROUPS_MAX, "as many of each family");
 
 typedef enum Way {
         WAY_OUT, /* from guests */
@@ -178,8 +179,8 @@ Multicast *multicast_free(Multicast *m) {
 
 /* ---- what is reflected ---- */
 
-/* Notes a datagram to @group that goes @way. False (counted): it came the other way a moment ago. */
-static bool note_reflected(Multicast *m, Way way, unsigned group, const void *payload, size_t len) {
+/* Notes a datagram to @group that goes @way. False (counted): it came the other way a moment ago, or @rate has none left. */
+static bool note_reflected(Multicast *m, Way way, unsigned group, const void *payload, size_t len, usec_t *rate) {
         uint64_t hash = XXH3_64bits_withSeed(payload, len, m->seed + group);
         usec_t now = netstack_now(m->stack);
         const Reflected *other = &m->recent[!way][hash % MULTICAST_RECENT];
@@ -188,6 +189,8 @@ static bool note_reflected(Multicast *m, Way way, unsigned group, const void *pa
                 netstack_drop(m->stack, DROP_MULTICAST_LOOP);
                 return false;
         }
+        if (!may_go(m->stack, rate))
+                return false;
         m->recent[way][hash % MULTICAST_RECENT] = (Reflected){ hash, now };
         return true;
 }
@@ -219,7 +222,7 @@ static void reflect_out(Netstack *s, const Packet *p, uint16_t sport, unsigned i
         if (!policy_allows(&s->config.policy, IPPROTO_UDP, &groups[i].at))
                 return netstack_drop(s, DROP_IP_POLICY);
         (void) iovcur_copy(&payload, bytes, len);
-        if (!note_reflected(s->multicast, WAY_OUT, i, bytes, len) || !may_go(s, rate_of_port(s)))
+        if (!note_reflected(s->multicast, WAY_OUT, i, bytes, len, rate_of_port(s)))
                 return;
 
         int fd = socket_for(s, p, sport, i, len);
@@ -268,7 +271,7 @@ static void reflect_in(Netstack *s, const GroupInfo *g, uint8_t *l4, size_t len,
 static void take_one(Netstack *s, unsigned i, const HostMsg *msg, uint8_t *l4) {
         if (msg->truncated || msg->len > MULTICAST_PAYLOAD_MAX)
                 return netstack_drop(s, DROP_MULTICAST_SIZE);
-        if (note_reflected(s->multicast, WAY_IN, i, l4 + sizeof(struct udphdr), msg->len) && may_go(s, &s->multicast->rate_in))
+        if (note_reflected(s->multicast, WAY_IN, i, l4 + sizeof(struct udphdr), msg->len, &s->multicast->rate_in))
                 reflect_in(s, &groups[i], l4, msg->len, msg->tos);
 }
 

@@ -230,8 +230,11 @@ Flow *udp_search_flow(Netstack *s, const Packet *p, uint16_t sport, const Endpoi
         FlowKey key = { .guest = p->src, .remote = group->addr, .guest_port = sport, .remote_port = group->port, .kind = FLOW_UDP };
         Flow *f = flow_find(s->flows, &key);
 
-        if (f)
+        if (f) { /* the station may be another one by now */
+                f->guest_mac = p->src_mac;
+                f->guest_mtu = s->port ? s->port->mtu : 0;
                 return f;
+        }
         f = udp_flow_new(s, &key, &p->src_mac);
         if (!f)
                 return NULL;

@@ -163,6 +163,22 @@ static void test_search(void) {
         g_assert_cmpuint(fake_drops(h, DROP_UDP_NO_SOCKET), ==, 1);
 }
 
+/* The answer goes to the station that asked last, where the address has moved to another one. */
+static void test_search_again(void) {
+        const MacAddr other = { { 2, 0, 0, 0, 0, 9 } };
+        g_autoptr(FakeHost) h = fake_host_new(reflect_all);
+        g_autoptr(FakeFrame) f = NULL;
+        Packet4 p = packet4(groups[2].group, groups[2].port);
+
+        say(h, 2, 40000, "M-SEARCH", 8);
+        p.dst_mac = groups[2].mac;
+        p.src_mac = other;
+        packet_send(h, packet_udp(&p, "M-SEARCH", 8));
+        hear(h, fake_last_socket(h, FAKE_GROUP), lan(2, true), "here", 4);
+        Parsed answer = packet_take(h, &f);
+        g_assert_true(mac_equal(&answer.eth_dst, &other));
+}
+
 static void deny(NetstackConfig *c) {
         reflect_mdns(c);
         g_assert_cmpint(policy_rule_parse("deny udp 224.0.0.0/4", &c->policy.rules[c->policy.n_rules++]), ==, 0);
@@ -228,6 +244,19 @@ static void test_rates(void) {
         fake_run(h);
         fake_advance(h, 0);
         g_assert_cmpuint(fake_n_frames(h), ==, MULTICAST_BURST + MULTICAST_PER_SEC);
+}
+
+/* What was beyond the rate was not reflected: the same from elsewhere is no loop. */
+static void test_rate_is_no_loop(void) {
+        g_autoptr(FakeHost) h = fake_host_new(reflect_all);
+
+        for (unsigned i = 0; i < MULTICAST_BURST + 1; i++)
+                say(h, 0, 5353, &i, sizeof(i));
+        for (unsigned i = MULTICAST_BURST - 1; i < MULTICAST_BURST + 1; i++)
+                hear(h, joined(h, 0), lan(0, false), &i, sizeof(i));
+        g_assert_cmpuint(fake_n_frames(h), ==, 1);
+        g_assert_cmpuint(fake_drops(h, DROP_MULTICAST_RATE), ==, 1);
+        g_assert_cmpuint(fake_drops(h, DROP_MULTICAST_LOOP), ==, 1);
 }
 
 static void test_lengths(void) {
@@ -458,9 +487,11 @@ int main(int argc, char **argv) {
         g_test_add_func("/multicast/to-guests", test_to_guests);
         g_test_add_func("/multicast/from-guests", test_from_guests);
         g_test_add_func("/multicast/search", test_search);
+        g_test_add_func("/multicast/search-again", test_search_again);
         g_test_add_func("/multicast/policy", test_policy);
         g_test_add_func("/multicast/loops", test_loops);
         g_test_add_func("/multicast/rates", test_rates);
+        g_test_add_func("/multicast/rate-is-no-loop", test_rate_is_no_loop);
         g_test_add_func("/multicast/lengths", test_lengths);
         g_test_add_func("/multicast/no-link", test_no_link);
         g_test_add_func("/multicast/igmp", test_igmp);
