@@ -73,7 +73,7 @@ static int check_expose_args(Bus *b, const char *protocol, const char *local, co
 BUS_METHOD(method_expose) {
         struct {
                 const char *source;
-                bool bypass;
+                int bypass; /* as D-Bus has it */
         } options = { .bypass = true };
         static const BusOption table[] = { { "SourceAddress", "s", 0 }, { "Bypass", "b", sizeof(char *) } };
         Bus *b = bus_current(sd_bus_message_get_bus(m));
