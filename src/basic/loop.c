@@ -146,6 +146,13 @@ int loop_modify(Loop *l, LoopIo *io, uint32_t events) {
         return 0;
 }
 
+void loop_forget(Loop *l, LoopIo *io) {
+        assert(loop_is_mine(l));
+        for (int i = 0; i < l->n_batch; i++)
+                if (l->batch[i].data.ptr == io)
+                        l->batch[i].data.ptr = NULL;
+}
+
 void loop_remove(Loop *l, LoopIo *io) {
         assert(loop_is_mine(l));
         if (io->fd < 0 || l->attached)
@@ -153,11 +160,7 @@ void loop_remove(Loop *l, LoopIo *io) {
 
         (void) epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, io->fd, NULL);
         io->fd = -EBADF;
-
-        /* What was fetched for it already must not reach memory the caller may free now. */
-        for (int i = 0; i < l->n_batch; i++)
-                if (l->batch[i].data.ptr == io)
-                        l->batch[i].data.ptr = NULL;
+        loop_forget(l, io); /* it must not reach memory the caller may free now */
 }
 
 static void loop_run_batch(Loop *l) {

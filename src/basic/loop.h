@@ -53,6 +53,7 @@ int loop_add(Loop *l, LoopIo *io, int fd, uint32_t events, LoopIoFn fn);
 int loop_modify(Loop *l, LoopIo *io, uint32_t events);
 /* Before closing the fd, always: a duplicate, if only a child's between fork() and exec(), would keep reporting for @io. No-op when not added. */
 void loop_remove(Loop *l, LoopIo *io);
+void loop_forget(Loop *l, LoopIo *io); /* what was fetched for it by now is not delivered; it stays added: another use of it begins */
 
 /* Runs @fn(@arg) on the loop's thread and returns what it returned. On that thread itself it calls straight through. */
 int loop_call(Loop *l, int (*fn)(void *arg), void *arg);

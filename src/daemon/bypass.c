@@ -158,7 +158,7 @@ static void on_moved(SpliceRelay *r, unsigned from, size_t n, void *userdata) {
 static void on_ready(void *userdata) {
         Bypass *b = userdata;
 
-        (void) timer_set(loop_timers(b->loop), &b->turn, loop_now(b->loop)); /* has a place in the heap since bypass_new() */
+        (void) timer_set(loop_timers(b->loop), &b->turn, loop_now(b->loop)); /* without memory they wait for their next event */
 }
 
 static void on_turn(Timer *timer, usec_t now, void *userdata) {

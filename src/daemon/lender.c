@@ -175,7 +175,7 @@ int lender_receive(Lender **ret, int channel, const char **ret_what) {
 /* ---- keeping ---- */
 
 /* Somebody may hold a duplicate: the loop would hear of it on. */
-static void close_socket(Lender *l, LentSocket *s, Loop *loop) {
+static void close_socket(LentSocket *s, Loop *loop) {
         if (s->fd < 0)
                 return;
         if (loop)
@@ -187,7 +187,7 @@ Lender *lender_free(Lender *l, Loop *loop) {
         if (!l)
                 return NULL;
         for (unsigned i = 0; i < l->n; i++)
-                close_socket(l, &l->sockets[i], loop);
+                close_socket(&l->sockets[i], loop);
         (void) safe_close(l->pidfd);
         free(l);
         return NULL;
@@ -201,9 +201,9 @@ void lender_end(Lender *l, Loop *loop) {
         l->ended = true;
         for (unsigned i = 0; i < ELEMENTSOF(l->idle); i++)
                 for (; l->idle[i]; l->idle[i] = l->idle[i]->next)
-                        close_socket(l, l->idle[i], loop);
+                        close_socket(l->idle[i], loop);
         for (; l->leaving; l->leaving = l->leaving->next)
-                close_socket(l, l->leaving, loop); /* what it has left is delivered all the same */
+                close_socket(l->leaving, loop); /* what it has left is delivered all the same */
 }
 
 /* Has its peer acknowledged all, the end too? What has not is lost when the connection is dissolved, unless it is lost already. */
@@ -226,9 +226,11 @@ static int dissolve(int fd) {
 
 static void make_idle(Lender *l, LentSocket *s, Loop *loop) {
         if (dissolve(s->fd) < 0) {
-                close_socket(l, s, loop);
+                close_socket(s, loop);
                 return;
         }
+        if (loop)
+                loop_forget(loop, &s->io); /* the next may have it in this very turn, and is not to hear what became of this one */
         s->next = *idle_of(l, s->family);
         *idle_of(l, s->family) = s;
 }

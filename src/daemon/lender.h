@@ -17,7 +17,7 @@ typedef struct LentSocket {
         int fd;     /* (owned by the Lender) -EBADF: closed for good */
         int family;
         void *user; /* who uses it; NULL: idle */
-        struct LentSocket *next; /* of the idle ones of its family */
+        struct LentSocket *next; /* of the idle ones of its family, or of those that are leaving */
 } LentSocket;
 
 /* Takes what waits in @channel (borrowed), which anybody may have filled. 0; -EINVAL: it is not what lend.h says, and @ret_what says how;

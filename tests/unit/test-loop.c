@@ -272,6 +272,34 @@ static void test_remove_in_batch(void) {
         g_assert_cmpint(f.n_called, ==, 1);
 }
 
+static void on_forget_all(LoopIo *io, uint32_t events) {
+        Fast *f = CONTAINER_OF(io, FastIo, io)->fast;
+
+        for (unsigned i = 0; i < N_IOS; i++)
+                loop_forget(f->loop, &f->ios[i].io);
+        bump(&f->n_called);
+}
+
+static int fast_add_forget_all(void *arg) {
+        return fast_add_all(arg, EPOLLIN | EPOLLET, on_forget_all);
+}
+
+/* Of one turn only the first is told; what comes after that is news again. */
+static void test_forget_in_batch(void) {
+        Fast f;
+
+        fast_init(&f, NULL);
+        loop_call(f.loop, fast_add_forget_all, &f);
+        for (int turn = 1; turn <= 3; turn++) {
+                loop_call(f.loop, fast_kick_all, &f);
+                wait_for(&f.n_called, turn);
+                loop_call(f.loop, fast_nothing, NULL);
+                loop_call(f.loop, fast_nothing, NULL);
+                g_assert_cmpint(__atomic_load_n(&f.n_called, __ATOMIC_ACQUIRE), ==, turn);
+        }
+        fast_done(&f);
+}
+
 static void on_batch(LoopIo *io, uint32_t events) {
         FastIo *self = CONTAINER_OF(io, FastIo, io);
 
@@ -654,6 +682,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/loop/free-runs-posts", test_free_runs_posts);
         g_test_add_func("/loop/fast", test_fast);
         g_test_add_func("/loop/remove-in-batch", test_remove_in_batch);
+        g_test_add_func("/loop/forget-in-batch", test_forget_in_batch);
         g_test_add_func("/loop/before-batches", test_before_batches);
         g_test_add_func("/loop/remove-self", test_remove_self);
         g_test_add_func("/loop/add-modify", test_add_modify);
