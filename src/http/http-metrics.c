@@ -8,6 +8,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "basic/cleanup.h"
+
 typedef struct Family {
         const char *name, *type, *help; /* of a counter without its "_total" */
         size_t offset;                  /* of NetstackStats */
@@ -40,31 +42,52 @@ static uint64_t value_of(const NetstackStats *s, const Family *f) {
         return f->wide ? *(const uint64_t *) at : *(const uint32_t *) at;
 }
 
-static void put_families(FILE *out, Manager *m) {
+/* What a network said, once, for all families of one scrape: each question is one for its thread, and its thread's for each of its shards'. */
+typedef struct Answer {
+        const char *name; /* (borrowed) of the network, which nobody removes meanwhile */
+        NetstackStats stats;
+        Counters counters;
+} Answer;
+
+static int ask_networks(Manager *m, Answer **ret, size_t *ret_n) {
+        size_t n = 0;
+        Answer *all;
+
+        for (Network *w = NULL; (w = manager_next_network(m, w));)
+                n++;
+        all = calloc(MAX(n, (size_t) 1), sizeof(*all));
+        if (!all)
+                return -ENOMEM;
+        n = 0;
+        for (Network *w = NULL; (w = manager_next_network(m, w));) {
+                Answer *a = &all[n];
+
+                a->name = network_config(w)->name;
+                if (network_get_stats(w, &a->stats, &a->counters) >= 0)
+                        n++;
+        }
+        *ret = all;
+        *ret_n = n;
+        return 0;
+}
+
+static void put_families(FILE *out, const Answer *answers, size_t n) {
         for (size_t i = 0; i < ELEMENTSOF(families); i++) {
                 const Family *f = &families[i];
 
                 fprintf(out, "# TYPE %s %s\n# HELP %s %s.\n", f->name, f->type, f->name, f->help);
-                for (Network *n = NULL; (n = manager_next_network(m, n));) {
-                        NetstackStats s;
-
-                        if (network_get_stats(n, &s, NULL) >= 0)
-                                fprintf(out, "%s%s{network=\"%s\"} %" PRIu64 "\n", f->name, streq(f->type, "counter") ? "_total" : "",
-                                        network_config(n)->name, value_of(&s, f));
-                }
+                for (size_t k = 0; k < n; k++)
+                        fprintf(out, "%s%s{network=\"%s\"} %" PRIu64 "\n", f->name, streq(f->type, "counter") ? "_total" : "",
+                                answers[k].name, value_of(&answers[k].stats, f));
         }
 }
 
-static void put_drops(FILE *out, Manager *m) {
+static void put_drops(FILE *out, const Answer *answers, size_t n) {
         fputs("# TYPE vnetd_drops counter\n# HELP vnetd_drops What the gateway dropped, by reason.\n", out);
-        for (Network *n = NULL; (n = manager_next_network(m, n));) {
-                Counters c;
-
-                if (network_get_stats(n, NULL, &c) >= 0)
-                        for (Drop d = 0; d < _DROP_MAX; d++)
-                                fprintf(out, "vnetd_drops_total{network=\"%s\",reason=\"%s\"} %" PRIu64 "\n", network_config(n)->name,
-                                        drop_to_name(d), c.drops[d]);
-        }
+        for (size_t k = 0; k < n; k++)
+                for (Drop d = 0; d < _DROP_MAX; d++)
+                        fprintf(out, "vnetd_drops_total{network=\"%s\",reason=\"%s\"} %" PRIu64 "\n", answers[k].name, drop_to_name(d),
+                                answers[k].counters.drops[d]);
 }
 
 static void put_device(FILE *out, Manager *m, const char *name, const char *help, size_t offset) {
@@ -90,15 +113,19 @@ static void put_forwards(FILE *out, Manager *m) {
 }
 
 int http_metrics_text(Manager *m, char **ret) {
+        _cleanup_free_ Answer *answers = NULL;
         char *text = NULL;
-        size_t len;
-        FILE *out = open_memstream(&text, &len);
+        size_t len, n;
+        FILE *out;
         bool bad;
 
+        if (ask_networks(m, &answers, &n) < 0)
+                return -ENOMEM;
+        out = open_memstream(&text, &len);
         if (!out)
                 return -ENOMEM;
-        put_families(out, m);
-        put_drops(out, m);
+        put_families(out, answers, n);
+        put_drops(out, answers, n);
         put_device(out, m, "rx_bytes", "Bytes from the guest", offsetof(Counters, rx_bytes));
         put_device(out, m, "tx_bytes", "Bytes to the guest", offsetof(Counters, tx_bytes));
         put_device(out, m, "rx_frames", "Frames from the guest", offsetof(Counters, rx_frames));

@@ -10,6 +10,7 @@
 
 #include "daemon/manager.h"
 #include "http/http-api.h"
+#include "http/http-metrics.h"
 
 #define SOMEBODY 12345u /* a uid with limits */
 
@@ -123,11 +124,68 @@ static void test_guest_forwards(void) {
         tear_down();
 }
 
+/* ---- metrics ---- */
+
+static unsigned n_asked;
+
+int __real_network_get_stats(Network *n, NetstackStats *ret_stats, Counters *ret_counters);
+int __wrap_network_get_stats(Network *n, NetstackStats *ret_stats, Counters *ret_counters);
+
+int __wrap_network_get_stats(Network *n, NetstackStats *ret_stats, Counters *ret_counters) {
+        n_asked++;
+        return __real_network_get_stats(n, ret_stats, ret_counters);
+}
+
+static unsigned count(const char *text, const char *what) {
+        unsigned n = 0;
+
+        for (; (text = strstr(text, what)); text++)
+                n++;
+        return n;
+}
+
+/* However many families there are, a network's thread, and those of its shards, stop once for a scrape. */
+static void test_metrics_ask_once(void) {
+        NetworkOptions o = NETWORK_OPTIONS_INIT;
+        HttpCaller host = host_caller(getuid());
+        Error e = ERROR_INIT;
+        HttpReply r;
+        Network *n;
+
+        set_up();
+        o.subnet = "192.168.128.0/24";
+        g_assert_cmpint(manager_create_network(manager, "other", getuid(), &o, &n, &e), ==, 0);
+        n_asked = 0;
+        http_api_answer(manager, &host, "GET", "/metrics", "", 0, &r);
+        g_assert_cmpuint(r.status, ==, 200);
+        g_assert_cmpuint(n_asked, ==, 2);
+        g_assert_cmpuint(count(r.text, "\nvnetd_tcp_flows{network=\"net\"} 0\n"), ==, 1);
+        g_assert_cmpuint(count(r.text, "\nvnetd_tcp_flows{network=\"other\"} 0\n"), ==, 1);
+        g_assert_cmpuint(count(r.text, "\nvnetd_drops_total{network=\"other\","), ==, _DROP_MAX);
+        g_assert_true(g_str_has_suffix(r.text, "# EOF\n"));
+        free(r.text);
+        tear_down();
+}
+
+static void test_metrics_without_networks(void) {
+        char *text;
+
+        g_assert_cmpint(sd_event_new(&event), >=, 0);
+        g_assert_cmpint(manager_new(&manager, &(ManagerConfig){ .user = false }, event), ==, 0);
+        g_assert_cmpint(http_metrics_text(manager, &text), ==, 0);
+        g_assert_cmpuint(count(text, "network="), ==, 0);
+        g_assert_cmpuint(count(text, "# TYPE vnetd_tcp_flows gauge\n"), ==, 1);
+        free(text);
+        tear_down();
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/http-api/privileged-port", test_privileged_port);
         g_test_add_func("/http-api/no-network", test_no_network);
         g_test_add_func("/http-api/guest/reads", test_guest_reads);
         g_test_add_func("/http-api/guest/forwards", test_guest_forwards);
+        g_test_add_func("/http-api/metrics/ask-once", test_metrics_ask_once);
+        g_test_add_func("/http-api/metrics/without-networks", test_metrics_without_networks);
         return g_test_run();
 }
