@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "basic/cleanup.h"
+#include "basic/sockopt.h"
 #include "ctl-ra.h"
 
 #define RA_TRIES 8
@@ -108,16 +109,18 @@ int ra_parse(const void *message, size_t len, DhcpLease *ret) {
 static int open_socket(int ifindex) {
         _cleanup_close_ int fd = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMPV6);
         struct icmp6_filter filter;
-        int hops = RA_HOPS, on = 1;
+        int r;
 
         ICMP6_FILTER_SETBLOCKALL(&filter);
         ICMP6_FILTER_SETPASS(ND_ROUTER_ADVERT, &filter);
-        if (fd < 0 || setsockopt(fd, SOL_ICMPV6, ICMP6_FILTER, &filter, sizeof(filter)) < 0 ||
-            setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &ifindex, sizeof(ifindex)) < 0 ||
-            setsockopt(fd, SOL_IPV6, IPV6_MULTICAST_HOPS, &hops, sizeof(hops)) < 0 ||
-            setsockopt(fd, SOL_IPV6, IPV6_RECVHOPLIMIT, &on, sizeof(on)) < 0)
+        if (fd < 0 || setsockopt(fd, SOL_ICMPV6, ICMP6_FILTER, &filter, sizeof(filter)) < 0)
                 return -errno;
-        return TAKE_FD(fd);
+        r = sockopt_set_int(fd, SOL_SOCKET, SO_BINDTOIFINDEX, ifindex);
+        if (r >= 0)
+                r = sockopt_set_int(fd, SOL_IPV6, IPV6_MULTICAST_HOPS, RA_HOPS);
+        if (r >= 0)
+                r = sockopt_set_int(fd, SOL_IPV6, IPV6_RECVHOPLIMIT, 1);
+        return r < 0 ? r : TAKE_FD(fd);
 }
 
 /* There may be no address yet to ask from: advertisements come all the same, and the next try is soon. */

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "basic/macro.h"
+#include "basic/sockopt.h"
 #include "daemon/splice-relay.h"
 
 #define CLIENT_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
@@ -54,12 +55,6 @@ struct Bypass {
 };
 
 /* ---- one connection ---- */
-
-static void set_nodelay(int fd) {
-        int one = 1;
-
-        (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* not of a Unix socket */
-}
 
 /* Lets go of all but the client's socket, which it returns. */
 static int connection_free(Connection *c, bool reset) {
@@ -305,7 +300,7 @@ int bypass_open(Bypass *b, uint16_t port, const HostBypass *what, int fd) {
                 free(c);
                 return r;
         }
-        set_nodelay(fd);
+        (void) sockopt_set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* not of a Unix socket */
         c->guest = g;
         c->what = *what;
         c->fd = fd;

@@ -24,13 +24,13 @@
 void host_sockets_prepare_dgram(int fd, int family, bool udp, bool which_local) {
         bool v4 = family == AF_INET;
         int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
-        (void) host_set_int(fd, level, v4 ? IP_RECVERR : IPV6_RECVERR, 1);
-        (void) host_set_int(fd, level, v4 ? IP_RECVTOS : IPV6_RECVTCLASS, 1);
-        (void) host_set_int(fd, level, v4 ? IP_RECVTTL : IPV6_RECVHOPLIMIT, 1);
+        (void) sockopt_set_int(fd, level, v4 ? IP_RECVERR : IPV6_RECVERR, 1);
+        (void) sockopt_set_int(fd, level, v4 ? IP_RECVTOS : IPV6_RECVTCLASS, 1);
+        (void) sockopt_set_int(fd, level, v4 ? IP_RECVTTL : IPV6_RECVHOPLIMIT, 1);
         if (udp)
-                (void) host_set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
+                (void) sockopt_set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
         if (which_local)
-                (void) host_set_int(fd, level, v4 ? IP_PKTINFO : IPV6_RECVPKTINFO, 1);
+                (void) sockopt_set_int(fd, level, v4 ? IP_PKTINFO : IPV6_RECVPKTINFO, 1);
 }
 
 static int open_group(HostSockets *h, int family, const Endpoint *group, uint64_t cookie, int *ret_fd) {
@@ -176,7 +176,7 @@ static void read_controls(struct msghdr *m, HostMsg *msg) {
 static void make_roomy(HostSocket *s) {
         if (!s || s->is_roomy)
                 return;
-        (void) host_set_int(s->io.fd, SOL_SOCKET, SO_RCVBUF, DGRAM_BUFFER);
+        (void) sockopt_set_int(s->io.fd, SOL_SOCKET, SO_RCVBUF, DGRAM_BUFFER);
         s->is_roomy = true;
 }
 

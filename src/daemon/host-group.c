@@ -13,11 +13,8 @@
 #include <sys/socket.h>
 
 #include "basic/cleanup.h"
+#include "basic/sockopt.h"
 #include "daemon/host-links.h"
-
-static int set_option(int fd, int level, int option, const void *value, socklen_t len) {
-        return setsockopt(fd, level, option, value, len) < 0 ? -errno : 0;
-}
 
 static unsigned index_of_address(const IpAddr *a) {
         struct ifaddrs *list;
@@ -57,11 +54,11 @@ static unsigned find_link(int family, const char *ifname) {
 
 static int speak_on(int fd, bool v4, unsigned index) {
         struct ip_mreqn out = { .imr_ifindex = (int) index };
-        int off = 0, i = (int) index, r;
+        int r;
 
-        r = v4 ? set_option(fd, IPPROTO_IP, IP_MULTICAST_IF, &out, sizeof(out)) : set_option(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, &i, sizeof(i));
+        r = v4 ? sockopt_set(fd, IPPROTO_IP, IP_MULTICAST_IF, &out, sizeof(out)) : sockopt_set_int(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, (int) index);
         if (r >= 0)
-                r = v4 ? set_option(fd, IPPROTO_IP, IP_MULTICAST_LOOP, &off, sizeof(off)) : set_option(fd, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, &off, sizeof(off));
+                r = v4 ? sockopt_set_int(fd, IPPROTO_IP, IP_MULTICAST_LOOP, 0) : sockopt_set_int(fd, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 0);
         return r;
 }
 
@@ -71,7 +68,7 @@ static int join(int fd, const Endpoint *group, unsigned index) {
         struct ipv6_mreq in6 = { .ipv6mr_interface = index };
         struct sockaddr_storage sa;
         socklen_t len = endpoint_to_sockaddr(group, &sa);
-        int on = 1, off = 0, r;
+        int r;
 
         if (v4)
                 in4.imr_multiaddr.s_addr = ip_v4(&group->addr);
@@ -79,13 +76,13 @@ static int join(int fd, const Endpoint *group, unsigned index) {
                 memcpy(&in6.ipv6mr_multiaddr, &group->addr, sizeof(in6.ipv6mr_multiaddr));
                 ((struct sockaddr_in6 *) &sa)->sin6_scope_id = index;
         }
-        r = set_option(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)); /* responders of the host are in there as well */
+        r = sockopt_set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1); /* responders of the host are in there as well */
         if (r >= 0)
-                r = v4 ? set_option(fd, IPPROTO_IP, IP_MULTICAST_ALL, &off, sizeof(off)) : 0;
+                r = v4 ? sockopt_set_int(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0) : 0;
         if (r >= 0 && bind(fd, (struct sockaddr *) &sa, len) < 0)
                 r = -errno;
         if (r >= 0)
-                r = v4 ? set_option(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &in4, sizeof(in4)) : set_option(fd, IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, &in6, sizeof(in6));
+                r = v4 ? sockopt_set(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &in4, sizeof(in4)) : sockopt_set(fd, IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, &in6, sizeof(in6));
         return r;
 }
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include "basic/sockopt.h"
 #include "daemon/host-sockets.h"
 
 #define PAGE_FDS 256
@@ -46,10 +47,6 @@ struct HostSockets {
         usec_t source_index_at;
         uint8_t scratch[SCRATCH_LEN];
 };
-
-static inline int host_set_int(int fd, int level, int option, int value) {
-        return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
-}
 
 /* The host's own addresses are reached as ever. */
 static inline bool host_leaves(const HostSockets *h, const IpAddr *dst) {

@@ -57,7 +57,7 @@ static void forget(HostSockets *h, int fd) {
 /* Urgent data stays in its place in the stream (RFC 6093 5). Asked for when there is some: hardly any connection ever has. */
 static void on_urgent(HostSocket *s) {
         if (!s->is_urgent)
-                (void) host_set_int(s->io.fd, SOL_SOCKET, SO_OOBINLINE, 1);
+                (void) sockopt_set_int(s->io.fd, SOL_SOCKET, SO_OOBINLINE, 1);
         s->is_urgent = true;
 }
 
@@ -177,13 +177,13 @@ static void host_lease_changed(void *userdata, const Lease *lease, bool added) {
 static void limit_hops(int fd, int family, uint8_t ttl) {
         bool v4 = family == AF_INET;
         int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
-        (void) host_set_int(fd, level, v4 ? IP_TTL : IPV6_UNICAST_HOPS, ttl);
-        (void) host_set_int(fd, level, v4 ? IP_RECVERR : IPV6_RECVERR, 1);
+        (void) sockopt_set_int(fd, level, v4 ? IP_TTL : IPV6_UNICAST_HOPS, ttl);
+        (void) sockopt_set_int(fd, level, v4 ? IP_RECVERR : IPV6_RECVERR, 1);
 }
 
 static void host_tcp_set_tos(void *userdata, int fd, uint8_t tos) {
-        if (host_set_int(fd, IPPROTO_IPV6, IPV6_TCLASS, tos) < 0)
-                (void) host_set_int(fd, IPPROTO_IP, IP_TOS, tos); /* fails too for a service's stream, which has no packets */
+        if (sockopt_set_int(fd, IPPROTO_IPV6, IPV6_TCLASS, tos) < 0)
+                (void) sockopt_set_int(fd, IPPROTO_IP, IP_TOS, tos); /* fails too for a service's stream, which has no packets */
 }
 
 /* A port is chosen at connect(), when both ends are known: more connections than there are ports can have one source. */
@@ -198,7 +198,7 @@ static int bind_source(const HostSockets *h, int fd, const Endpoint *dst) {
                 return errno == ENODEV ? -ENETUNREACH : -errno;
         if (ip_is_null(&local.addr))
                 return 0;
-        (void) host_set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+        (void) sockopt_set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
         len = endpoint_to_sockaddr(&local, &sa);
         if (bind(fd, (struct sockaddr *) &sa, len) < 0)
                 return errno == EADDRNOTAVAIL ? -ENETUNREACH : -errno; /* the host does not have it now */
@@ -266,7 +266,7 @@ static int host_tcp_accept(void *userdata, int listen_fd, int *ret_fd, Endpoint 
  * the system call that turns it off. */
 static void before_send(HostSocket *s) {
         if (s->sent && !s->no_delay && !s->is_unix) {
-                (void) host_set_int(s->io.fd, IPPROTO_TCP, TCP_NODELAY, 1);
+                (void) sockopt_set_int(s->io.fd, IPPROTO_TCP, TCP_NODELAY, 1);
                 s->no_delay = true;
         }
         s->sent = true;
@@ -339,7 +339,7 @@ static ssize_t host_peek(void *userdata, int fd, size_t position, const struct i
                 if (position == 0)
                         return peek_here(fd, iov, n_iov); /* many a connection never needs more than one */
                 if (!h->no_peek_offset || s->is_unix) {
-                        int r = host_set_int(fd, SOL_SOCKET, SO_PEEK_OFF, (int) position);
+                        int r = sockopt_set_int(fd, SOL_SOCKET, SO_PEEK_OFF, (int) position);
                         if (r == 0) {
                                 s->has_peek_off = true;
                                 s->peek_at = (uint32_t) position;
@@ -352,7 +352,7 @@ static ssize_t host_peek(void *userdata, int fd, size_t position, const struct i
                         return peek_skipping(h, fd, position, iov, n_iov);
         }
         if (s->peek_at != position) {
-                int r = host_set_int(fd, SOL_SOCKET, SO_PEEK_OFF, (int) position);
+                int r = sockopt_set_int(fd, SOL_SOCKET, SO_PEEK_OFF, (int) position);
                 if (r < 0)
                         return r;
                 s->peek_at = (uint32_t) position;
@@ -423,7 +423,7 @@ static bool host_address_is_gone(void *userdata, int fd) {
 }
 
 static void host_set_keepalive(void *userdata, int fd, bool on) {
-        (void) host_set_int(fd, SOL_SOCKET, SO_KEEPALIVE, on);
+        (void) sockopt_set_int(fd, SOL_SOCKET, SO_KEEPALIVE, on);
 }
 
 static int host_stream_pair(void *userdata, uint64_t service_cookie, int *ret_flow_fd, int *ret_service_fd) {

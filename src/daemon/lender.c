@@ -16,6 +16,7 @@
 
 #include "basic/lend.h"
 #include "basic/macro.h"
+#include "basic/sockopt.h"
 
 #define FDS_MAX (1 + LEND_SOCKETS_MAX)
 #define SYN_RETRIES 1 /* a namespace's own address answers at once, or its queue is full: 3 seconds, and the TAP is tried */
@@ -91,10 +92,6 @@ static bool option_is(int fd, int option, int wanted) {
         return getsockopt(fd, SOL_SOCKET, option, &value, &len) >= 0 && value == wanted;
 }
 
-static int set_int(int fd, int level, int option, int value) {
-        return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
-}
-
 static bool is_closed(int fd) {
         struct tcp_info info;
         socklen_t len = sizeof(info);
@@ -133,11 +130,11 @@ static int prepare_socket(int fd, const char **ret_what) {
         *ret_what = "setting a socket up";
         if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
                 return -errno;
-        r = set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+        r = sockopt_set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
         if (r >= 0)
-                r = set_int(fd, IPPROTO_TCP, TCP_SYNCNT, SYN_RETRIES);
+                r = sockopt_set_int(fd, IPPROTO_TCP, TCP_SYNCNT, SYN_RETRIES);
         if (r >= 0)
-                r = set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1);
+                r = sockopt_set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1);
         return r;
 }
 

@@ -14,6 +14,7 @@
 
 #include "basic/log.h"
 #include "basic/parse.h"
+#include "basic/sockopt.h"
 #include "daemon/host-sockets.h"
 #include "daemon/manager-private.h"
 
@@ -87,7 +88,7 @@ static int listener_error(int error, uint8_t proto, const Endpoint *at, Error *e
 
 /* Returns the socket, or a negative errno of the system. */
 static int open_listener(uint8_t proto, const Endpoint *at) {
-        int family = ip_family(&at->addr), type = proto == IPPROTO_UDP ? SOCK_DGRAM : SOCK_STREAM, one = 1;
+        int family = ip_family(&at->addr), type = proto == IPPROTO_UDP ? SOCK_DGRAM : SOCK_STREAM, r;
         struct sockaddr_storage sa;
         socklen_t len = endpoint_to_sockaddr(at, &sa);
         _cleanup_close_ int fd = -EBADF;
@@ -95,11 +96,12 @@ static int open_listener(uint8_t proto, const Endpoint *at) {
         fd = socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, proto);
         if (fd < 0)
                 return -errno;
-        if (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0)
-                return -errno;
+        r = family == AF_INET6 ? sockopt_set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) : 0;
         /* For TCP: connections of before, in TIME-WAIT, do not hold the port. For UDP it would let two share one port. */
-        if (type == SOCK_STREAM && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0)
-                return -errno;
+        if (r >= 0 && type == SOCK_STREAM)
+                r = sockopt_set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+        if (r < 0)
+                return r;
         if (bind(fd, (struct sockaddr *) &sa, len) < 0)
                 return -errno;
         if (type == SOCK_STREAM && listen(fd, LISTEN_BACKLOG) < 0)

@@ -9,6 +9,7 @@
 
 #include <sys/socket.h>
 
+#include "basic/sockopt.h"
 #include "device/inject.h"
 
 #define HDR_LEN ((size_t) INJECT_HDR_LEN)
@@ -195,10 +196,8 @@ static const WatchOps packet_ops = {
 
 /* As much as we may have, to what is enough: the kernel counts more than the bytes of a message. */
 static void set_buffer(int fd) {
-        int size = SOCKET_BUFFER;
-
-        if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
-                (void) setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+        if (sockopt_set_int(fd, SOL_SOCKET, SO_SNDBUFFORCE, SOCKET_BUFFER) < 0)
+                (void) sockopt_set_int(fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER);
 }
 
 int packet_socket_new(Watch **ret, DeviceDirection written, int *ret_fd) {

@@ -14,6 +14,7 @@
 #include <sys/un.h>
 
 #include "basic/parse.h"
+#include "basic/sockopt.h"
 
 #define BUFFER_BYTES (1024 * 1024)
 #define LISTEN_BACKLOG 16
@@ -127,20 +128,18 @@ static void fill_fd_path(AnyAddress *ret, int fd, const char *name) {
 }
 
 void sock_set_buffers(int fd, int family) {
-        int bytes = BUFFER_BYTES, on = 1, idle = 15, interval = 5, count = 3;
-
         if (family == AF_INET || family == AF_INET6) { /* sizes itself; a machine that vanished must be noticed */
-                (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-                (void) setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-                (void) setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
-                (void) setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
-                (void) setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+                (void) sockopt_set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+                (void) sockopt_set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+                (void) sockopt_set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 15 /* seconds */);
+                (void) sockopt_set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, 5);
+                (void) sockopt_set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
                 return;
         }
-        if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) < 0)
-                (void) setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-        if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) < 0)
-                (void) setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+        if (sockopt_set_int(fd, SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_BYTES) < 0)
+                (void) sockopt_set_int(fd, SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES);
+        if (sockopt_set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES) < 0)
+                (void) sockopt_set_int(fd, SOL_SOCKET, SO_RCVBUF, BUFFER_BYTES);
 }
 
 void sock_file_remove(SockFile *f) {
@@ -225,7 +224,7 @@ int sock_listen(const SockAddress *a, int type, const SockRights *rights, SockFi
         _cleanup_(sock_file_remove) SockFile file = SOCK_FILE_INIT;
         _cleanup_close_ int fd = -EBADF;
         AnyAddress sa;
-        int r, on = 1;
+        int r;
 
         fd = socket(a->family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (fd < 0)
@@ -234,7 +233,7 @@ int sock_listen(const SockAddress *a, int type, const SockRights *rights, SockFi
                 r = bind_path(fd, a, type, rights, &file);
         else {
                 if (a->family != AF_VSOCK)
-                        (void) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+                        (void) sockopt_set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
                 socklen_t len = fill(a, true, &sa);
                 r = bind(fd, &sa.sa, len) < 0 ? -errno : 0;
         }
