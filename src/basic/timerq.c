@@ -2,7 +2,7 @@
 /*
  * The timer queue: a binary heap ordered by Timer.sorted, which may lag behind Timer.when (a timer set later
  * stays where it stands until its old time comes). Reads no clock, never sleeps; allocates only in
- * timer_set().
+ * timer_set() and timer_reserve(). At any time n + n_reserved is at most n_allocated.
  *
  * A run has two steps: everything due moves from the heap to the array @due, then the functions run from
  * there. So a function may set or stop any timer, and one set to a time that has passed waits for the next
@@ -58,6 +58,7 @@ static void heap_remove(TimerQueue *q, uint32_t i) {
         Timer *last = q->heap[--q->n];
 
         q->heap[i]->slot = 0;
+        q->n_reserved += q->heap[i]->reserved;
         if (i == q->n)
                 return;
 
@@ -78,9 +79,9 @@ static void timer_unqueue(TimerQueue *q, Timer *t) {
                 heap_remove(q, t->slot - 1);
 }
 
-/* Both arrays grow together, so that a run never needs memory: it moves at most what the heap held. */
-static int timerq_reserve(TimerQueue *q) {
-        if (q->n < q->n_allocated)
+/* Makes room for one more. Both arrays grow together, so that a run never needs memory: it moves at most what the heap held. */
+static int timerq_grow(TimerQueue *q) {
+        if (q->n + q->n_reserved < q->n_allocated)
                 return 0;
         if (q->n_allocated >= SLOT_DUE / 2)
                 return -ENOMEM;
@@ -111,6 +112,7 @@ void timerq_deinit(TimerQueue *q) {
         for (uint32_t i = 0; i < q->n; i++) {
                 q->heap[i]->slot = 0;
                 q->heap[i]->when = USEC_INFINITY;
+                q->heap[i]->reserved = false;
         }
         free(q->heap);
         free(q->due);
@@ -127,12 +129,13 @@ int timer_set(TimerQueue *q, Timer *t, usec_t when) {
                 timer_unqueue(q, t);
 
         if (t->slot == 0) {
-                int r = timerq_reserve(q);
+                int r = t->reserved ? 0 : timerq_grow(q);
                 if (r < 0) {
                         t->when = USEC_INFINITY; /* a timer taken out of @due is not set any more */
                         return r;
                 }
 
+                q->n_reserved -= t->reserved;
                 t->when = t->sorted = when;
                 heap_place(q, q->n++, t);
                 heap_up(q, t->slot - 1);
@@ -150,6 +153,26 @@ int timer_set(TimerQueue *q, Timer *t, usec_t when) {
 void timer_stop(TimerQueue *q, Timer *t) {
         timer_unqueue(q, t);
         t->when = USEC_INFINITY;
+}
+
+int timer_reserve(TimerQueue *q, Timer *t) {
+        bool queued = t->slot != 0 && !(t->slot & SLOT_DUE);
+        int r;
+
+        if (t->reserved)
+                return 0;
+        r = queued ? 0 : timerq_grow(q);
+        if (r < 0)
+                return r;
+        t->reserved = true;
+        q->n_reserved += !queued;
+        return 0;
+}
+
+void timer_release(TimerQueue *q, Timer *t) {
+        timer_stop(q, t);
+        q->n_reserved -= t->reserved;
+        t->reserved = false;
 }
 
 /* Moves what is due to @due in order of time; sorts anew what was set later meanwhile. */

@@ -15,6 +15,7 @@ struct Timer {
         usec_t when;    /* when it is due; USEC_INFINITY: not set */
         usec_t sorted;  /* where it stands in the heap; at most @when */
         uint32_t slot;  /* place in the heap plus one; 0: not in it; the top bit: among those about to run */
+        bool reserved;  /* by timer_reserve() */
         TimerFn fn;     /* set once by timer_init() */
 };
 
@@ -22,6 +23,7 @@ struct TimerQueue {
         Timer **heap; /* (owned array, borrowed timers) */
         Timer **due; /* (owned array, borrowed timers) taken by the run under way; NULL where stopped since */
         uint32_t n, n_due, n_allocated;
+        uint32_t n_reserved; /* places held for timers that are not in the heap */
         void *userdata; /* (borrowed) handed to every fn */
 };
 
@@ -37,7 +39,12 @@ static inline bool timer_is_set(const Timer *t) {
 
 /* (Re)sets @t to @when. 0, or -ENOMEM when the heap cannot grow. O(log n) when earlier, O(1) when later. */
 int timer_set(TimerQueue *q, Timer *t, usec_t when);
-void timer_stop(TimerQueue *q, Timer *t); /* takes it out of the heap: @t may be freed after */
+void timer_stop(TimerQueue *q, Timer *t); /* takes it out of the heap: @t may be freed after, if nothing is reserved for it */
+
+/* Holds a place for @t: timer_set() cannot fail for it. For those without which work that is under way would stand still for ever. 0 or
+ * -ENOMEM; no-op when it has one. */
+int timer_reserve(TimerQueue *q, Timer *t);
+void timer_release(TimerQueue *q, Timer *t); /* stops it and gives its place up; no-op but for that when it has none */
 
 /* Runs every timer due at @now. A timer is unset before its fn runs; the fn may set it again, or stop others.
  * Timers set to a time not after @now by an fn run in the next call, so this ends. */

@@ -153,7 +153,7 @@ static void on_moved(SpliceRelay *r, unsigned from, size_t n, void *userdata) {
 static void on_ready(void *userdata) {
         Bypass *b = userdata;
 
-        (void) timer_set(loop_timers(b->loop), &b->turn, loop_now(b->loop)); /* without memory they wait for their next event */
+        (void) timer_set(loop_timers(b->loop), &b->turn, loop_now(b->loop)); /* reserved: it cannot fail */
 }
 
 static void on_turn(Timer *timer, usec_t now, void *userdata) {
@@ -208,8 +208,11 @@ int bypass_add_lender(Bypass *b, uint16_t port, Lender *l) {
         }
         *g = (Guest){ .bypass = b, .next = b->guests, .lender = l, .port = port, .pidfd.fd = -EBADF };
         timer_init(&g->sweep, on_sweep);
-        r = loop_add(b->loop, &g->pidfd, lender_pidfd(l), EPOLLIN, on_pidfd);
+        r = timer_reserve(loop_timers(b->loop), &g->sweep);
+        if (r >= 0)
+                r = loop_add(b->loop, &g->pidfd, lender_pidfd(l), EPOLLIN, on_pidfd);
         if (r < 0) {
+                timer_release(loop_timers(b->loop), &g->sweep);
                 (void) lender_free(l, NULL);
                 free(g);
                 return r;
@@ -231,7 +234,7 @@ void bypass_remove_lender(Bypass *b, uint16_t port) {
         while (g->connections)
                 connection_end(g->connections, /* reset= */ true);
         loop_remove(b->loop, &g->pidfd);
-        timer_stop(loop_timers(b->loop), &g->sweep);
+        timer_release(loop_timers(b->loop), &g->sweep);
         (void) lender_free(g->lender, b->loop);
         free(g);
 }
@@ -248,8 +251,11 @@ int bypass_new(Bypass **ret, Loop *loop, const BypassHandler *handler, void *use
         b->handler = handler;
         b->userdata = userdata;
         timer_init(&b->turn, on_turn);
-        r = splice_set_new(&b->set, &relay_handler, b);
+        r = timer_reserve(loop_timers(loop), &b->turn); /* edges do not come twice: without a turn relays could stand still for ever */
+        if (r >= 0)
+                r = splice_set_new(&b->set, &relay_handler, b);
         if (r < 0) {
+                timer_release(loop_timers(loop), &b->turn);
                 free(b);
                 return r;
         }
@@ -262,7 +268,7 @@ Bypass *bypass_free(Bypass *b) {
                 return NULL;
         while (b->guests)
                 bypass_remove_lender(b, b->guests->port);
-        timer_stop(loop_timers(b->loop), &b->turn);
+        timer_release(loop_timers(b->loop), &b->turn);
         b->set = splice_set_free(b->set);
         free(b);
         return NULL;

@@ -115,7 +115,7 @@ static void arm_stack_timer(Network *n) {
         if (next == USEC_INFINITY)
                 timer_stop(loop_timers(n->loop), &n->stack_timer);
         else if (next != n->stack_timer.when)
-                (void) timer_set(loop_timers(n->loop), &n->stack_timer, next);
+                (void) timer_set(loop_timers(n->loop), &n->stack_timer, next); /* reserved: it cannot fail */
 }
 
 /* It only ends the wait: after_wake() follows. */
@@ -557,12 +557,15 @@ static const HostSocketsHandler sockets_handler = {
 static int begin_here(void *arg) {
         Network *n = arg;
         timer_init(&n->stack_timer, on_stack_timer);
+        int r = timer_reserve(loop_timers(n->loop), &n->stack_timer); /* all the gateway's timers hang on it */
+        if (r < 0)
+                return r;
         loop_before_batches(n->loop, before_devices);
         uint64_t seed;
         if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
                 return -errno;
         switch_init(&n->table, seed);
-        int r = host_sockets_new(&n->sockets, n->loop, &sockets_handler, n, /* no_peek_offset= */ false);
+        r = host_sockets_new(&n->sockets, n->loop, &sockets_handler, n, /* no_peek_offset= */ false);
         thread_drop_capabilities(); /* a socket for pings may have needed one */
         if (r < 0)
                 return r;
@@ -581,7 +584,7 @@ static int end_here(void *arg) {
         n->bypass = bypass_free(n->bypass);
         n->stack = netstack_free(n->stack);
         n->sockets = host_sockets_free(n->sockets);
-        timer_stop(loop_timers(n->loop), &n->stack_timer);
+        timer_release(loop_timers(n->loop), &n->stack_timer);
         return 0;
 }
 

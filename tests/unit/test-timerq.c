@@ -8,6 +8,16 @@
 
 #include "basic/timerq.h"
 
+/* While set, the queue cannot grow. */
+static bool no_memory;
+
+void *__real_reallocarray(void *p, size_t n, size_t size);
+void *__wrap_reallocarray(void *p, size_t n, size_t size);
+
+void *__wrap_reallocarray(void *p, size_t n, size_t size) {
+        return no_memory ? NULL : __real_reallocarray(p, n, size);
+}
+
 typedef struct Probe {
         Timer timer;
         GString *log; /* (borrowed) */
@@ -215,6 +225,77 @@ static void on_model(Timer *timer, usec_t now, void *userdata) {
         m->when = USEC_INFINITY;
 }
 
+/* Takes every place there is, but for those that are held; returns how many. */
+static unsigned fill(TimerQueue *q, Timer *timers, unsigned n) {
+        unsigned i = 0;
+
+        no_memory = true;
+        for (; i < n && timer_set(q, &timers[i], 1000) == 0; i++)
+                ;
+        g_assert_cmpuint(i, <, n);
+        g_assert_false(timer_is_set(&timers[i]));
+        return i;
+}
+
+/* A reserved timer finds its place in a full queue: the first time, again from its fn, after it was stopped, when it was set before it was
+ * reserved; and what it gives up is another's. */
+static void test_reserved(Fixture *f, gconstpointer data) {
+        Timer timers[64];
+        unsigned n;
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(timers); i++)
+                timer_init(&timers[i], NULL);
+        g_assert_cmpint(timer_set(&f->q, &f->b.timer, 5), ==, 0);
+        g_assert_cmpint(timer_reserve(&f->q, &f->a.timer), ==, 0);
+        g_assert_cmpint(timer_reserve(&f->q, &f->a.timer), ==, 0); /* one place, not two */
+        g_assert_cmpint(timer_reserve(&f->q, &f->b.timer), ==, 0);
+        n = fill(&f->q, timers, G_N_ELEMENTS(timers));
+        g_assert_cmpuint(n, ==, f->q.n_allocated - 2);
+        g_assert_cmpint(timer_reserve(&f->q, &f->c.timer), ==, -ENOMEM);
+
+        f->a.set = &f->a;
+        f->a.set_to = 2;
+        g_assert_cmpint(timer_set(&f->q, &f->a.timer, 1), ==, 0);
+        timerq_run(&f->q, 1);
+        g_assert_cmpint(timer_set(&f->q, &timers[n], 1000), ==, -ENOMEM);
+        f->a.set = NULL;
+        timerq_run(&f->q, 2);
+        g_assert_cmpint(timer_set(&f->q, &timers[n], 1000), ==, -ENOMEM); /* the place is held while nothing is in it */
+        timer_stop(&f->q, &f->b.timer);
+        g_assert_cmpint(timer_set(&f->q, &timers[n], 1000), ==, -ENOMEM);
+        g_assert_cmpint(timer_set(&f->q, &f->b.timer, 3), ==, 0);
+        g_assert_cmpint(timer_set(&f->q, &f->a.timer, 4), ==, 0);
+        timerq_run(&f->q, 4);
+        g_assert_cmpstr(f->log->str, ==, "a1 a2 b4 a4 ");
+
+        timer_release(&f->q, &f->a.timer);
+        g_assert_cmpint(timer_set(&f->q, &timers[n], 1000), ==, 0);
+        g_assert_cmpint(timer_set(&f->q, &f->a.timer, 1000), ==, -ENOMEM);
+        no_memory = false;
+        timer_release(&f->q, &f->b.timer);
+}
+
+/* Timers that ran just before it take their places again, and more: none of them is its own. */
+static void test_reserved_in_run(Fixture *f, gconstpointer data) {
+        Timer timers[64];
+        unsigned n;
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(timers); i++)
+                timer_init(&timers[i], NULL);
+        g_assert_cmpint(timer_reserve(&f->q, &f->b.timer), ==, 0);
+        g_assert_cmpint(timer_set(&f->q, &f->a.timer, 1), ==, 0);
+        g_assert_cmpint(timer_set(&f->q, &f->b.timer, 2), ==, 0);
+        n = fill(&f->q, timers, G_N_ELEMENTS(timers));
+        f->a.set = &f->c; /* in place of a itself */
+        f->a.set_to = 50;
+        f->b.set = &f->b;
+        f->b.set_to = 60;
+        timerq_run(&f->q, 2);
+        g_assert_cmpuint(f->b.timer.when, ==, 60);
+        g_assert_cmpint(timer_set(&f->q, &timers[n], 1000), ==, -ENOMEM);
+        no_memory = false;
+}
+
 static void test_random(void) {
         Model models[N_RANDOM];
         TimerQueue q;
@@ -224,6 +305,8 @@ static void test_random(void) {
         for (unsigned i = 0; i < N_RANDOM; i++) {
                 models[i] = (Model){ .when = USEC_INFINITY };
                 timer_init(&models[i].timer, on_model);
+                if (i % 3 == 0)
+                        g_assert_cmpint(timer_reserve(&q, &models[i].timer), ==, 0);
         }
 
         for (unsigned step = 0; step < 200000; step++) {
@@ -255,7 +338,11 @@ static void test_random(void) {
                         g_assert_cmpint(timer_set(&q, &m->timer, m->when), ==, 0);
                 }
                 g_assert_cmpuint(m->timer.when, ==, m->when);
+                g_assert_cmpuint(q.n + q.n_reserved, <=, q.n_allocated);
         }
+        for (unsigned i = 0; i < N_RANDOM; i++)
+                timer_release(&q, &models[i].timer);
+        g_assert_cmpuint(q.n + q.n_reserved, ==, 0);
         timerq_deinit(&q);
 }
 
@@ -270,6 +357,8 @@ int main(int argc, char **argv) {
         ADD("stop-other-due", test_stop_other_due);
         ADD("free-in-run", test_free_in_run);
         ADD("grow-in-run", test_grow_in_run);
+        ADD("reserved", test_reserved);
+        ADD("reserved-in-run", test_reserved_in_run);
         g_test_add_func("/timerq/random", test_random);
         return g_test_run();
 }
