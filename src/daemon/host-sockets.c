@@ -482,6 +482,11 @@ static int host_bypass(void *userdata, const HostBypass *what, int fd) {
         return r;
 }
 
+static bool host_offer(void *userdata, uint32_t port, const Frame *f) {
+        HostSockets *h = userdata;
+        return h->handler->offer && h->handler->offer(h->userdata, port, f);
+}
+
 int host_sockets_adopt_stream(HostSockets *h, int fd) {
         HostSocket *s = get(h, fd);
         if (!s)
@@ -514,6 +519,7 @@ const HostOps host_sockets_ops = {
         .stream_pair = host_stream_pair,
         .service_open = host_service_open,
         .bypass = host_bypass,
+        .offer = host_offer,
         .dgram_open = host_dgram_open,
         .dgram_send = host_dgram_send,
         .dgram_recv = host_dgram_recv,

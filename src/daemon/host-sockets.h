@@ -19,6 +19,7 @@ typedef struct HostSocketsHandler {
         int (*service_connect)(void *userdata, uint16_t port);
         int (*service)(void *userdata, uint16_t port, const Endpoint *guest, int fd); /* @fd: owned on success */
         int (*bypass)(void *userdata, const HostBypass *what, int fd); /* HostOps.bypass */
+        bool (*offer)(void *userdata, uint32_t port, const Frame *f);  /* (nullable) HostOps.offer */
 } HostSocketsHandler;
 
 /* @no_peek_offset: act as on a kernel without SO_PEEK_OFF for TCP (before 6.9), for tests. 0 or -ENOMEM. */

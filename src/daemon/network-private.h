@@ -39,7 +39,8 @@ struct Network {
         Port *ports[SWITCH_PORTS_MAX]; /* (owned) */
         unsigned n_ports;      /* in use */
         uint32_t last_life;
-        _Atomic size_t waiting[SWITCH_PORTS_MAX]; /* bytes of the port's shards on their way here; also of those that are no more */
+        _Atomic size_t waiting[SWITCH_PORTS_MAX]; /* bytes of the port's shards on their way here, or to them; also of those that are no more */
+        bool offered; /* the shards have looked at what the netstack reads now */
         NetstackStats ended_stats; /* what shards that are no more have counted */
         Counters ended;
         SwitchTable table;
@@ -63,6 +64,7 @@ int network_with_device_here(Network *n, Device *d, NetworkDeviceFn fn, void *ar
 /* ---- network-shards.c, on the network's thread too ---- */
 int network_shards_begin(Port *p); /* once the device, split, is started */
 void network_shards_end(Port *p);  /* before it is stopped; no-op without any */
+bool network_shards_offer(Network *n, uint32_t port, const Frame *f); /* HostOps.offer */
 void network_shards_check_addresses(Network *n);
 void network_shards_add_stats(Network *n, NetstackStats *stats, Counters *counters);
 int network_shards_add_flows(Network *n, size_t max, FlowInfo **flows, size_t *n_flows); /* to an array owned by the caller */

@@ -47,11 +47,38 @@ static void on_gone(void *userdata, uint64_t tag, int error) {
                 network_device_gone_here(p, error);
 }
 
+/* It is refused as it would have been at first. */
+static void on_unclaimed(void *userdata, uint64_t tag, Frame *f) {
+        Network *n = userdata;
+        Port *p = port_by_tag(n, tag);
+
+        if (!p)
+                return;
+        n->offered = true;
+        netstack_input(n->stack, &p->stack_port, f, 1);
+        n->offered = false;
+}
+
 static const ShardHandler shard_handler = {
         .frames = on_frames,
         .seen = on_seen,
         .gone = on_gone,
+        .unclaimed = on_unclaimed,
 };
+
+/* ---- what may be any of theirs ---- */
+
+bool network_shards_offer(Network *n, uint32_t port, const Frame *f) {
+        Port *p = n->ports[port - 1];
+
+        if (n->offered || p->n_shards == 0)
+                return false;
+        if (shards_offer(p->shards, p->n_shards, f) < 0) {
+                counter_add(&p->device->counters.rx_dropped, 1);
+                counters_drop(&p->device->counters, DROP_HANDOVER_FULL);
+        }
+        return true;
+}
 
 /* ---- life ---- */
 

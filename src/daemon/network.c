@@ -541,6 +541,10 @@ static void on_bypass_failed(void *userdata, const HostBypass *what, int fd) {
         netstack_bypass_failed(n->stack, what, fd);
 }
 
+static bool on_offer(void *userdata, uint32_t port, const Frame *f) {
+        return network_shards_offer(userdata, port, f);
+}
+
 static const BypassHandler bypass_handler = { .moved = on_bypass_moved, .ended = on_bypass_ended, .failed = on_bypass_failed };
 
 static const HostSocketsHandler sockets_handler = {
@@ -550,6 +554,7 @@ static const HostSocketsHandler sockets_handler = {
         .service = on_service,
         .service_connect = on_service_connect,
         .bypass = on_bypass,
+        .offer = on_offer,
 };
 
 /* ---- life ---- */

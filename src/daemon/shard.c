@@ -3,10 +3,12 @@
 
 #include "daemon/shard.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "basic/iovcur.h"
 #include "basic/rights.h"
+#include "device/tap-queue.h"
 #include "netstack/shard.h"
 
 #define SEEN_AGAIN USEC_PER_MINUTE        /* the switch forgets after five */
@@ -43,7 +45,12 @@ typedef struct Note {
         uint8_t bytes[];
 } Note;
 
-static Note *note_new(Shard *s, size_t n_bytes) {
+static void note_free_bounded(Note *note) {
+        atomic_fetch_sub_explicit(note->waiting, note->size, memory_order_relaxed);
+        free(note);
+}
+
+static Note *note_new(const Shard *s, size_t n_bytes) {
         Note *note = malloc(sizeof(*note) + n_bytes);
 
         if (note) {
@@ -57,13 +64,33 @@ static Note *note_new(Shard *s, size_t n_bytes) {
         return note;
 }
 
+/* One for frames, within the bound on what waits. -ENOBUFS, -ENOMEM. */
+static int note_new_bounded(const Shard *s, size_t n_bytes, Note **ret) {
+        Note *note = note_new(s, n_bytes);
+
+        if (!note)
+                return -ENOMEM;
+        if (atomic_fetch_add_explicit(note->waiting, note->size, memory_order_relaxed) + note->size > SHARD_HANDOVER_MAX) {
+                note_free_bounded(note);
+                return -ENOBUFS;
+        }
+        *ret = note;
+        return 0;
+}
+
 /* On the network's thread, like those that follow. */
 static void take_frames(void *arg) {
         Note *note = arg;
 
-        atomic_fetch_sub_explicit(note->waiting, note->size, memory_order_relaxed);
         note->handler->frames(note->userdata, note->tag, note->frames, note->n);
-        free(note);
+        note_free_bounded(note);
+}
+
+static void take_unclaimed(void *arg) {
+        Note *note = arg;
+
+        note->handler->unclaimed(note->userdata, note->tag, note->frames);
+        note_free_bounded(note);
 }
 
 static void take_seen(void *arg) {
@@ -111,19 +138,15 @@ static void note_add(Note *note, const Frame *frames, unsigned n, uint64_t mine)
 
 /* @bytes: of those that are not @mine. */
 static void hand_over(Shard *s, const Frame *frames, unsigned n, uint64_t mine, size_t bytes) {
-        unsigned n_others = n - (unsigned) __builtin_popcountll(mine);
-        Note *note = note_new(s, bytes);
+        Note *note;
 
-        if (!note)
-                return drop(s, n_others);
-        if (atomic_fetch_add_explicit(s->config.waiting, note->size, memory_order_relaxed) + note->size <= SHARD_HANDOVER_MAX) {
-                note_add(note, frames, n, mine);
-                if (loop_post(s->config.loop, take_frames, note) >= 0)
-                        return;
+        if (note_new_bounded(s, bytes, &note) < 0)
+                return drop(s, n - (unsigned) __builtin_popcountll(mine));
+        note_add(note, frames, n, mine);
+        if (loop_post(s->config.loop, take_frames, note) < 0) {
+                drop(s, note->n);
+                note_free_bounded(note);
         }
-        atomic_fetch_sub_explicit(s->config.waiting, note->size, memory_order_relaxed);
-        drop(s, n_others);
-        free(note);
 }
 
 /* The switch learns of a guest from what it says, and it may say nothing but here for a long time. */
@@ -285,6 +308,60 @@ Shard *shard_free(Shard *s) {
         }
         free(s);
         return NULL;
+}
+
+/* ---- a segment that may be any shard's ---- */
+
+typedef struct Offer {
+        Note *note; /* (owned) the segment, read by all */
+        _Atomic unsigned n_left;
+        _Atomic bool taken;
+        struct {
+                struct Offer *offer;
+                Shard *shard;
+        } to[TAP_QUEUES_MAX];
+} Offer;
+
+/* One answer less is awaited. After the last the segment is gone, or back with the network's thread. */
+static void offer_answered(Offer *o, const Shard *s) {
+        if (atomic_fetch_sub_explicit(&o->n_left, 1, memory_order_acq_rel) > 1)
+                return;
+        if (o->taken || loop_post(s->config.loop, take_unclaimed, o->note) < 0)
+                note_free_bounded(o->note);
+        free(o);
+}
+
+/* On a shard's thread, perhaps the last that its loop does. */
+static void look_at_offer(void *arg) {
+        __typeof__(((Offer *) NULL)->to[0]) *to = arg;
+        Shard *s = to->shard;
+        Frame f = to->offer->note->frames[0];
+
+        if (s->stack && netstack_shard_takes(s->stack, &f)) {
+                to->offer->taken = true;
+                netstack_input(s->stack, &s->config.port, &f, 1);
+        }
+        offer_answered(to->offer, s);
+}
+
+int shards_offer(Shard *const *shards, unsigned n, const Frame *f) {
+        Offer *o = malloc(sizeof(*o));
+        int r = o ? note_new_bounded(shards[0], f->len, &o->note) : -ENOMEM;
+
+        if (r < 0) {
+                free(o);
+                return r;
+        }
+        note_add(o->note, f, 1, 0);
+        o->n_left = n;
+        o->taken = false;
+        for (unsigned i = 0; i < n; i++) {
+                o->to[i].offer = o;
+                o->to[i].shard = shards[i];
+                if (loop_post(shards[i]->loop, look_at_offer, &o->to[i]) < 0)
+                        offer_answered(o, shards[i]); /* it has not seen it, which is no worse than a frame lost */
+        }
+        return 0;
 }
 
 /* ---- asked by the network's thread ---- */

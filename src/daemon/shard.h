@@ -12,7 +12,7 @@
 #include "device/device.h"
 #include "netstack/netstack.h"
 
-#define SHARD_HANDOVER_MAX (1024 * 1024) /* bytes of a device's frames that wait for the network's thread; more are dropped and counted */
+#define SHARD_HANDOVER_MAX (1024 * 1024) /* bytes of a device's frames that wait for another thread; more are dropped and counted */
 
 typedef struct Shard Shard;
 
@@ -21,6 +21,7 @@ typedef struct ShardHandler {
         void (*frames)(void *userdata, uint64_t tag, Frame *frames, unsigned n);
         void (*seen)(void *userdata, uint64_t tag, const MacAddr *mac); /* a guest of the shard's, for the switch to know */
         void (*gone)(void *userdata, uint64_t tag, int error);          /* the device; once */
+        void (*unclaimed)(void *userdata, uint64_t tag, Frame *f);      /* of shards_offer(): none of them takes it */
 } ShardHandler;
 
 typedef struct ShardConfig {
@@ -34,7 +35,7 @@ typedef struct ShardConfig {
         Loop *loop; /* (borrowed: for life) the network's */
         const ShardHandler *handler; /* (borrowed: these three until everything posted to @loop has run) */
         void *userdata;
-        _Atomic size_t *waiting; /* bytes on their way to @loop */
+        _Atomic size_t *waiting; /* bytes on their way to @loop, and of what was offered */
         uint64_t tag;
 } ShardConfig;
 
@@ -43,5 +44,9 @@ Shard *shard_free(Shard *s); /* its connections are reset; returns NULL */
 DEFINE_CLEANUP(Shard *, shard_free);
 
 void shard_add_stats(Shard *s, NetstackStats *stats, Counters *counters); /* adds its own to both */
+/* Copies @f for all of a device's shards to look at: whose connection it belongs to takes it, and if it is nobody's handler->unclaimed() follows.
+ * Doesn't wait. -ENOBUFS: too much is on its way; -ENOMEM. */
+int shards_offer(Shard *const *shards, unsigned n, const Frame *f);
+
 void shard_check_addresses(Shard *s); /* as netstack_check_addresses() */
 int shard_list_flows(Shard *s, size_t max, FlowInfo **ret, size_t *ret_n); /* as netstack_list_flows() */

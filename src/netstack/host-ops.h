@@ -133,6 +133,10 @@ typedef struct HostOps {
          * tells by netstack_bypass_*() what becomes of it. Negative errno: no. */
         int (*bypass)(void *userdata, const HostBypass *what, int fd);
 
+        /* (nullable) A segment of no connection here that came by @port: may another thread that serves it have the connection? True: what becomes
+         * of the segment is decided elsewhere, and it comes here again at most once, with false for an answer. @f is borrowed for the call. */
+        bool (*offer)(void *userdata, uint32_t port, const Frame *f);
+
         /* UDP and ping. @local: NULL for any; port 0 for any. send: how many messages were taken, or the error of the first.
          * recv: how many came, or -EAGAIN. error (also of a connection
          * with a hop limit): 0 and @ret, or -EAGAIN when the error queue is empty. */

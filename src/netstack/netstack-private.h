@@ -46,7 +46,7 @@ struct Netstack {
         Udp *udp;
         Tcp *tcp;
         Dhcp *dhcp;
-        Dhcp6Names *names6;
+        Dhcp6Names *names6; /* NULL of a shard, which nobody asks for names */
         Dns *dns;
 
         Endpoint resolvers[NETSTACK_RESOLVERS_MAX];
@@ -113,6 +113,9 @@ void udp_input(Netstack *s, Packet *p);
 void tcp_input(Netstack *s, Packet *p); /* may keep pointers into the batch until tcp_input_done() */
 void tcp_input_done(Netstack *s);       /* the batch is over: one send a flow, one ACK a flow */
 void udp_input_done(Netstack *s);       /* the same: one send a socket */
+
+/* shard.c: a TCP segment of no connection here, by HostOps.offer(). False: nobody else serves the port, or they have no such connection. */
+bool netstack_offer(Netstack *s, const Packet *p);
 
 static inline bool netstack_has_ip4(const Netstack *s) {
         return !s->config.no_ip4;

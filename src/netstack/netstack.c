@@ -105,7 +105,7 @@ int netstack_new(Netstack **ret, const NetstackConfig *config, const HostOps *op
                 s->link_local6 = nd_link_local(&config->mac);
         if ((r = arp_new(&s->arp, s)) < 0 || (r = nd_new(&s->nd, s)) < 0 || (r = fragments_new(&s->fragments, s)) < 0 || (r = flow_table_new(&s->flows, s)) < 0 ||
             (r = forward_table_new(&s->forwards, s)) < 0 || (r = icmp_new(&s->icmp, s)) < 0 || (r = ping_new(&s->ping, s)) < 0 || (r = udp_new(&s->udp, s)) < 0 ||
-            (r = multicast_new(&s->multicast, s)) < 0 || (r = tcp_new(&s->tcp, s)) < 0 || (r = dhcp_new(&s->dhcp, s)) < 0 || (r = dhcp6_names_new(&s->names6, s)) < 0 ||
+            (r = multicast_new(&s->multicast, s)) < 0 || (r = tcp_new(&s->tcp, s)) < 0 || (r = dhcp_new(&s->dhcp, s)) < 0 || (!config->shard && (r = dhcp6_names_new(&s->names6, s)) < 0) ||
             (r = dns_new(&s->dns, s)) < 0)
                 return r;
 

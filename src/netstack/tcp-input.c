@@ -504,6 +504,8 @@ void tcp_input(Netstack *s, Packet *p) {
                 }
                 if (tcp_answer_closed(s, p, &g, &key))
                         return;
+                if (netstack_offer(s, p))
+                        return;
                 netstack_drop(s, DROP_TCP_NO_FLOW);
                 if (!(g.flags & TCP_RST))
                         tcp_answer_rst(s, p, &g);

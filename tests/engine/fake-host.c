@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "basic/iovcur.h"
+#include "netstack/shard.h"
 
 /* ---- sockets ---- */
 
@@ -589,6 +590,20 @@ static void op_lease_changed(void *userdata, const Lease *lease, bool added) {
         g_array_append_vals(added ? h->leases_added : h->leases_removed, lease, 1);
 }
 
+static bool op_offer(void *userdata, uint32_t port, const Frame *f) {
+        FakeHost *h = userdata;
+        IovCur c = iovcur_make(f->iov, f->n_iov, f->len);
+        g_autofree uint8_t *data = g_malloc(f->len);
+
+        g_assert_cmpuint(port, ==, h->port.id);
+        g_assert_true(iovcur_copy(&c, data, f->len));
+        g_assert_cmpuint(iovcur_left(&c), ==, 0);
+        if (!h->shard || !netstack_shard_takes(h->shard->stack, f))
+                return false;
+        fake_input_hdr(h->shard, &f->hdr, data, f->len);
+        return true;
+}
+
 const HostOps fake_host_ops = {
         .now = op_now,
         .random = op_random,
@@ -613,6 +628,7 @@ const HostOps fake_host_ops = {
         .dgram_recv = op_dgram_recv,
         .dgram_error = op_dgram_error,
         .lease_changed = op_lease_changed,
+        .offer = op_offer,
 };
 
 void fake_run(FakeHost *h) {

@@ -89,6 +89,7 @@ typedef struct FakeHost {
         GArray *leases_added, *leases_removed; /* (owned) Lease */
         Netstack *stack;       /* (owned) */
         NetstackPort port;     /* where fake_input() comes from */
+        struct FakeHost *shard; /* (borrowed, nullable) who is offered segments of no connection here */
 } FakeHost;
 
 #define FAKE_FD_FIRST 1000

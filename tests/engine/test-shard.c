@@ -4,6 +4,7 @@
 #include <net/ethernet.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
+#include <netinet/ip6.h>
 #include <netinet/ip_icmp.h>
 #include <netinet/tcp.h>
 
@@ -141,6 +142,96 @@ static void test_flow(void) {
         g_assert_cmpuint(fake_drops_total(h), ==, 0);
 }
 
+/* ---- what the network's own netstack offers ---- */
+
+#define TEXT "as if it had come whole"
+
+typedef struct Offering {
+        FakeHost *shard, *h; /* (owned) */
+        Packet4 p;
+        FakeSocket *socket; /* (borrowed) the connection's */
+        uint32_t ack;
+        size_t said;
+} Offering;
+
+static Offering offering_new(const char *outside) {
+        Offering o = { fake_host_new(as_shard), fake_host_new(fake_ip6), packet4(outside, 80) };
+        g_autoptr(FakeFrame) f = NULL;
+
+        o.h->shard = o.shard;
+        packet_send(o.shard, segment(&o.p, 1000, 0, TH_SYN));
+        fake_run(o.shard);
+        o.ack = packet_take(o.shard, &f).seq + 1;
+        o.socket = fake_last_socket(o.shard, FAKE_TCP);
+        return o;
+}
+
+static GByteArray *offering_next(const Offering *o) {
+        return packet_tcp(&o->p, 1001 + (uint32_t) o->said, o->ack, TH_ACK, 65535, NULL, 0, TEXT, sizeof(TEXT));
+}
+
+static void offering_arrived(Offering *o) {
+        fake_run(o->shard);
+        g_assert_cmpuint(o->socket->out->len, ==, o->said + sizeof(TEXT));
+        g_assert_cmpmem(o->socket->out->data + o->said, sizeof(TEXT), TEXT, sizeof(TEXT));
+        g_assert_cmpuint(fake_drops_total(o->h) + fake_drops_total(o->shard), ==, 0);
+        g_assert_cmpuint(fake_n_frames(o->h), ==, 0);
+        o->said += sizeof(TEXT);
+}
+
+/* The L4 bytes of @whole in pieces of 24, in IPv6 behind a fragment header each. */
+static void send_pieces(const Offering *o, const GByteArray *whole) {
+        bool v4 = ip_is_v4(&o->p.dst);
+        size_t l3 = ETH_HLEN + (v4 ? sizeof(struct iphdr) : sizeof(struct ip6_hdr)), len = whole->len - l3, n;
+
+        for (size_t at = 0; at < len; at += n) {
+                uint8_t piece[8 + 24] = { IPPROTO_TCP, [7] = 1 };
+                Packet4 p = o->p;
+
+                n = MIN(len - at, sizeof(piece) - 8);
+                memcpy(piece + 8, whole->data + l3 + at, n);
+                piece[3] = (uint8_t) (at | (at + n < len));
+                p.frag = (uint16_t) (at / 8 | (at + n < len ? IP_MF : 0));
+                packet_send(o->h, v4 ? packet_ip(&p, IPPROTO_TCP, piece + 8, n) : packet_ip(&p, IPPROTO_FRAGMENT, piece, 8 + n));
+        }
+}
+
+/* What came by the wrong queue, in pieces or behind extension headers is the shard's all the same, and what is nobody's is refused. */
+static void test_offer(void) {
+        static const char *const outside[] = { OUTSIDE, OUTSIDE6 };
+
+        for (size_t i = 0; i < ELEMENTSOF(outside); i++) {
+                Offering o = offering_new(outside[i]);
+                g_autoptr(FakeFrame) f = NULL;
+
+                packet_send(o.h, offering_next(&o));
+                offering_arrived(&o);
+                g_autoptr(GByteArray) whole = offering_next(&o);
+                send_pieces(&o, whole);
+                offering_arrived(&o);
+
+                o.p.sport++;
+                packet_send(o.h, offering_next(&o));
+                g_assert_cmpuint(fake_drops(o.h, DROP_TCP_NO_FLOW), ==, 1);
+                g_assert_cmpuint(packet_take(o.h, &f).tcp_flags, ==, TH_RST);
+                fake_host_free(o.h);
+                fake_host_free(o.shard);
+        }
+}
+
+static void test_offer_extension(void) {
+        Offering o = offering_new(OUTSIDE6);
+        g_autoptr(GByteArray) whole = offering_next(&o), l4 = g_byte_array_new();
+        static const uint8_t options[8] = { IPPROTO_TCP, 0, 1, 4 };
+
+        g_byte_array_append(l4, options, sizeof(options));
+        g_byte_array_append(l4, whole->data + ETH_HLEN + sizeof(struct ip6_hdr), whole->len - ETH_HLEN - (guint) sizeof(struct ip6_hdr));
+        packet_send(o.h, packet_ip(&o.p, IPPROTO_DSTOPTS, l4->data, l4->len));
+        offering_arrived(&o);
+        fake_host_free(o.h);
+        fake_host_free(o.shard);
+}
+
 /* Its part of the limits, and nothing said that nobody asked for: the network's own netstack advertises. */
 static void test_config(void) {
         g_autoptr(FakeHost) h = fake_host_new(as_shard), whole = fake_host_new(fake_ip6);
@@ -186,6 +277,8 @@ int main(int argc, char **argv) {
         g_test_add_func("/shard/others", test_others);
         g_test_add_func("/shard/odd", test_odd);
         g_test_add_func("/shard/flow", test_flow);
+        g_test_add_func("/shard/offer", test_offer);
+        g_test_add_func("/shard/offer-extension", test_offer_extension);
         g_test_add_func("/shard/config", test_config);
         g_test_add_func("/shard/stats", test_stats);
         return g_test_run();

@@ -5,21 +5,27 @@ spreads them; what belongs to the network's own thread, whatever queue it comes 
 
 import hashlib
 import json
+import fcntl
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
 
 import netns
-from netns import GATEWAY, HOST_ADDRESS, OUTSIDE, Job, check, comment, equal, read_exactly, wait_until
+from netns import GATEWAY, HOST_ADDRESS, OUTSIDE, Failed, Job, check, comment, equal, read_exactly, wait_until
 
 QUEUES = 4
 FLOWS = 16
 LEN = 1 << 20
 FORGETFUL = 4.5  # seconds: the kernel remembers for three which queue answered last
 MANY = 10000
+GATEWAY_MAC = '5a:94:ef:e4:0c:dd'
+TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ, REPAIR_OFF = 19, 20, 21, -1
+IP_MTU_DISCOVER, IPV6_MTU, IPV6_DSTOPTS = 10, 24, 59
+TUNSETIFF, IFF_QUEUE = 0x400454ca, 0x5102  # one more of a TAP: no packet information, a vnet header
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -130,16 +136,89 @@ def limits(w):
 
 # ---- a thread for each queue ----
 
-def connections(w, g, n, addr='127.0.0.1'):
+def connections(w, g, n, addr='127.0.0.1', at=HOST_ADDRESS):
     """@n of them to the outside: pairs of the guest's end and the host's, and each says something both ways."""
     s = w.host.listen(addr)
     pairs = []
     for i in range(n):
-        c = g.connect(HOST_ADDRESS, s.getsockname()[1])
+        c = g.connect(at, s.getsockname()[1])
         pairs.append((c, s.accept()[0]))
     s.close()
     talk(pairs)
     return pairs
+
+
+def sequence(s):
+    """What it sends next, and what it wants to hear next."""
+    s.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+    numbers = []
+    for queue in 2, 1:
+        s.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, queue)
+        numbers.append(s.getsockopt(socket.IPPROTO_TCP, TCP_QUEUE_SEQ) & 0xffffffff)
+    s.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, REPAIR_OFF)
+    return numbers
+
+
+def with_checksum(source, destination, segment):
+    family = netns.family_of(source)
+    data = b''.join(socket.inet_pton(family, a) for a in (source, destination)) + struct.pack('!II', len(segment), socket.IPPROTO_TCP) + segment
+    total = sum(struct.unpack(f'!{len(data) // 2}H', data))
+    total = (total & 0xffff) + (total >> 16)
+    return segment[:16] + struct.pack('!H', ~(total + (total >> 16)) & 0xffff) + segment[18:]
+
+
+def by_hand(g, s, payload, prepare):
+    """Sends what the connection @s would send, by a raw socket that @prepare has told how."""
+    (source, sport), (destination, dport) = s.getsockname()[:2], s.getpeername()[:2]
+    segment = struct.pack('!HHIIBBHHH', sport, dport, *sequence(s), 5 << 4, 0x18, 65535, 0, 0) + payload
+    segment = with_checksum(source, destination, segment)
+    with g.socket(socket.SOCK_RAW, family=s.family, proto=socket.IPPROTO_TCP) as raw:
+        prepare(raw)
+        equal(raw.sendto(segment, (destination, 0)), len(segment), 'sent')
+
+
+def odd_segments(w, g, addr, ways, at):
+    """Segments of connections on all queues, sent in each of @ways, arrive, and the connections go on."""
+    pairs = connections(w, g, FLOWS, addr, at)
+    for name, prepare in ways.items():
+        for c, e in pairs:
+            payload = os.urandom(3000)
+            by_hand(g, c, payload, prepare)
+            e.settimeout(10)
+            try:
+                equal(read_exactly(e, len(payload)), payload, name)
+            except (OSError, Failed) as error:
+                raise Failed(f'{name}: {error!r}') from error
+            c.sendall(payload)  # so that its own kernel believes it too
+        talk(pairs)
+    check('handover-full' not in json.loads(w.ctl('--json=short', 'device', 'show', 'p'))['Drops'], 'dropped')
+    close_all(w, pairs)
+
+
+def parallel_pieces(w):
+    """TCP in fragments, and behind extension headers, is for the connection it belongs to, whichever queue has that; with no connection it is refused."""
+    g = parallel_guest(w)
+    g.run('ip', 'route', 'add', HOST_ADDRESS, 'dev', 'eth0', 'mtu', 'lock', 600)
+    odd_segments(w, g, '127.0.0.1', {'in fragments': lambda raw: raw.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, 0)}, HOST_ADDRESS)
+
+    w.host.sysctl('net.ipv6.conf.lo.disable_ipv6', 0)
+    for name in 'all', 'eth0':
+        g.sysctl(f'net.ipv6.conf.{name}.disable_ipv6', 0)
+    wait_until(lambda: g.run('ip', '-6', '-o', 'addr', 'show', 'eth0', 'scope', 'global', '-tentative').stdout, 20, 'IPv6 in the guest', every=0.1)
+    host6 = w.ctl('network', 'show', 'default').split('Gateway6: ')[1].split()[0].removesuffix('1') + 'fe'
+    odd_segments(w, g, '::1', {
+        'in fragments': lambda raw: raw.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU, 1280),
+        'behind options': lambda raw: raw.setsockopt(socket.IPPROTO_IPV6, IPV6_DSTOPTS, bytes((0, 0, 1, 4, 0, 0, 0, 0))),
+    }, host6)
+
+    with g.socket(socket.SOCK_RAW, proto=socket.IPPROTO_TCP, timeout=10) as raw:
+        raw.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, 0)
+        segment = struct.pack('!HHIIBBHHH', 9, 9, 1, 1, 5 << 4, 0x10, 65535, 0, 0) + bytes(3000)
+        raw.sendto(with_checksum(g.addr, HOST_ADDRESS, segment), (HOST_ADDRESS, 0))
+        answer = raw.recv(100)[20:]
+        equal((answer[:4], answer[13] & 4), (segment[:4], 4), 'a reset')
+    equal(w.stats()['drop-tcp-no-flow'], 1, 'refused, once')
+    w.drop_guest(g)
 
 
 def talk(pairs):
@@ -201,6 +280,45 @@ def parallel_pauses(w):
     check('handover-full' not in json.loads(w.ctl('--json=short', 'device', 'show', 'p'))['Drops'], 'dropped')
     server.close()
     w.ctl('unexpose', '7080')
+    close_all(w, pairs)
+    w.drop_guest(g)
+
+
+def one_more_queue(g):
+    """Of the guest's own device: what comes by it goes nowhere, until it is closed."""
+    with g.inside():
+        f = os.open('/dev/net/tun', os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+        fcntl.ioctl(f, TUNSETIFF, struct.pack('16sH22x', b'eth0', IFF_QUEUE))
+    return f
+
+
+def parallel_moved(w):
+    """Connections whose frames come by another queue than they began on go on: the kernel, once it has forgotten, divides by how many there are."""
+    g = parallel_guest(w)
+    g.run('ip', 'neigh', 'replace', HOST_ADDRESS, 'lladdr', GATEWAY_MAC, 'nud', 'permanent', 'dev', 'eth0')
+    queue = one_more_queue(g)
+    s = w.host.listen('127.0.0.1')
+    pairs = []
+    for _ in range(48):
+        try:
+            pairs.append((g.connect(HOST_ADDRESS, s.getsockname()[1], timeout=0.3), s.accept()[0]))
+        except TimeoutError:
+            pass
+    s.close()
+    check(16 < len(pairs) < 48, 'connections:', len(pairs))
+    for c, _ in pairs:
+        c.settimeout(30)
+    talk(pairs)
+    os.close(queue)
+    time.sleep(FORGETFUL)
+    talk(pairs)
+    queue = one_more_queue(g)
+    time.sleep(FORGETFUL)
+    jobs = [Job(talk, [pair]) for pair in pairs]
+    time.sleep(1)
+    os.close(queue)  # what was lost is sent again
+    for job in jobs:
+        job.wait(40)
     close_all(w, pairs)
     w.drop_guest(g)
 
@@ -407,5 +525,5 @@ def attached(w):
 
 
 if __name__ == '__main__':
-    netns.main([many_flows, between_guests, limits, attached, parallel_sums, parallel_pauses, parallel_datagrams, parallel_neighbours, parallel_removed,
-                parallel_watched, parallel_many, parallel_restart, parallel_refused])
+    netns.main([many_flows, between_guests, limits, attached, parallel_sums, parallel_pauses, parallel_pieces, parallel_moved, parallel_datagrams,
+                parallel_neighbours, parallel_removed, parallel_watched, parallel_many, parallel_restart, parallel_refused])

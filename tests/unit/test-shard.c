@@ -36,7 +36,7 @@ typedef struct World {
 
         pthread_mutex_t lock; /* of what comes out */
         GByteArray *sent, *taken;
-        unsigned n_sent, n_taken, n_seen, n_gone;
+        unsigned n_sent, n_taken, n_seen, n_gone, n_unclaimed;
         MacAddr seen;
         int error;
 } World;
@@ -115,7 +115,18 @@ static void on_gone(void *userdata, uint64_t tag, int error) {
         pthread_mutex_unlock(&w->lock);
 }
 
-static const ShardHandler handler = { .frames = on_frames, .seen = on_seen, .gone = on_gone };
+static void on_unclaimed(void *userdata, uint64_t tag, Frame *f) {
+        World *w = userdata;
+
+        g_assert_true(loop_is_mine(w->network));
+        g_assert_cmphex(tag, ==, TAG);
+        pthread_mutex_lock(&w->lock);
+        g_byte_array_append(w->taken, f->iov[0].iov_base, f->len);
+        w->n_unclaimed++;
+        pthread_mutex_unlock(&w->lock);
+}
+
+static const ShardHandler handler = { .frames = on_frames, .seen = on_seen, .gone = on_gone, .unclaimed = on_unclaimed };
 
 static void block_here(void *arg) {
         World *w = arg;
@@ -322,6 +333,91 @@ static void test_connects(World *w, gconstpointer data) {
         close(listener);
 }
 
+static int offer(World *w, const void *data, size_t len) {
+        struct iovec iov = { (void *) data, len };
+
+        return shards_offer(&w->shard, 1, &(Frame){ .hdr.flags = VIRTIO_NET_HDR_F_DATA_VALID, .iov = &iov, .n_iov = 1, .len = (uint32_t) len });
+}
+
+/* What is of a connection it has goes to it; anything else comes back as it was. */
+static void test_offer(World *w, gconstpointer data) {
+        int listener, fd;
+        Syn s = syn(w, listen_somewhere(&listener)), other;
+        struct {
+                Syn head;
+                char text[5];
+        } __attribute__((packed)) segment;
+        char got[8];
+
+        push(w, &s, sizeof(s));
+        wait_for(w, &w->n_sent, 1);
+        fd = accept(listener, NULL, NULL);
+        s.tcp.th_ack = htonl(ntohl(((Syn *) w->sent->data)->tcp.th_seq) + 1);
+        s.tcp.th_seq = htonl(1001);
+        s.tcp.th_flags = TH_ACK | TH_PUSH;
+        struct iphdr ip = s.ip;
+        ip.tot_len = htons(sizeof(segment) - sizeof(s.eth));
+        ip.check = 0;
+        ip.check = checksum_finish(checksum_add(&ip, sizeof(ip), 0));
+        s.ip = ip;
+        segment.head = other = s;
+        memcpy(segment.text, "whole", sizeof(segment.text));
+        g_assert_cmpint(offer(w, &segment, sizeof(segment)), ==, 0);
+        g_assert_cmpint(recv(fd, got, sizeof(got), 0), ==, sizeof(segment.text));
+        g_assert_cmpmem(got, sizeof(segment.text), segment.text, sizeof(segment.text));
+        g_assert_cmpuint(read_count(w, &w->n_unclaimed), ==, 0);
+
+        other.tcp.th_sport = htons(40001);
+        g_assert_cmpint(offer(w, &other, sizeof(other)), ==, 0);
+        wait_for(w, &w->n_unclaimed, 1);
+        g_assert_cmpmem(w->taken->data, w->taken->len, &other, sizeof(other));
+        g_assert_cmpint(loop_call(w->network, nothing, NULL), ==, 0);
+        g_assert_cmpuint(atomic_load(&w->waiting), ==, 0);
+        close(fd);
+        close(listener);
+}
+
+/* Several are asked, one answers for all: whoever comes last. */
+static void test_offer_all(World *w, gconstpointer data) {
+        Shard *several[] = { w->shard, w->shard, w->shard };
+        Syn s = syn(w, 9);
+        struct iovec iov = { &s, sizeof(s) };
+
+        s.tcp.th_flags = TH_ACK;
+        for (unsigned i = 0; i < 100; i++)
+                g_assert_cmpint(shards_offer(several, ELEMENTSOF(several), &(Frame){ .iov = &iov, .n_iov = 1, .len = sizeof(s) }), ==, 0);
+        wait_for(w, &w->n_unclaimed, 100);
+}
+
+static void test_offer_full(World *w, gconstpointer data) {
+        g_autofree uint8_t *big = g_malloc0(BIG);
+        unsigned n = 0;
+
+        block(w); /* so that what is unclaimed stays on its way */
+        while (offer(w, big, BIG) == 0)
+                g_assert_cmpuint(++n, <, SHARD_HANDOVER_MAX / BIG + 1);
+        g_assert_cmpint(offer(w, big, BIG), ==, -ENOBUFS);
+        g_assert_cmpuint(n, >, SHARD_HANDOVER_MAX / BIG / 2);
+        sem_post(&w->go);
+        wait_for(w, &w->n_unclaimed, n);
+        g_assert_cmpint(loop_call(w->network, nothing, NULL), ==, 0);
+        g_assert_cmpint(offer(w, big, BIG), ==, 0);
+}
+
+/* One that has ended has no connections. */
+static void test_offer_end(World *w, gconstpointer data) {
+        Syn s = syn(w, 9);
+
+        g_assert_cmpint(loop_post(w->shard_loop, block_here, w), ==, 0);
+        sem_wait(&w->blocked);
+        s.tcp.th_flags = TH_ACK;
+        for (unsigned i = 0; i < 10; i++)
+                g_assert_cmpint(offer(w, &s, sizeof(s)), ==, 0);
+        sem_post(&w->go);
+        w->shard = shard_free(w->shard);
+        wait_for(w, &w->n_unclaimed, 10);
+}
+
 /* At once, once, and of an address that changes all the time not each time. */
 static void test_seen(World *w, gconstpointer data) {
         Syn s = syn(w, 9);
@@ -384,6 +480,8 @@ int main(int argc, char **argv) {
         } cases[] = {
                 { "/shard/hands-over", test_hands_over }, { "/shard/full", test_full }, { "/shard/connects", test_connects },
                 { "/shard/seen", test_seen },             { "/shard/gone", test_gone }, { "/shard/end", test_end },
+                { "/shard/offer", test_offer },           { "/shard/offer-all", test_offer_all },
+                { "/shard/offer-full", test_offer_full }, { "/shard/offer-end", test_offer_end },
         };
 
         g_test_init(&argc, &argv, NULL);
