@@ -12,7 +12,7 @@
 #include "daemon/bypass.h"
 
 #define GUEST 1 /* its port of the switch */
-#define PATIENCE_MSEC 20000
+#define PATIENCE_MSEC 10000
 
 static bool no_memory; /* while set, no timer queue can grow */
 
@@ -146,6 +146,7 @@ static int tcp_client(Fixture *f) {
         g_assert_cmpint(f->near, >=, 0);
         g_assert_cmpint(fcntl(fd, F_SETFL, O_NONBLOCK), ==, 0);
         f->what.client = (Endpoint){ f->what.guest.addr, 1 };
+        f->said = 0;
         for (ssize_t k; (k = send(fd, buf, sizeof(buf), MSG_NOSIGNAL)) > 0;)
                 f->said += (size_t) k;
         return fd;
@@ -186,10 +187,10 @@ static bool stream(int from, int to, size_t sent, size_t n) {
         }
 }
 
-static void wait_for(const int *counter) {
-        for (unsigned i = 0; i < PATIENCE_MSEC && __atomic_load_n(counter, __ATOMIC_ACQUIRE) == 0; i++)
+static void wait_for(const int *counter, int n) {
+        for (unsigned i = 0; i < PATIENCE_MSEC && __atomic_load_n(counter, __ATOMIC_ACQUIRE) < n; i++)
                 g_usleep(1000);
-        g_assert_cmpint(__atomic_load_n(counter, __ATOMIC_ACQUIRE), ==, 1);
+        g_assert_cmpint(__atomic_load_n(counter, __ATOMIC_ACQUIRE), ==, n);
 }
 
 static void test_both_ways(Fixture *f, gconstpointer data) {
@@ -197,23 +198,25 @@ static void test_both_ways(Fixture *f, gconstpointer data) {
 
         g_assert_true(stream(client, guest, 0, 3000000));
         g_assert_true(stream(guest, client, 0, 3000000));
-        wait_for(&f->n_ended);
+        wait_for(&f->n_ended, 1);
         g_assert_cmpint(f->n_failed, ==, 0);
         (void) close(client);
         (void) close(guest);
 }
 
-/* What one turn leaves behind waits for the next, and no event brings that: the timer that does has its place from the beginning. */
+/* What one turn leaves behind waits for the next, and no event brings that: the timer that does has its place from the beginning. Whether a
+ * turn leaves something is a matter of the kernel's buffers and who runs when: hence the rounds. */
 static void test_without_memory(Fixture *f, gconstpointer data) {
-        int client = tcp_client(f), guest;
-
         g_assert_cmpint(loop_call(f->loop, do_fill, f), ==, 0);
-        guest = open_bypass(f);
-        g_assert_true(stream(client, guest, f->said, 256 * 1024 * 1024));
-        g_assert_true(stream(guest, client, 0, 256 * 1024 * 1024));
-        wait_for(&f->n_ended);
-        (void) close(client);
-        (void) close(guest);
+        for (int i = 1; i <= 8; i++) {
+                int client = tcp_client(f), guest = open_bypass(f);
+
+                g_assert_true(stream(client, guest, f->said, 64 * 1024 * 1024));
+                g_assert_true(stream(guest, client, 0, 64 * 1024 * 1024));
+                wait_for(&f->n_ended, i);
+                (void) close(client);
+                (void) close(guest);
+        }
 }
 
 /* Where nothing listens the client's socket comes back. */
@@ -222,7 +225,7 @@ static void test_refused(Fixture *f, gconstpointer data) {
 
         f->listener = safe_close(f->listener);
         g_assert_cmpint(loop_call(f->loop, do_open, f), ==, 0);
-        wait_for(&f->n_failed);
+        wait_for(&f->n_failed, 1);
         g_assert_cmpint(f->n_ended, ==, 0);
         (void) close(client);
 }
