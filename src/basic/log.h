@@ -37,7 +37,6 @@ int log_internal(int level, int error, const char *file, int line, const char *f
 #define log_warning(...) ((void) log_full(LOG_WARNING, 0, __VA_ARGS__))
 #define log_error(...) ((void) log_full(LOG_ERR, 0, __VA_ARGS__))
 #define log_debug_errno(e, ...) log_full(LOG_DEBUG, (e), __VA_ARGS__)
-#define log_info_errno(e, ...) log_full(LOG_INFO, (e), __VA_ARGS__)
 #define log_warning_errno(e, ...) log_full(LOG_WARNING, (e), __VA_ARGS__)
 #define log_error_errno(e, ...) log_full(LOG_ERR, (e), __VA_ARGS__)
 #define log_oom() log_error_errno(ENOMEM, "Out of memory")

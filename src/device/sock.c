@@ -374,10 +374,6 @@ static const SockKind *find_kind(const char *kind) {
         return NULL;
 }
 
-bool sock_kind_is_known(const char *kind) {
-        return find_kind(kind);
-}
-
 int sock_take_far_fd(Device *d) {
         return TAKE_FD(sock_of(d)->far_fd);
 }

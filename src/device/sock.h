@@ -32,8 +32,6 @@ typedef struct SockConfig {
         uint32_t mtu;         /* 0: SOCK_MTU_DEFAULT */
 } SockConfig;
 
-bool sock_kind_is_known(const char *kind);
-
 /* Errors: -EINVAL bad config, -EADDRINUSE, -EACCES, -ENOENT and others of opening sockets. @ret_what (nullable): static text naming what
  * was wrong. */
 int sock_new(Device **ret, const SockConfig *config, const char **ret_what);

@@ -18,7 +18,6 @@
 
 #define ICMP6_QUOTE_MAX (1280 - sizeof(struct ip6_hdr) - sizeof(struct icmp6_hdr)) /* RFC 4443 2.4 (c) */
 #define ND_HOP_LIMIT 255
-#define MLD2_REPORT 143
 
 /* ---- errors to guests ---- */
 

@@ -20,6 +20,7 @@
 #include "netstack/arp.h"
 #include "netstack/icmp6.h"
 #include "netstack/ip.h"
+#include "netstack/multicast.h"
 
 #define IP6_EXTENSIONS_MAX 8
 #define IP6_OPTIONS_MAX 32 /* of one header that are looked at, padding not counted */
@@ -288,10 +289,8 @@ static bool ip6_next_hop(Netstack *s, const IpSend *how, MacAddr *ret_mac, uint3
                 *ret_mac = *how->mac;
                 return true;
         }
-        if (ip_is_group(s, &how->dst)) { /* RFC 2464 7 */
-                const uint8_t *a = how->dst.b;
-
-                *ret_mac = (MacAddr){ { 0x33, 0x33, a[12], a[13], a[14], a[15] } };
+        if (ip_is_group(s, &how->dst)) {
+                *ret_mac = multicast_mac(&how->dst);
                 return true;
         }
         return arp_lookup(s->arp, &how->dst, ret_mac, ret_mtu);

@@ -15,7 +15,6 @@
 #include "netstack/multicast.h"
 
 #define IGMP3_REPORT 0x22
-#define MLD2_REPORT 143
 #define IGMP3_QUERY_LEN 12 /* without sources */
 #define MLD_QUERY_LEN 24
 #define MLD2_QUERY_LEN 28

@@ -24,6 +24,8 @@ bool multicast_input(Netstack *s, const Packet *p, uint16_t sport, uint16_t dpor
 void multicast_host_event(Netstack *s, uint32_t index, uint32_t events);
 void multicast_host_changed(Netstack *s); /* the host's links have: joins anew */
 
+#define MLD2_REPORT 143 /* a type of ICMPv6 that the system's headers lack (RFC 3810 5.2) */
+
 /* membership.c: a guest's IGMP message, where groups are reflected */
 void igmp_input(Netstack *s, const Packet *p);
 /* A guest's MLD query. False: nothing asks for an answer. */
