@@ -254,3 +254,13 @@ void json_null(JsonWriter *w) {
         begin_value(w);
         put_text(w, "null");
 }
+
+void json_key_string(JsonWriter *w, const char *key, const char *value) {
+        json_key(w, key);
+        json_string(w, value);
+}
+
+void json_key_u64(JsonWriter *w, const char *key, uint64_t value) {
+        json_key(w, key);
+        json_u64(w, value);
+}

@@ -79,3 +79,5 @@ void json_u64(JsonWriter *w, uint64_t value);
 void json_i64(JsonWriter *w, int64_t value);
 void json_bool(JsonWriter *w, bool value);
 void json_null(JsonWriter *w);
+void json_key_string(JsonWriter *w, const char *key, const char *value); /* a member in one go */
+void json_key_u64(JsonWriter *w, const char *key, uint64_t value);

@@ -3,31 +3,21 @@
 
 #include "daemon/manager-private.h"
 
-static void put_text(JsonWriter *w, const char *key, const char *value) {
-        json_key(w, key);
-        json_string(w, value);
-}
-
-static void put_u64(JsonWriter *w, const char *key, uint64_t value) {
-        json_key(w, key);
-        json_u64(w, value);
-}
-
 static void put_counters(JsonWriter *w, const Counters *c) {
         json_key(w, "counters");
         json_object_open(w);
-        put_u64(w, "rxFrames", counter_read(&c->rx_frames));
-        put_u64(w, "rxBytes", counter_read(&c->rx_bytes));
-        put_u64(w, "rxDropped", counter_read(&c->rx_dropped));
-        put_u64(w, "txFrames", counter_read(&c->tx_frames));
-        put_u64(w, "txBytes", counter_read(&c->tx_bytes));
-        put_u64(w, "txDropped", counter_read(&c->tx_dropped));
+        json_key_u64(w, "rxFrames", counter_read(&c->rx_frames));
+        json_key_u64(w, "rxBytes", counter_read(&c->rx_bytes));
+        json_key_u64(w, "rxDropped", counter_read(&c->rx_dropped));
+        json_key_u64(w, "txFrames", counter_read(&c->tx_frames));
+        json_key_u64(w, "txBytes", counter_read(&c->tx_bytes));
+        json_key_u64(w, "txDropped", counter_read(&c->tx_dropped));
         json_key(w, "drops");
         json_object_open(w);
         for (Drop reason = 0; reason < _DROP_MAX; reason++) {
                 uint64_t n = counter_read(&c->drops[reason]);
                 if (n > 0)
-                        put_u64(w, drop_to_name(reason), n);
+                        json_key_u64(w, drop_to_name(reason), n);
         }
         json_object_close(w);
         json_object_close(w);
@@ -38,13 +28,13 @@ static void put_forward(JsonWriter *w, Manager *m, const ManagedForward *f) {
         ForwardStats stats;
 
         json_object_open(w);
-        put_u64(w, "id", f->id);
-        put_text(w, "network", network_config(f->network)->name);
-        put_u64(w, "owner", f->owner);
-        put_text(w, "protocol", manager_forward_protocol(f));
-        put_text(w, "local", f->local);
-        put_text(w, "remote", f->remote);
-        put_text(w, "sourceAddress", f->config.source == FORWARD_SOURCE_GATEWAY ? "gateway" : "client");
+        json_key_u64(w, "id", f->id);
+        json_key_string(w, "network", network_config(f->network)->name);
+        json_key_u64(w, "owner", f->owner);
+        json_key_string(w, "protocol", manager_forward_protocol(f));
+        json_key_string(w, "local", f->local);
+        json_key_string(w, "remote", f->remote);
+        json_key_string(w, "sourceAddress", f->config.source == FORWARD_SOURCE_GATEWAY ? "gateway" : "client");
         json_key(w, "bypass");
         json_bool(w, !f->config.no_bypass);
         json_key(w, "listeners");
@@ -53,19 +43,19 @@ static void put_forward(JsonWriter *w, Manager *m, const ManagedForward *f) {
                 json_string(w, ENDPOINT_TO_TEXT(&entry->locals[i]));
         json_array_close(w);
         if (manager_forward_stats(m, f, &stats) >= 0) {
-                put_u64(w, "connections", stats.connections);
-                put_u64(w, "active", stats.active);
-                put_u64(w, "rxBytes", stats.rx_bytes);
-                put_u64(w, "txBytes", stats.tx_bytes);
+                json_key_u64(w, "connections", stats.connections);
+                json_key_u64(w, "active", stats.active);
+                json_key_u64(w, "rxBytes", stats.rx_bytes);
+                json_key_u64(w, "txBytes", stats.tx_bytes);
         }
         json_object_close(w);
 }
 
 static void put_lease(JsonWriter *w, const Lease *l, usec_t now) {
         json_object_open(w);
-        put_text(w, "address", IP_TO_TEXT(&l->addr));
-        put_text(w, "mac", MAC_TO_TEXT(&l->mac));
-        put_text(w, "hostname", l->hostname[0] != 0 ? l->hostname : NULL);
+        json_key_string(w, "address", IP_TO_TEXT(&l->addr));
+        json_key_string(w, "mac", MAC_TO_TEXT(&l->mac));
+        json_key_string(w, "hostname", l->hostname[0] != 0 ? l->hostname : NULL);
         json_key(w, "static");
         json_bool(w, l->is_static);
         json_key(w, "expiresInSec");
@@ -96,33 +86,33 @@ static void put_stats(JsonWriter *w, Network *n) {
                 return;
         json_key(w, "stats");
         json_object_open(w);
-        put_u64(w, "tcpFlows", s.tcp_flows);
-        put_u64(w, "udpFlows", s.udp_flows);
-        put_u64(w, "pingFlows", s.ping_flows);
-        put_u64(w, "halfOpen", s.half_open);
-        put_u64(w, "neighbours", s.neighbours);
-        put_u64(w, "leases", s.leases);
-        put_u64(w, "fragmentsHeld", s.fragments_held);
-        put_u64(w, "parkedBytes", s.parked_bytes);
-        put_u64(w, "parkedPeak", s.parked_peak);
-        put_u64(w, "partialSends", s.partial_sends);
-        put_u64(w, "retransmits", s.retransmits);
-        put_u64(w, "rtoFired", s.rto_fired);
-        put_u64(w, "fastRetransmits", s.fast_retransmits);
-        put_u64(w, "dupAcksSent", s.dup_acks_sent);
-        put_u64(w, "zeroWindowProbes", s.zero_window_probes);
-        put_u64(w, "framesIn", s.frames_in);
-        put_u64(w, "turns", s.turns);
-        put_u64(w, "batchesIn", s.batches_in);
-        put_u64(w, "framesOut", s.frames_out);
-        put_u64(w, "batchesOut", s.batches_out);
-        put_u64(w, "hostEvents", s.host_events);
-        put_u64(w, "tcpOpened", s.tcp_opened);
-        put_u64(w, "tcpRefused", s.tcp_refused);
-        put_u64(w, "udpOpened", s.udp_opened);
-        put_u64(w, "bypassed", s.bypassed);
-        put_u64(w, "bypassFailed", s.bypass_failed);
-        put_u64(w, "bypassedBytes", s.bypassed_bytes);
+        json_key_u64(w, "tcpFlows", s.tcp_flows);
+        json_key_u64(w, "udpFlows", s.udp_flows);
+        json_key_u64(w, "pingFlows", s.ping_flows);
+        json_key_u64(w, "halfOpen", s.half_open);
+        json_key_u64(w, "neighbours", s.neighbours);
+        json_key_u64(w, "leases", s.leases);
+        json_key_u64(w, "fragmentsHeld", s.fragments_held);
+        json_key_u64(w, "parkedBytes", s.parked_bytes);
+        json_key_u64(w, "parkedPeak", s.parked_peak);
+        json_key_u64(w, "partialSends", s.partial_sends);
+        json_key_u64(w, "retransmits", s.retransmits);
+        json_key_u64(w, "rtoFired", s.rto_fired);
+        json_key_u64(w, "fastRetransmits", s.fast_retransmits);
+        json_key_u64(w, "dupAcksSent", s.dup_acks_sent);
+        json_key_u64(w, "zeroWindowProbes", s.zero_window_probes);
+        json_key_u64(w, "framesIn", s.frames_in);
+        json_key_u64(w, "turns", s.turns);
+        json_key_u64(w, "batchesIn", s.batches_in);
+        json_key_u64(w, "framesOut", s.frames_out);
+        json_key_u64(w, "batchesOut", s.batches_out);
+        json_key_u64(w, "hostEvents", s.host_events);
+        json_key_u64(w, "tcpOpened", s.tcp_opened);
+        json_key_u64(w, "tcpRefused", s.tcp_refused);
+        json_key_u64(w, "udpOpened", s.udp_opened);
+        json_key_u64(w, "bypassed", s.bypassed);
+        json_key_u64(w, "bypassFailed", s.bypass_failed);
+        json_key_u64(w, "bypassedBytes", s.bypassed_bytes);
         json_object_close(w);
         put_counters(w, &c);
 }
@@ -153,28 +143,28 @@ static void put_network(JsonWriter *w, Manager *m, Network *n) {
         const NetstackConfig *s = &c->stack;
 
         json_object_open(w);
-        put_text(w, "name", c->name);
-        put_u64(w, "owner", c->owner);
+        json_key_string(w, "name", c->name);
+        json_key_u64(w, "owner", c->owner);
         if (!s->no_ip4) {
-                put_text(w, "subnet", PREFIX_TO_TEXT(&s->subnet));
-                put_text(w, "gateway", IP_TO_TEXT(&s->gateway));
-                put_text(w, "hostAddress", IP_TO_TEXT(&s->host));
+                json_key_string(w, "subnet", PREFIX_TO_TEXT(&s->subnet));
+                json_key_string(w, "gateway", IP_TO_TEXT(&s->gateway));
+                json_key_string(w, "hostAddress", IP_TO_TEXT(&s->host));
         }
         if (!ip_is_null(&s->subnet6.addr)) {
-                put_text(w, "subnet6", PREFIX_TO_TEXT(&s->subnet6));
-                put_text(w, "gateway6", IP_TO_TEXT(&s->gateway6));
-                put_text(w, "hostAddress6", IP_TO_TEXT(&s->host6));
+                json_key_string(w, "subnet6", PREFIX_TO_TEXT(&s->subnet6));
+                json_key_string(w, "gateway6", IP_TO_TEXT(&s->gateway6));
+                json_key_string(w, "hostAddress6", IP_TO_TEXT(&s->host6));
         }
         if (s->nat64.len > 0)
-                put_text(w, "nat64", PREFIX_TO_TEXT(&s->nat64));
-        put_u64(w, "mtu", s->mtu);
-        put_text(w, "domain", s->domain);
+                json_key_string(w, "nat64", PREFIX_TO_TEXT(&s->nat64));
+        json_key_u64(w, "mtu", s->mtu);
+        json_key_string(w, "domain", s->domain);
         put_dns_servers(w, m, c);
         json_key(w, "hostLoopback");
         json_bool(w, s->host_loopback);
         manager_put_reflect(w, s->reflect);
-        put_u64(w, "leaseTimeSec", s->lease_sec);
-        put_text(w, "httpApi", c->http_api ?: "");
+        json_key_u64(w, "leaseTimeSec", s->lease_sec);
+        json_key_string(w, "httpApi", c->http_api ?: "");
         json_key(w, "httpGateway");
         json_bool(w, c->http_gateway != HTTP_GATEWAY_OFF);
 
@@ -200,23 +190,23 @@ static void put_device(JsonWriter *w, const ManagedDevice *managed) {
         Counters c;
 
         json_object_open(w);
-        put_text(w, "name", d->name);
-        put_text(w, "kind", d->ops->kind);
-        put_text(w, "network", managed->network ? network_config(managed->network)->name : NULL);
-        put_text(w, "state", managed->state);
-        put_u64(w, "owner", d->owner);
-        put_text(w, "mac", mac_is_zero(&d->mac) ? NULL : MAC_TO_TEXT(&d->mac));
-        put_u64(w, "mtu", d->mtu);
+        json_key_string(w, "name", d->name);
+        json_key_string(w, "kind", d->ops->kind);
+        json_key_string(w, "network", managed->network ? network_config(managed->network)->name : NULL);
+        json_key_string(w, "state", managed->state);
+        json_key_u64(w, "owner", d->owner);
+        json_key_string(w, "mac", mac_is_zero(&d->mac) ? NULL : MAC_TO_TEXT(&d->mac));
+        json_key_u64(w, "mtu", d->mtu);
         json_key(w, "offloads");
         json_array_open(w);
         for (uint32_t bit = 1; bit < _DEVICE_OFFLOAD_ALL; bit <<= 1)
                 if (d->offloads & bit)
                         json_string(w, device_offload_to_name((DeviceOffload) bit));
         json_array_close(w);
-        put_u64(w, "queues", d->n_queues);
-        put_u64(w, "ifindex", (uint64_t) d->ifindex);
-        put_text(w, "ifname", d->ifname[0] != 0 ? d->ifname : NULL);
-        put_text(w, "peer", d->peer);
+        json_key_u64(w, "queues", d->n_queues);
+        json_key_u64(w, "ifindex", (uint64_t) d->ifindex);
+        json_key_string(w, "ifname", d->ifname[0] != 0 ? d->ifname : NULL);
+        json_key_string(w, "peer", d->peer);
         device_counters(d, &c);
         put_counters(w, &c);
         json_object_close(w);

@@ -39,16 +39,6 @@ int state_lock(Manager *m, Error *e) {
 
 /* ---- writing ---- */
 
-static void put_text(JsonWriter *w, const char *key, const char *value) {
-        json_key(w, key);
-        json_string(w, value);
-}
-
-static void put_u64(JsonWriter *w, const char *key, uint64_t value) {
-        json_key(w, key);
-        json_u64(w, value);
-}
-
 
 static bool is_runtime(Origin o) {
         return o == ORIGIN_CALL || o == ORIGIN_RESTORED;
@@ -63,7 +53,7 @@ static void put_static_leases(JsonWriter *w, Network *n) {
         if (network_list_leases(n, &leases, &n_leases) >= 0)
                 for (size_t i = 0; i < n_leases; i++)
                         if (leases[i].is_static)
-                                put_text(w, IP_TO_TEXT(&leases[i].addr), MAC_TO_TEXT(&leases[i].mac));
+                                json_key_string(w, IP_TO_TEXT(&leases[i].addr), MAC_TO_TEXT(&leases[i].mac));
         json_object_close(w);
 }
 
@@ -78,7 +68,7 @@ static void put_dns_routes(JsonWriter *w, const NetworkConfig *c) {
                                 strcat(servers, " ");
                         strcat(servers, ENDPOINT_TO_TEXT(&c->dns_routes[i].servers[k]));
                 }
-                put_text(w, c->dns_routes[i].domain, servers);
+                json_key_string(w, c->dns_routes[i].domain, servers);
         }
         json_object_close(w);
 }
@@ -87,7 +77,7 @@ static void put_policy(JsonWriter *w, const Policy *p) {
         json_key(w, "nat");
         json_object_open(w);
         for (size_t i = 0; i < p->n_nat; i++)
-                put_text(w, IP_TO_TEXT(&p->nat[i].virtual), IP_TO_TEXT(&p->nat[i].real));
+                json_key_string(w, IP_TO_TEXT(&p->nat[i].virtual), IP_TO_TEXT(&p->nat[i].real));
         json_object_close(w);
         json_key(w, "policy");
         json_array_open(w);
@@ -103,19 +93,19 @@ static void put_policy(JsonWriter *w, const Policy *p) {
 
 static void put_zone(JsonWriter *w, const NetworkEntry *entry, const DnsZoneSpec *z) {
         json_object_open(w);
-        put_text(w, "network", entry->name);
-        put_text(w, "name", z->name);
-        put_text(w, "default", z->default_address ?: "");
-        put_u64(w, "ttlSec", z->ttl);
+        json_key_string(w, "network", entry->name);
+        json_key_string(w, "name", z->name);
+        json_key_string(w, "default", z->default_address ?: "");
+        json_key_u64(w, "ttlSec", z->ttl);
         json_key(w, "loose");
         json_bool(w, z->loose);
         json_key(w, "records");
         json_array_open(w);
         for (size_t i = 0; i < z->n_records; i++) {
                 json_object_open(w);
-                put_text(w, "name", z->records[i].name);
-                put_text(w, "type", z->records[i].type);
-                put_text(w, "value", z->records[i].value);
+                json_key_string(w, "name", z->records[i].name);
+                json_key_string(w, "type", z->records[i].type);
+                json_key_string(w, "value", z->records[i].value);
                 json_object_close(w);
         }
         json_array_close(w);
@@ -126,7 +116,7 @@ static void put_pairs(JsonWriter *w, const char *key, char *const *pairs) {
         json_key(w, key);
         json_object_open(w);
         for (; pairs && pairs[0]; pairs += 2)
-                put_text(w, pairs[0], pairs[1]);
+                json_key_string(w, pairs[0], pairs[1]);
         json_object_close(w);
 }
 
@@ -134,16 +124,16 @@ static void put_network(JsonWriter *w, Network *n) {
         const NetworkConfig *c = network_config(n);
 
         json_object_open(w);
-        put_text(w, "name", c->name);
-        put_u64(w, "owner", c->owner);
-        put_text(w, "subnet", c->stack.no_ip4 ? NETWORK_SUBNET_NONE : PREFIX_TO_TEXT(&c->stack.subnet));
+        json_key_string(w, "name", c->name);
+        json_key_u64(w, "owner", c->owner);
+        json_key_string(w, "subnet", c->stack.no_ip4 ? NETWORK_SUBNET_NONE : PREFIX_TO_TEXT(&c->stack.subnet));
         if (!ip_is_null(&c->stack.subnet6.addr))
-                put_text(w, "subnet6", PREFIX_TO_TEXT(&c->stack.subnet6));
+                json_key_string(w, "subnet6", PREFIX_TO_TEXT(&c->stack.subnet6));
         if (c->stack.nat64.len > 0)
-                put_text(w, "nat64", PREFIX_TO_TEXT(&c->stack.nat64));
-        put_u64(w, "mtu", c->stack.mtu);
-        put_text(w, "domain", c->stack.domain);
-        put_u64(w, "leaseTimeSec", c->stack.lease_sec);
+                json_key_string(w, "nat64", PREFIX_TO_TEXT(&c->stack.nat64));
+        json_key_u64(w, "mtu", c->stack.mtu);
+        json_key_string(w, "domain", c->stack.domain);
+        json_key_u64(w, "leaseTimeSec", c->stack.lease_sec);
         json_key(w, "hostLoopback");
         json_bool(w, c->stack.host_loopback);
         json_key(w, "dnsServers");
@@ -152,7 +142,7 @@ static void put_network(JsonWriter *w, Network *n) {
                 json_string(w, ENDPOINT_TO_TEXT(&c->dns_servers[i]));
         json_array_close(w);
         if (c->http_api)
-                put_text(w, "httpApi", c->http_api);
+                json_key_string(w, "httpApi", c->http_api);
         json_key(w, "httpGateway");
         json_bool(w, c->http_gateway != HTTP_GATEWAY_OFF);
         put_dns_routes(w, c);
@@ -166,12 +156,12 @@ static void put_network(JsonWriter *w, Network *n) {
 
 static void put_forward(JsonWriter *w, const ManagedForward *f) {
         json_object_open(w);
-        put_text(w, "network", network_config(f->network)->name);
-        put_u64(w, "owner", f->owner);
-        put_text(w, "protocol", manager_forward_protocol(f));
-        put_text(w, "local", f->local);
-        put_text(w, "remote", f->remote);
-        put_text(w, "source", f->config.source == FORWARD_SOURCE_GATEWAY ? "gateway" : "client");
+        json_key_string(w, "network", network_config(f->network)->name);
+        json_key_u64(w, "owner", f->owner);
+        json_key_string(w, "protocol", manager_forward_protocol(f));
+        json_key_string(w, "local", f->local);
+        json_key_string(w, "remote", f->remote);
+        json_key_string(w, "source", f->config.source == FORWARD_SOURCE_GATEWAY ? "gateway" : "client");
         json_key(w, "noBypass");
         json_bool(w, f->config.no_bypass);
         json_object_close(w);
@@ -182,21 +172,21 @@ static void put_device(JsonWriter *w, const DeviceEntry *entry) {
         const char *listen, *connect;
 
         json_object_open(w);
-        put_text(w, "name", d->name);
-        put_text(w, "kind", d->ops->kind);
-        put_u64(w, "owner", d->owner);
-        put_text(w, "network", entry->pub.network ? network_config(entry->pub.network)->name : "");
-        put_text(w, "namespace", entry->namespace ?: "");
-        put_text(w, "ifname", d->ifname);
-        put_u64(w, "mtu", d->mtu);
-        put_u64(w, "queues", d->n_queues);
+        json_key_string(w, "name", d->name);
+        json_key_string(w, "kind", d->ops->kind);
+        json_key_u64(w, "owner", d->owner);
+        json_key_string(w, "network", entry->pub.network ? network_config(entry->pub.network)->name : "");
+        json_key_string(w, "namespace", entry->namespace ?: "");
+        json_key_string(w, "ifname", d->ifname);
+        json_key_u64(w, "mtu", d->mtu);
+        json_key_u64(w, "queues", d->n_queues);
         manager_device_addresses(&entry->pub, &listen, &connect);
         if (listen)
-                put_text(w, "listen", listen);
+                json_key_string(w, "listen", listen);
         if (connect)
-                put_text(w, "connect", connect);
+                json_key_string(w, "connect", connect);
         if (d->ifname[0] == 0 && !mac_is_zero(&d->mac))
-                put_text(w, "mac", MAC_TO_TEXT(&d->mac));
+                json_key_string(w, "mac", MAC_TO_TEXT(&d->mac));
         json_key(w, "isolated");
         json_bool(w, entry->port.isolated);
         json_key(w, "guarded");
@@ -229,11 +219,11 @@ static void put_lease(JsonWriter *w, const Lease *l, Network *n) {
         for (size_t i = 0; i < l->client_id_len; i++)
                 (void) snprintf(id + 2 * i, 3, "%02x", l->client_id[i]);
         json_object_open(w);
-        put_text(w, "address", IP_TO_TEXT(&l->addr));
-        put_text(w, "mac", MAC_TO_TEXT(&l->mac));
-        put_text(w, "clientId", id);
-        put_text(w, "hostname", l->hostname);
-        put_u64(w, "ends", end_of_lease(l, n));
+        json_key_string(w, "address", IP_TO_TEXT(&l->addr));
+        json_key_string(w, "mac", MAC_TO_TEXT(&l->mac));
+        json_key_string(w, "clientId", id);
+        json_key_string(w, "hostname", l->hostname);
+        json_key_u64(w, "ends", end_of_lease(l, n));
         json_object_close(w);
 }
 
@@ -277,7 +267,7 @@ static void document_open(Document *d, const char *dir, const char *prefix, cons
         (void) snprintf(d->name, sizeof(d->name), "%s%s%s.json", prefix, network ? "-" : "", network ?: "");
         json_writer_init(&d->writer, false);
         json_object_open(&d->writer);
-        put_u64(&d->writer, "version", STATE_VERSION);
+        json_key_u64(&d->writer, "version", STATE_VERSION);
         json_key(&d->writer, "items");
         json_array_open(&d->writer);
 }

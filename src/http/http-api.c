@@ -147,15 +147,13 @@ static void forwards_all(const Request *q, HttpReply *ret) {
                 qsort(list, n, sizeof(*list), by_local);
         for (size_t i = 0; i < n; i++) {
                 json_object_open(&w);
-                json_key(&w, "local");
-                json_string(&w, list[i]->local);
+                json_key_string(&w, "local", list[i]->local);
                 json_key(&w, "remote");
                 if (list[i]->is_unix && !list[i]->is_ssh)
                         json_stringf(&w, "tcp://%s", list[i]->remote);
                 else
                         json_string(&w, list[i]->remote);
-                json_key(&w, "protocol");
-                json_string(&w, manager_forward_protocol(list[i]));
+                json_key_string(&w, "protocol", manager_forward_protocol(list[i]));
                 json_object_close(&w);
         }
         json_array_close(&w);
@@ -265,16 +263,12 @@ static void put_record(JsonWriter *w, const DnsRecordSpec *r) {
         bool pattern = len >= 2 && r->name[0] == '/' && r->name[len - 1] == '/';
 
         json_object_open(w);
-        json_key(w, "Name");
-        json_string(w, pattern ? "" : r->name);
+        json_key_string(w, "Name", pattern ? "" : r->name);
         if (streq(r->type, "A") || streq(r->type, "AAAA")) {
-                json_key(w, "IP");
-                json_string(w, r->value);
+                json_key_string(w, "IP", r->value);
         } else { /* gvproxy has no other types */
-                json_key(w, "Type");
-                json_string(w, r->type);
-                json_key(w, "Value");
-                json_string(w, r->value);
+                json_key_string(w, "Type", r->type);
+                json_key_string(w, "Value", r->value);
         }
         if (pattern) {
                 json_key(w, "Regexp");
@@ -294,8 +288,7 @@ static void dns_all(const Request *q, HttpReply *ret) {
                 json_array_open(&w);
                 for (size_t i = 0; (z = manager_nth_zone(q->manager, q->network, i)); i++) {
                         json_object_open(&w);
-                        json_key(&w, "Name");
-                        json_string(&w, z->name);
+                        json_key_string(&w, "Name", z->name);
                         json_key(&w, "Records");
                         if (z->n_records == 0)
                                 json_null(&w);
@@ -305,8 +298,7 @@ static void dns_all(const Request *q, HttpReply *ret) {
                                         put_record(&w, &z->records[k]);
                                 json_array_close(&w);
                         }
-                        json_key(&w, "DefaultIP");
-                        json_string(&w, z->default_address ?: "");
+                        json_key_string(&w, "DefaultIP", z->default_address ?: "");
                         json_object_close(&w);
                 }
                 json_array_close(&w);
@@ -407,11 +399,9 @@ static void leases(const Request *q, HttpReply *ret) {
                 return reply(ret, 500, "out of memory\n");
         json_writer_init(&w, false);
         json_object_open(&w);
-        json_key(&w, IP_TO_TEXT(&c->gateway));
-        json_string(&w, MAC_TO_TEXT(&c->mac));
+        json_key_string(&w, IP_TO_TEXT(&c->gateway), MAC_TO_TEXT(&c->mac));
         for (size_t i = 0; i < n; i++) {
-                json_key(&w, IP_TO_TEXT(&list[i].addr));
-                json_string(&w, MAC_TO_TEXT(&list[i].mac));
+                json_key_string(&w, IP_TO_TEXT(&list[i].addr), MAC_TO_TEXT(&list[i].mac));
         }
         json_object_close(&w);
         reply_json(ret, &w);
@@ -427,16 +417,10 @@ static void cam(const Request *q, HttpReply *ret) {
         json_writer_init(&w, false);
         json_object_open(&w);
         for (size_t i = 0; i < n; i++) {
-                json_key(&w, MAC_TO_TEXT(&list[i].mac));
-                json_u64(&w, list[i].port - 1u);
+                json_key_u64(&w, MAC_TO_TEXT(&list[i].mac), list[i].port - 1u);
         }
         json_object_close(&w);
         reply_json(ret, &w);
-}
-
-static void put_number(JsonWriter *w, const char *key, uint64_t value) {
-        json_key(w, key);
-        json_u64(w, value);
 }
 
 /* gvproxy's numbers are those of its stack; of ours there are the ones that mean the same, under the same names. */
@@ -449,34 +433,34 @@ static void stats(const Request *q, HttpReply *ret) {
                 return reply(ret, 500, "out of memory\n");
         json_writer_init(&w, false);
         json_object_open(&w);
-        put_number(&w, "BytesSent", c.tx_bytes); /* towards guests */
-        put_number(&w, "BytesReceived", c.rx_bytes);
-        put_number(&w, "DroppedPackets", c.rx_dropped + c.tx_dropped);
-        put_number(&w, "UnknownProtocolRcvdPackets", c.drops[DROP_IP_PROTOCOL]);
-        put_number(&w, "MalformedRcvdPackets", c.drops[DROP_ETH_SHORT]);
+        json_key_u64(&w, "BytesSent", c.tx_bytes); /* towards guests */
+        json_key_u64(&w, "BytesReceived", c.rx_bytes);
+        json_key_u64(&w, "DroppedPackets", c.rx_dropped + c.tx_dropped);
+        json_key_u64(&w, "UnknownProtocolRcvdPackets", c.drops[DROP_IP_PROTOCOL]);
+        json_key_u64(&w, "MalformedRcvdPackets", c.drops[DROP_ETH_SHORT]);
         json_key(&w, "IP");
         json_object_open(&w);
-        put_number(&w, "PacketsReceived", c.rx_frames);
-        put_number(&w, "PacketsSent", c.tx_frames);
+        json_key_u64(&w, "PacketsReceived", c.rx_frames);
+        json_key_u64(&w, "PacketsSent", c.tx_frames);
         json_object_close(&w);
         json_key(&w, "TCP");
         json_object_open(&w);
-        put_number(&w, "CurrentEstablished", s.tcp_flows - MIN(s.half_open, s.tcp_flows));
-        put_number(&w, "ActiveConnectionOpenings", s.tcp_opened);
-        put_number(&w, "FailedConnectionAttempts", s.tcp_refused);
-        put_number(&w, "Retransmits", s.retransmits);
-        put_number(&w, "FastRetransmit", s.fast_retransmits);
-        put_number(&w, "Timeouts", s.rto_fired);
-        put_number(&w, "ForwardMaxInFlightDrop", c.drops[DROP_TCP_SYN_LIMIT]);
+        json_key_u64(&w, "CurrentEstablished", s.tcp_flows - MIN(s.half_open, s.tcp_flows));
+        json_key_u64(&w, "ActiveConnectionOpenings", s.tcp_opened);
+        json_key_u64(&w, "FailedConnectionAttempts", s.tcp_refused);
+        json_key_u64(&w, "Retransmits", s.retransmits);
+        json_key_u64(&w, "FastRetransmit", s.fast_retransmits);
+        json_key_u64(&w, "Timeouts", s.rto_fired);
+        json_key_u64(&w, "ForwardMaxInFlightDrop", c.drops[DROP_TCP_SYN_LIMIT]);
         json_object_close(&w);
         json_key(&w, "UDP");
         json_object_open(&w);
-        put_number(&w, "CurrentFlows", s.udp_flows);
-        put_number(&w, "FlowsOpened", s.udp_opened);
+        json_key_u64(&w, "CurrentFlows", s.udp_flows);
+        json_key_u64(&w, "FlowsOpened", s.udp_opened);
         json_object_close(&w);
         json_key(&w, "ICMP");
         json_object_open(&w);
-        put_number(&w, "CurrentFlows", s.ping_flows);
+        json_key_u64(&w, "CurrentFlows", s.ping_flows);
         json_object_close(&w);
         json_object_close(&w);
         reply_json(ret, &w);

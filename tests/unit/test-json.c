@@ -375,6 +375,21 @@ static void test_writer(void) {
 }
 
 /* Whatever bytes a string holds, what is written reads back. */
+/* A member in one go is what it is in two. */
+static void test_writer_members(void) {
+        _cleanup_free_ char *text = NULL;
+        JsonWriter w;
+
+        json_writer_init(&w, false);
+        json_object_open(&w);
+        json_key_string(&w, "a\"", "b\\");
+        json_key_string(&w, "none", NULL);
+        json_key_u64(&w, "n", UINT64_MAX);
+        json_object_close(&w);
+        g_assert_cmpint(json_writer_finish(&w, &text), ==, 0);
+        g_assert_cmpstr(text, ==, "{\"a\\\"\":\"b\\\\\",\"none\":null,\"n\":18446744073709551615}");
+}
+
 static void test_writer_hostile(void) {
         static const struct {
                 const char *in, *out;
@@ -506,6 +521,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/json/limits", test_limits);
         g_test_add_func("/json/many-keys", test_many_keys);
         g_test_add_func("/json/writer", test_writer);
+        g_test_add_func("/json/writer-members", test_writer_members);
         g_test_add_func("/json/writer-hostile", test_writer_hostile);
         g_test_add_func("/json/writer-misuse", test_writer_misuse);
         g_test_add_func("/json/writer-depth", test_writer_depth);
