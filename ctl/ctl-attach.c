@@ -13,6 +13,7 @@
 #include "ctl-attach.h"
 #include "ctl-client.h"
 #include "ctl-guest.h"
+#include "ctl-lend.h"
 
 /* The child. Returns what to exit with. */
 static int be_guest(const Ctl *c, int netns_fd, int pidfd, const GuestNetwork *network, int sock) {
@@ -24,14 +25,14 @@ static int be_guest(const Ctl *c, int netns_fd, int pidfd, const GuestNetwork *n
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
         r = guest_join(netns_fd);
         if (r == 0)
-                r = guest_make_tap(opt_value(c, OPT_IFNAME), network, !opt_set(c, OPT_NO_CONFIGURE), &report.link, &tap);
+                r = guest_link_make(opt_value(c, OPT_IFNAME), network, !opt_set(c, OPT_NO_CONFIGURE), &report.link, &tap);
         if (r != 0)
                 return r;
-        guest_lend_sockets(pidfd, network, &lend);
+        lend_sockets(pidfd, network, &lend);
         if (report_send(sock, &report, &tap) < 0 || report_send(sock, &report, &lend) < 0 || report_receive(sock, &go, NULL) < 0)
                 return CTL_FAILED; /* the parent has said why */
         if (!opt_set(c, OPT_NO_CONFIGURE)) {
-                r = guest_configure(&report.link, network, &lease);
+                r = guest_link_configure(&report.link, network, &lease);
                 if (r != 0)
                         return r;
                 report.addr = lease.addr;

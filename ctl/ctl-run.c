@@ -12,7 +12,7 @@
  *
  * Signals sent to vnetctl are passed on to the command; those the terminal sends reach the whole group by
  * themselves. When vnetctl is killed, keeper and command are told to end, and the keeper cleans up in its
- * place; when all of them are killed, the device still goes with the namespace (ctl-guest.c).
+ * place; when all of them are killed, the device still goes with the namespace (ctl-guest-link.c).
  */
 
 #include <poll.h>
@@ -28,6 +28,7 @@
 #include "ctl-client.h"
 #include "ctl-edit.h"
 #include "ctl-guest.h"
+#include "ctl-lend.h"
 #include "ctl-run.h"
 
 #define EXIT_NOT_FOUND 127 /* as shells say it */
@@ -167,17 +168,17 @@ static int be_keeper(const Ctl *c, const GuestNetwork *network, int sock, char *
         (void) prctl(PR_SET_PDEATHSIG, SIGTERM);
         r = guest_unshare();
         if (r == 0)
-                r = guest_make_tap(opt_value(c, OPT_IFNAME), network, configure, &report.link, &tap);
+                r = guest_link_make(opt_value(c, OPT_IFNAME), network, configure, &report.link, &tap);
         if (r != 0)
                 return r;
         pidfd = (int) syscall(SYS_pidfd_open, getpid(), 0);
-        guest_lend_sockets(pidfd, network, &lend);
+        lend_sockets(pidfd, network, &lend);
         if (report_send(sock, &report, &tap) < 0 || report_send(sock, &report, &lend) < 0 || report_receive(sock, &plugged, NULL) < 0)
                 return CTL_FAILED; /* the parent has said why */
         guest_fds_close(&tap);
         guest_fds_close(&lend);
         if (configure) {
-                r = guest_configure(&report.link, network, &lease);
+                r = guest_link_configure(&report.link, network, &lease);
                 if (r == 0)
                         r = guest_set_resolv_conf(&lease);
                 if (r != 0)
