@@ -212,9 +212,28 @@ static void test_loops(void) {
         g_assert_cmpuint(joined(h, 0)->sent->len, ==, 2);
         g_assert_cmpuint(fake_drops(h, DROP_MULTICAST_LOOP), ==, 2);
 
-        fake_advance(h, MULTICAST_RECENT_USEC);
+        fake_advance(h, MULTICAST_RECENT_USEC - 1);
+        say(h, 0, 5353, "answer", 6);
+        g_assert_cmpuint(joined(h, 0)->sent->len, ==, 2);
+        fake_advance(h, 1);
         say(h, 0, 5353, "answer", 6);
         g_assert_cmpuint(joined(h, 0)->sent->len, ==, 3);
+        g_assert_cmpuint(fake_drops(h, DROP_MULTICAST_LOOP), ==, 3);
+}
+
+/* Of many more than are remembered each place holds one. */
+static void test_recent(void) {
+        g_autoptr(FakeHost) h = fake_host_new(reflect_all);
+        const unsigned n = 20 * MULTICAST_RECENT;
+
+        for (unsigned i = 0; i < n; i++) {
+                h->port.id = 1 + i / MULTICAST_BURST;
+                say(h, 0, 5353, &i, sizeof(i));
+        }
+        g_assert_cmpuint(joined(h, 0)->sent->len, ==, n);
+        for (unsigned i = 0; i < n; i++)
+                hear(h, joined(h, 0), lan(0, false), &i, sizeof(i));
+        g_assert_cmpuint(fake_drops(h, DROP_MULTICAST_LOOP), ==, MULTICAST_RECENT);
 }
 
 static void test_rates(void) {
@@ -244,6 +263,51 @@ static void test_rates(void) {
         fake_run(h);
         fake_advance(h, 0);
         g_assert_cmpuint(fake_n_frames(h), ==, MULTICAST_BURST + MULTICAST_PER_SEC);
+}
+
+/* Guests are as many as ports differ in their shares' number, and then begin again. */
+static void test_shares(void) {
+        g_autoptr(FakeHost) h = fake_host_new(reflect_all);
+        const uint32_t port = h->port.id;
+        unsigned n;
+
+        for (n = 0; n < MULTICAST_BURST; n++)
+                say(h, 0, 5353, &n, sizeof(n));
+        g_assert_cmpuint(joined(h, 0)->sent->len, ==, MULTICAST_BURST);
+        for (uint32_t i = 1; i < MULTICAST_SHARES; i++) {
+                h->port.id = port + i;
+                say(h, 0, 5353, &i, sizeof(i));
+        }
+        g_assert_cmpuint(joined(h, 0)->sent->len, ==, MULTICAST_BURST + MULTICAST_SHARES - 1);
+        g_assert_cmpuint(fake_drops(h, DROP_MULTICAST_RATE), ==, 0);
+        h->port.id = port + MULTICAST_SHARES;
+        say(h, 0, 5353, "x", 1);
+        g_assert_cmpuint(fake_drops(h, DROP_MULTICAST_RATE), ==, 1);
+}
+
+/* So many datagrams, or errors, are taken for one event. The rest of the datagrams is the timer's, of the errors the next event's. */
+static void test_reads(void) {
+        g_autoptr(FakeHost) h = fake_host_new(reflect_all);
+        FakeSocket *k = joined(h, 0);
+        Endpoint from = fake_endpoint(lan(0, false));
+        HostError e = { .error = ECONNREFUSED };
+        unsigned i;
+
+        for (i = 0; i < MULTICAST_READS_MAX + 1; i++)
+                fake_dgram_push(h, k, &from, &i, sizeof(i));
+        netstack_host_event(h->stack, k->cookie, HOST_EVENT_IN);
+        g_assert_cmpuint(g_queue_get_length(&k->rx), ==, 1);
+        g_assert_cmpuint(netstack_next_timer(h->stack), ==, h->now);
+        netstack_run_timers(h->stack);
+        g_assert_true(g_queue_is_empty(&k->rx));
+        g_assert_cmpuint(fake_n_frames(h), ==, MULTICAST_READS_MAX + 1);
+
+        for (i = 0; i < MULTICAST_READS_MAX + 1; i++)
+                fake_dgram_push_error(h, k, &e);
+        netstack_host_event(h->stack, k->cookie, HOST_EVENT_ERROR);
+        g_assert_cmpuint(g_queue_get_length(&k->errors), ==, 1);
+        netstack_host_event(h->stack, k->cookie, HOST_EVENT_ERROR);
+        g_assert_true(g_queue_is_empty(&k->errors));
 }
 
 /* What was beyond the rate was not reflected: the same from elsewhere is no loop. */
@@ -490,7 +554,10 @@ int main(int argc, char **argv) {
         g_test_add_func("/multicast/search-again", test_search_again);
         g_test_add_func("/multicast/policy", test_policy);
         g_test_add_func("/multicast/loops", test_loops);
+        g_test_add_func("/multicast/recent", test_recent);
         g_test_add_func("/multicast/rates", test_rates);
+        g_test_add_func("/multicast/shares", test_shares);
+        g_test_add_func("/multicast/reads", test_reads);
         g_test_add_func("/multicast/rate-is-no-loop", test_rate_is_no_loop);
         g_test_add_func("/multicast/lengths", test_lengths);
         g_test_add_func("/multicast/no-link", test_no_link);
