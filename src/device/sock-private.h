@@ -108,6 +108,7 @@ static inline void sock_resume_soon(Sock *s) {
 /* ---- sock-stream.c, sock-message.c ---- */
 int sock_stream_alloc(Sock *s);
 void sock_stream_receive(Sock *s);
+#define SOCK_FINISH_MSEC 100 /* for what is half read, and again for what is half sent */
 /* Waits a moment for the rest of a frame, so that another reader finds the stream in step. False: it will not. */
 bool sock_stream_finish(Sock *s);
 int sock_message_alloc(Sock *s);

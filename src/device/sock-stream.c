@@ -14,7 +14,6 @@
 #define ARENA_LEN (2 * 1024 * 1024)
 #define ROOM_MIN (FRAMING_FRAME_MAX + FRAMING_HEADER_MAX) /* for the rest of any frame */
 #define READ_MAX (1024 * 1024)                            /* more goes on coming while it is copied */
-#define FINISH_MSEC 100                                  /* for what is half read, and again for what is half sent */
 
 _Static_assert(ARENA_LEN >= 2 * ROOM_MIN && HANDSHAKE_HTTP_MAX < ROOM_MIN, "a frame is never stuck for room");
 
@@ -131,7 +130,7 @@ static bool wait_for(Sock *s, short events, int64_t until) {
 }
 
 bool sock_stream_finish(Sock *s) {
-        int64_t until = now_msec() + FINISH_MSEC;
+        int64_t until = now_msec() + SOCK_FINISH_MSEC;
         uint32_t need;
 
         while (s->fd >= 0 && s->up && s->begin < s->end &&
@@ -144,7 +143,7 @@ bool sock_stream_finish(Sock *s) {
                         break;
                 s->end += (size_t) n;
         }
-        until = now_msec() + FINISH_MSEC;
+        until = now_msec() + SOCK_FINISH_MSEC;
         while (s->fd >= 0 && s->up && !s->broken && s->pending.begin < s->pending.end && !sock_send_pending(s))
                 if (now_msec() >= until || !wait_for(s, POLLOUT, until))
                         break;

@@ -3,9 +3,12 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "device/sock-private.h"
 #include "sock-fixture.h"
 
 #define LONGEST FRAMING_FRAME_MAX
@@ -208,59 +211,93 @@ static void test_finish(void) {
         (void) close(pair[1]);
 }
 
-typedef struct Rest {
+/* The time that device_free() waits in, turned by hand: while @fake.on, poll() of the device returns when one of these comes, or at its end. */
+static struct {
+        bool on;
+        int64_t now_msec, next_msec, every_msec; /* the next comes at next_msec; then every every_msec */
         int fd;
-        const uint8_t *bytes;
-        size_t len;
-        gint64 written; /* when */
-} Rest;
+        const uint8_t *bytes; /* @piece of them are written each time; NULL: all there is is read */
+        size_t len, piece, n_read;
+} fake;
 
-static gpointer write_later(gpointer arg) {
-        Rest *rest = arg;
-
-        g_usleep(20000);
-        rig_write(rest->fd, rest->bytes, rest->len);
-        rest->written = g_get_monotonic_time();
-        return NULL;
+static void fake_begin(int64_t next_msec) {
+        fake.on = true;
+        fake.now_msec = 1000;
+        fake.next_msec = 1000 + next_msec;
 }
 
-/* The rest comes while it is waited for. On a busy machine the writer may be late, of which the device is innocent: once more, then. */
-static void test_finish_waits(void) {
-        uint8_t bytes[128];
-        size_t len = two_frames(bytes);
-        bool in_time = false;
+/* Returns how long was waited. */
+static int64_t fake_end(Rig *r) {
+        rig_end(r);
+        fake.on = false;
+        return fake.now_msec - 1000;
+}
 
-        for (unsigned i = 0; i < 100 && !in_time; i++) {
+static void fake_step(void) {
+        static uint8_t buf[65536];
+        ssize_t n;
+
+        fake.now_msec = MAX(fake.now_msec, fake.next_msec);
+        fake.next_msec = fake.every_msec > 0 ? fake.next_msec + fake.every_msec : INT64_MAX;
+        if (!fake.bytes)
+                while ((n = recv(fake.fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0)
+                        fake.n_read += (size_t) n;
+        else if (fake.len > 0) {
+                n = (ssize_t) MIN(fake.piece, fake.len);
+                rig_write(fake.fd, fake.bytes, (size_t) n);
+                fake.bytes += n;
+                fake.len -= (size_t) n;
+        }
+}
+
+int __real_poll(struct pollfd *fds, nfds_t n, int timeout);
+int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout);
+int __real_clock_gettime(clockid_t clock, struct timespec *ret);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ret);
+
+int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout) {
+        int64_t until = fake.now_msec + timeout;
+
+        if (!fake.on)
+                return __real_poll(fds, n, timeout);
+        while (__real_poll(fds, n, 0) == 0 && fake.next_msec <= until)
+                fake_step();
+        if (__real_poll(fds, n, 0) == 0)
+                fake.now_msec = until;
+        return __real_poll(fds, n, 0);
+}
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ret) {
+        if (!fake.on || clock != CLOCK_MONOTONIC)
+                return __real_clock_gettime(clock, ret);
+        *ret = (struct timespec){ .tv_sec = fake.now_msec / 1000, .tv_nsec = fake.now_msec % 1000 * 1000000 };
+        return 0;
+}
+
+/* The rest comes while it is waited for: in the last moment of it as well, and not after. */
+static void test_finish_waits(void) {
+        static const int64_t at[] = { 1, SOCK_FINISH_MSEC, SOCK_FINISH_MSEC + 1 };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(at); i++) {
+                uint8_t bytes[128], c;
+                size_t len = two_frames(bytes);
                 int pair[2];
                 Rig r = {};
                 int kept = begin_amid(&r, bytes, pair);
-                Rest rest = { .fd = pair[1], .bytes = bytes + AMID, .len = len - AMID };
-                gint64 began = g_get_monotonic_time();
-                GThread *t = g_thread_new("rest", write_later, &rest);
 
-                rig_end(&r);
-                (void) g_thread_join(t);
-                in_time = rest.written - began < 90 * 1000;
-                if (in_time)
+                rig_stop(&r);
+                fake.fd = pair[1];
+                fake.bytes = bytes + AMID;
+                fake.len = fake.piece = len - AMID;
+                fake_begin(at[i]);
+                g_assert_cmpint(fake_end(&r), ==, MIN(at[i], SOCK_FINISH_MSEC));
+                if (at[i] <= SOCK_FINISH_MSEC)
                         check_in_step(kept, pair, bytes, len);
+                else
+                        g_assert_cmpint(recv(kept, &c, 1, MSG_DONTWAIT), <, 0);
                 (void) close(kept);
                 (void) close(pair[1]);
         }
-        if (!in_time)
-                g_test_skip("this machine is too busy");
-}
-
-static gint enough;
-
-static gpointer drip(gpointer arg) {
-        Rest *rest = arg;
-
-        for (size_t n = 0; n < rest->len && !g_atomic_int_get(&enough); n++) {
-                g_usleep(10000);
-                rig_write(rest->fd, rest->bytes + n, 1);
-                rest->written++;
-        }
-        return NULL;
 }
 
 /* Somebody who sends a byte now and then is not waited for until the frame is whole. */
@@ -270,15 +307,48 @@ static void test_finish_ends(void) {
         int pair[2];
         Rig r = {};
         int kept = begin_amid(&r, bytes, pair);
-        Rest rest = { .fd = pair[1], .bytes = bytes + AMID, .len = len - AMID };
-        GThread *t = g_thread_new("drip", drip, &rest);
 
-        rig_end(&r);
-        g_atomic_int_set(&enough, 1);
-        (void) g_thread_join(t);
-        g_assert_cmpint(rest.written, <, len - AMID);
+        rig_stop(&r);
+        fake.fd = pair[1];
+        fake.bytes = bytes + AMID;
+        fake.len = len - AMID;
+        fake.piece = 1;
+        fake.every_msec = 10;
+        fake_begin(10);
+        g_assert_cmpint(fake_end(&r), ==, SOCK_FINISH_MSEC);
+        g_assert_cmpuint(len - AMID - fake.len, ==, SOCK_FINISH_MSEC / 10);
+        fake.every_msec = 0;
         (void) close(kept);
         (void) close(pair[1]);
+}
+
+/* The same of a frame that is half sent: there is room again in the last moment, or too late. */
+static void test_finish_sends(void) {
+        static const int64_t at[] = { SOCK_FINISH_MSEC, SOCK_FINISH_MSEC + 1 };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(at); i++) {
+                size_t sent = 0;
+                int pair[2];
+                Rig r = {};
+
+                rig_pair(SOCK_STREAM, pair);
+                rig_adopt(&r, "qemu", pair[0]);
+                rig_wait(&r, &r.n_up, 1);
+                for (unsigned n = 1; n > 0; sent += n * (4 + FRAMING_FRAME_MAX))
+                        n = rig_send(&r, 1, FRAMING_FRAME_MAX, 1);
+                rig_stop(&r);
+                fake.fd = pair[1];
+                fake.bytes = NULL;
+                fake.n_read = 0;
+                fake_begin(at[i]);
+                g_assert_cmpint(fake_end(&r), ==, SOCK_FINISH_MSEC);
+                fake_step();
+                if (at[i] <= SOCK_FINISH_MSEC)
+                        g_assert_cmpuint(fake.n_read, ==, sent);
+                else
+                        g_assert_cmpuint(fake.n_read, <, sent);
+                (void) close(pair[1]);
+        }
 }
 
 /* A connection over the machine's own loopback, which could as well lead to another machine. */
@@ -328,6 +398,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/sock-stream/finish", test_finish);
         g_test_add_func("/sock-stream/finish-waits", test_finish_waits);
         g_test_add_func("/sock-stream/finish-ends", test_finish_ends);
+        g_test_add_func("/sock-stream/finish-sends", test_finish_sends);
         g_test_add_func("/sock-stream/checksums", test_checksums);
         return g_test_run();
 }
