@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fixture.h"
+#include "loopback.h"
 
 /* The bus lets in only users that exist; these two do everywhere ("daemon", "nobody"), and nothing here runs
  * as them. */
@@ -27,6 +28,8 @@ typedef struct World {
         guint name, object;
         guint n_asked;       /* questions so far */
         gboolean authorized; /* what polkit answers */
+        char *local;         /* (owned) where nobody else listens */
+        int own_fd;          /* (owned) of loopback_take() */
         Daemon daemon;
 } World;
 
@@ -99,6 +102,7 @@ static void world_set_up(World *w, gboolean user) {
         g_autofree char *option = NULL;
 
         memset(w, 0, sizeof(*w));
+        w->local = g_strdup_printf("127.%u.0.1:28443", loopback_take(&w->own_fd));
         start_bus(w);
         play_polkit(w);
         option = g_strconcat("--bus-address=", w->address, NULL);
@@ -114,6 +118,8 @@ static void world_free(World *w) {
         g_dbus_connection_close_sync(w->polkit, NULL, NULL);
         g_clear_object(&w->polkit);
         g_dbus_node_info_unref(w->info);
+        (void) close(w->own_fd);
+        g_free(w->local);
         g_subprocess_wait(w->bus, NULL, NULL);
         g_clear_object(&w->bus);
         (void) g_unlink(socket);
@@ -199,15 +205,15 @@ static void test_owner(void) {
 
         /* Its maker forwards and unforwards unasked, but for a privileged port; another is asked about and
          * refused. */
-        g_assert_true(busctl_as(&w, ALICE, path, NETWORK, "Expose", "sssa{sv}", "tcp", "127.0.0.1:28443",
+        g_assert_true(busctl_as(&w, ALICE, path, NETWORK, "Expose", "sssa{sv}", "tcp", w.local,
                                 "10.1.2.5", "0", NULL));
         assert_asked(&w, 0);
         g_assert_false(busctl_as(&w, ALICE, path, NETWORK, "Expose", "sssa{sv}", "tcp", "127.0.0.1:1023",
                                  "10.1.2.5", "0", NULL));
         assert_asked(&w, 1);
-        g_assert_false(busctl_as(&w, BOB, path, NETWORK, "Unexpose", "ss", "tcp", "127.0.0.1:28443", NULL));
+        g_assert_false(busctl_as(&w, BOB, path, NETWORK, "Unexpose", "ss", "tcp", w.local, NULL));
         assert_asked(&w, 1);
-        g_assert_true(busctl_as(&w, ALICE, path, NETWORK, "Unexpose", "ss", "tcp", "127.0.0.1:28443", NULL));
+        g_assert_true(busctl_as(&w, ALICE, path, NETWORK, "Unexpose", "ss", "tcp", w.local, NULL));
         assert_asked(&w, 0);
 
         g_assert_true(busctl_as(&w, ALICE, path, NETWORK, "ListFlows", "a{sv}", "0", NULL));
@@ -236,14 +242,14 @@ static void test_forward_owner(void) {
         world_set_up(&w, FALSE);
         w.authorized = TRUE;
         g_assert_true(busctl_as(&w, BOB, NETWORK_DEFAULT, NETWORK, "Expose", "sssa{sv}", "tcp",
-                                "127.0.0.1:28443", "192.168.127.5", "0", NULL));
+                                w.local, "192.168.127.5", "0", NULL));
         assert_asked(&w, 1);
         w.authorized = FALSE;
         g_assert_false(busctl_as(&w, ALICE, NETWORK_DEFAULT, NETWORK, "Unexpose", "ss", "tcp",
-                                 "127.0.0.1:28443", NULL));
+                                 w.local, NULL));
         assert_asked(&w, 1);
         g_assert_true(busctl_as(&w, BOB, NETWORK_DEFAULT, NETWORK, "Unexpose", "ss", "tcp",
-                                "127.0.0.1:28443", NULL));
+                                w.local, NULL));
         assert_asked(&w, 0);
         world_tear_down(&w);
 }

@@ -8,6 +8,7 @@
 #include <glib/gstdio.h>
 #include <unistd.h>
 
+#include "../loopback.h"
 #include "daemon/manager.h"
 #include "http/http-api.h"
 #include "http/http-metrics.h"
@@ -105,23 +106,30 @@ static void test_guest_reads(void) {
 static void test_guest_forwards(void) {
         g_autofree char *dir = g_dir_make_tmp("vnetd-http-XXXXXX", NULL);
         g_autofree char *unix_body = g_strdup_printf("{\"local\":\"%s/s\",\"remote\":\"tcp://192.168.127.3:80\",\"protocol\":\"unix\"}", dir);
+        int own_fd;
+        g_autofree char *local = g_strdup_printf("127.%u.0.1:48123", loopback_take(&own_fd));
+        g_autofree char *expose = g_strdup_printf("{\"local\":\"%s\",\"remote\":\":80\"}", local),
+                        *listed = g_strdup_printf("[{\"local\":\"%s\",\"remote\":\"192.168.127.3:80\",\"protocol\":\"tcp\"}]\n", local),
+                        *bad = g_strdup_printf("{\"local\":\"%s\",\"remote\":\":99999\"}", local),
+                        *unexpose = g_strdup_printf("{\"local\":\"%s\"}", local);
         HttpCaller c = guest_caller(HTTP_GATEWAY_FORWARD);
 
         set_up();
-        assert_answers(c, "POST", EXPOSE, "{\"local\":\"127.0.0.1:48123\",\"remote\":\":80\"}", 200, "");
-        assert_answers(c, "GET", ALL, "", 200, "[{\"local\":\"127.0.0.1:48123\",\"remote\":\"192.168.127.3:80\",\"protocol\":\"tcp\"}]\n"); /* the caller */
-        assert_answers(c, "POST", EXPOSE, "{\"local\":\"127.0.0.1:48124\",\"remote\":\":99999\"}", 500, "");
+        assert_answers(c, "POST", EXPOSE, expose, 200, "");
+        assert_answers(c, "GET", ALL, "", 200, listed); /* the caller */
+        assert_answers(c, "POST", EXPOSE, bad, 500, "");
         assert_answers(c, "POST", EXPOSE, unix_body, 500, "protocol unix is not allowed from inside the network");
         assert_answers(guest_caller(HTTP_GATEWAY_FORWARD_ALL), "POST", EXPOSE, unix_body, 200, "");
         assert_answers(c, "POST", UNEXPOSE, unix_body, 500, "protocol unix is not allowed from inside the network");
         assert_answers(guest_caller(HTTP_GATEWAY_FORWARD_ALL), "POST", UNEXPOSE, unix_body, 200, "");
-        assert_answers(c, "POST", UNEXPOSE, "{\"local\":\"127.0.0.1:48123\"}", 200, "");
+        assert_answers(c, "POST", UNEXPOSE, unexpose, 200, "");
         assert_answers(c, "GET", "/services/dns/all", "", 404, "404 page not found");
         assert_answers(c, "POST", "/services/dns/add", "{\"Name\":\"x.\"}", 404, "404 page not found");
         assert_answers(c, "GET", "/leases", "", 404, "404 page not found");
         assert_answers(c, "GET", "/metrics", "", 404, "404 page not found");
         g_assert_cmpint(g_rmdir(dir), ==, 0);
         tear_down();
+        (void) close(own_fd);
 }
 
 /* ---- metrics ---- */

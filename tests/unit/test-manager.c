@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../loopback.h"
 #include "daemon/manager-private.h"
 
 #define SOMEBODY 12345u /* a uid with limits */
@@ -26,6 +27,8 @@ typedef struct Fixture {
         Manager *m;
         Network *n; /* default */
         GString *told; /* "network added default;forward removed 1;" */
+        char *own;     /* where nobody else listens: "127.3" */
+        int own_fd;
 } Fixture;
 
 static const char *const changes[] = { "added", "changed", "removed" };
@@ -63,6 +66,7 @@ static void setup_as(Fixture *f, bool user) {
 
         f->dir = g_dir_make_tmp("vnetd-manager-XXXXXX", NULL);
         f->told = g_string_new(NULL);
+        f->own = g_strdup_printf("127.%u", loopback_take(&f->own_fd));
         g_assert_cmpint(sd_event_new(&f->event), >=, 0);
         g_assert_cmpint(manager_new(&f->m, &(ManagerConfig){ .user = user, .host_loopback = user, .config_dir = f->dir }, f->event), ==, 0);
         g_assert_cmpint(manager_load(f->m, &e), ==, 0);
@@ -79,6 +83,8 @@ static void teardown(Fixture *f, gconstpointer data) {
         manager_free(f->m);
         sd_event_unref(f->event);
         g_string_free(f->told, TRUE);
+        g_free(f->own);
+        (void) close(f->own_fd); /* the manager's sockets have gone */
         g_assert_cmpint(g_rmdir(f->dir), ==, 0);
         g_free(f->dir);
 }
@@ -412,12 +418,14 @@ static void test_forward_range(Fixture *f, gconstpointer data) {
 
 /* Each port counts: at the limit of a user, a range of one more is refused. */
 static void test_forward_range_limits(Fixture *f, gconstpointer data) {
+        g_autofree char *many = g_strconcat(f->own, ".0.1:20000-20254", NULL), *two = g_strconcat(f->own, ".0.2:20000-20001", NULL),
+                        *one = g_strconcat(f->own, ".0.2:20000", NULL);
         Error e;
 
-        g_assert_cmpint(expose(f, SOMEBODY, "udp", "127.5.0.1:20000-20254", "192.168.127.2", &e), ==, 0); /* 255 */
-        assert_refused(expose(f, SOMEBODY, "udp", "127.5.0.2:20000-20001", "192.168.127.2", &e), &e, ERROR_QUOTA_EXCEEDED,
+        g_assert_cmpint(expose(f, SOMEBODY, "udp", many, "192.168.127.2", &e), ==, 0); /* 255 */
+        assert_refused(expose(f, SOMEBODY, "udp", two, "192.168.127.2", &e), &e, ERROR_QUOTA_EXCEEDED,
                        "*user 12345 has 255 forwards already, and may have no more than 256");
-        g_assert_cmpint(expose(f, SOMEBODY, "udp", "127.5.0.2:20000", "192.168.127.2", &e), ==, 0);
+        g_assert_cmpint(expose(f, SOMEBODY, "udp", one, "192.168.127.2", &e), ==, 0);
 }
 
 static void add_lease(Fixture *f, const char *addr, uint8_t number, const char *hostname) {
@@ -511,23 +519,24 @@ static void test_forward_privileged(Fixture *f, gconstpointer data) {
 }
 
 static void test_forward_limits(Fixture *f, gconstpointer data) {
+        g_autofree char *over = g_strconcat(f->own, ".200.1:20000", NULL);
+        g_autofree char *pattern = g_strdup_printf("'%s': user 12345 has 256 forwards already*no more than 256", over);
         unsigned made = 0;
         Error e;
 
-        /* 127.1.x.y: no other program's, and one socket each */
+        /* one socket each */
         for (unsigned i = 0; made < MANAGER_PER_USER_FORWARDS_MAX; i++, made++) {
-                g_autofree char *local = g_strdup_printf("127.1.%u.%u:20000", i / 250, i % 250 + 1);
+                g_autofree char *local = g_strdup_printf("%s.%u.%u:20000", f->own, i / 250, i % 250 + 1);
 
                 if (expose(f, SOMEBODY, "udp", local, "192.168.127.2", &e) < 0)
                         g_error("%s", e.message);
         }
-        assert_refused(expose(f, SOMEBODY, "udp", "127.2.0.1:20000", "192.168.127.2", &e), &e, ERROR_QUOTA_EXCEEDED,
-                       "'127.2.0.1:20000': user 12345 has 256 forwards already*no more than 256");
-        g_assert_cmpint(expose(f, SOMEBODY_ELSE, "udp", "127.2.0.1:20000", "192.168.127.2", &e), ==, 0);
+        assert_refused(expose(f, SOMEBODY, "udp", over, "192.168.127.2", &e), &e, ERROR_QUOTA_EXCEEDED, pattern);
+        g_assert_cmpint(expose(f, SOMEBODY_ELSE, "udp", over, "192.168.127.2", &e), ==, 0);
 
         /* One network has room for FORWARDS_MAX, which is less than MANAGER_FORWARDS_MAX. */
         for (unsigned i = 0; i < MANAGER_FORWARDS_MAX; i++) {
-                g_autofree char *local = g_strdup_printf("127.3.%u.%u:20000", i / 250, i % 250 + 1);
+                g_autofree char *local = g_strdup_printf("%s.%u.%u:20000", f->own, 100 + i / 250, i % 250 + 1);
 
                 if (expose(f, 0, "udp", local, "192.168.127.2", &e) < 0) {
                         g_assert_cmpint(e.code, ==, ERROR_QUOTA_EXCEEDED);
@@ -543,6 +552,7 @@ static void test_forward_limits_all(Fixture *f, gconstpointer data) {
         struct rlimit limit;
         Network *n = NULL;
         unsigned count = 0;
+        g_autofree char *pattern = g_strdup_printf("'%s.16.97:20000': there are 4096 forwards already*", f->own);
         Error e;
 
         g_assert_cmpint(getrlimit(RLIMIT_NOFILE, &limit), ==, 0);
@@ -551,7 +561,7 @@ static void test_forward_limits_all(Fixture *f, gconstpointer data) {
                 return;
         }
         for (int r = 0; r >= 0; count += r >= 0) {
-                g_autofree char *local = g_strdup_printf("127.4.%u.%u:20000", count / 250, count % 250 + 1);
+                g_autofree char *local = g_strdup_printf("%s.%u.%u:20000", f->own, count / 250, count % 250 + 1);
 
                 if (count % 1000 == 0)
                         n = make_network(f, names[count / 1000], 0, OPTIONS());
@@ -565,7 +575,7 @@ static void test_forward_limits_all(Fixture *f, gconstpointer data) {
                 }
         }
         g_assert_cmpint(e.code, ==, ERROR_QUOTA_EXCEEDED);
-        g_assert_true(g_pattern_match_simple("'127.4.16.97:20000': there are 4096 forwards already*", e.message));
+        g_assert_true(g_pattern_match_simple(pattern, e.message));
         g_assert_cmpuint(count, ==, MANAGER_FORWARDS_MAX);
 }
 
