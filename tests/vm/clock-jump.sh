@@ -4,13 +4,16 @@
 # world outside. The guest has one connection with a byte to and fro and one that downloads, opens new ones, pings and asks its
 # resolver, all the time; told is the longest time each got no answer. Leases have to live, and nothing runs in circles.
 #
+# How long a silence is depends on the machine, which may be emulated and starved. So none of these is held against a number of seconds, but
+# against one more that does the same without a gateway, inside the guest: while that is answered ten times, each has to be answered once.
+#
 #     clock-jump.sh VNETD VNETCTL [SUSPEND-SECONDS [pasta]]
 #
 # With SUSPEND-SECONDS the machine sleeps as well, until its clock wakes it, and is slow to go off afterwards. With "pasta" the gateway is
 # that, for comparison: nothing is checked then.
 set -u
 vnetd=$1 vnetctl=$2 suspend=${3:-0} compare=${4:-}
-dir=/tmp/net far_addr=198.51.100.1 window=5 jump=600 bound=4.9
+dir=/tmp/net far_addr=198.51.100.1 window=5 window_max=40 jump=600
 
 if [ -n "$compare" ] && [ -z "${MOVED:-}" ]; then # pasta changes its root, which cannot be done where that is the first file system
         export MOVED=1
@@ -76,6 +79,7 @@ END
 pulse() { while sleep 0.1; do echo p; done | guest nc $far_addr 9000 | awk -f $dir/stamp.awk > $dir/pulse; }
 download() { guest nc $far_addr 9001 < /dev/null | awk -f $dir/stamp.awk > $dir/download; }
 connects() { { echo x; sleep 0.2; } | guest nc -w 1 $far_addr 9000 | grep -q x; }
+alone() { { echo x; sleep 0.2; } | guest nc -w 1 127.0.0.1 9000 | grep -q x; }
 pings() { guest ping -q -c 1 -W 1 $far_addr; }
 asks() { guest nslookup -type=a probe.test. $resolver | grep -q $far_addr; }
 again() { # COMMAND: and when it worked
@@ -86,12 +90,15 @@ again() { # COMMAND: and when it worked
 }
 probes="pulse download connects pings asks"
 begin() {
-        for p in $probes; do : > $dir/$p; done
-        pulse &
+        for p in $probes alone; do : > $dir/$p; done
+        guest ip link set lo up
+        guest nc -ll -p 9000 -e cat &
         jobs_of=$!
+        pulse &
+        jobs_of="$jobs_of $!"
         download &
         jobs_of="$jobs_of $!"
-        for p in connects pings asks; do
+        for p in connects pings asks alone; do
                 again $p &
                 jobs_of="$jobs_of $!"
         done
@@ -101,21 +108,28 @@ gap() { # PROBE SINCE UNTIL: the longest time without an answer
         awk -v last="$2" -v until="$3" '$1 > last && $1 <= until { if ($1 - last > max) max = $1 - last; last = $1 }
                 END { if (until - last > max) max = until - last; printf "%.1f", max }' $dir/"$1"
 }
+answers() { awk -v since="$2" '$1 > since { n++ } END { print n + 0 }' $dir/"$1"; } # PROBE SINCE: how many
 ticks() { awk '{ print $14 + $15 }' /proc/$gateway/stat; }
 
 look() { # WHAT: from now on, what the guest sees; into $gaps and $cpu
         since=$(now)
         before=$(ticks)
         sleep $window
+        for _ in $(seq $window $window_max); do # as many turns as a machine of any speed has for ten of them
+                [ "$(answers alone "$since")" -lt 10 ] || break
+                sleep 1
+        done
+        answered=
+        for p in $probes alone; do answered="$answered $p $(answers $p "$since")"; done
         until=$(now)
         cpu=$(awk -v a="$before" -v b="$(ticks)" -v s="$since" -v u="$until" 'BEGIN { printf "%d", (b - a) / (u - s) }')
         gaps=
         for p in $probes; do gaps="$gaps $p $(gap $p "$since" "$until")"; done
-        echo "# $name, $1: longest silence in s:$gaps; processor time $cpu %"
+        echo "# $name, $1: longest silence in s:$gaps; answers:$answered; processor time $cpu %"
 }
-served() { # none waited longer than the bound
-        echo "$gaps"
-        echo "$gaps" | awk -v bound=$bound '{ for (i = 2; i <= NF; i += 2) if ($i > bound) exit 1 }'
+served() { # each was answered
+        echo "$gaps; answers:$answered"
+        echo "$answered" | awk '{ for (i = 2; i <= NF; i += 2) if ($i < 1) exit 1 }'
 }
 no_circles() { [ "$cpu" -le $((usual + 40)) ]; } # an emulated processor that others want as well: a circle takes nearly all of it
 set_date() { date -s "@$(($(date +%s) + $1))"; }
