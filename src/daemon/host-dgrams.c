@@ -189,6 +189,8 @@ static void strip_header(HostMsg *m) {
 }
 
 int host_dgram_recv(void *userdata, int fd, HostMsg *msgs, unsigned n) {
+        HostSocket *s = host_socket_find(userdata, fd);
+        bool is_unix = s && s->is_unix; /* whose far end could send descriptors: without room for them they are not made ours */
         struct mmsghdr mm[DGRAM_BATCH_MAX];
         struct sockaddr_storage sa[DGRAM_BATCH_MAX];
         _Alignas(struct cmsghdr) uint8_t control[DGRAM_BATCH_MAX][CONTROL_LEN];
@@ -200,17 +202,16 @@ int host_dgram_recv(void *userdata, int fd, HostMsg *msgs, unsigned n) {
                         .msg_namelen = sizeof(sa[i]),
                         .msg_iov = msgs[i].iov,
                         .msg_iovlen = msgs[i].n_iov,
-                        .msg_control = control[i],
-                        .msg_controllen = CONTROL_LEN,
+                        .msg_control = is_unix ? NULL : control[i],
+                        .msg_controllen = is_unix ? 0 : CONTROL_LEN,
                 };
         int r = recvmmsg(fd, mm, n, MSG_DONTWAIT, NULL);
         if (r < 0)
                 return -errno;
         if ((unsigned) r == n)
-                make_roomy(host_socket_find(userdata, fd));
-        const HostSocket *s = host_socket_find(userdata, fd);
+                make_roomy(s);
         for (int i = 0; i < r; i++) {
-                if (s && s->is_unix && mm[i].msg_len == 0)
+                if (is_unix && mm[i].msg_len == 0)
                         return i > 0 ? i : -EAGAIN; /* the end, which an event tells */
                 msgs[i].len = mm[i].msg_len;
                 msgs[i].gso_size = 0;

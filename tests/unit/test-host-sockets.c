@@ -592,6 +592,47 @@ static void test_dgrams(void) {
         end(&f);
 }
 
+static unsigned n_open(void) {
+        unsigned n = 0;
+
+        for (int i = 0; i < 1024; i++)
+                n += fcntl(i, F_GETFD) >= 0;
+        return n;
+}
+
+/* A Unix socket of messages: what its far end, anybody's program, sends beside them is not taken in. */
+static void test_messages_with_descriptors(void) {
+        Fixture f;
+        union {
+                struct cmsghdr align;
+                char buf[CMSG_SPACE(4 * sizeof(int))];
+        } control = {};
+        struct iovec iov = { (void *) "hello", 5 };
+        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf, .msg_controllen = sizeof(control.buf) };
+        int pair[2], fds[4];
+        char room[8];
+        unsigned before;
+
+        begin(&f, false);
+        g_assert_cmpint(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), ==, 0);
+        g_assert_cmpint(host_sockets_adopt_messages(f.sockets, pair[0]), ==, 0);
+        for (unsigned i = 0; i < 4; i++)
+                fds[i] = pair[1];
+        *CMSG_FIRSTHDR(&m) = (struct cmsghdr){ CMSG_LEN(sizeof(fds)), SOL_SOCKET, SCM_RIGHTS };
+        memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), fds, sizeof(fds));
+        g_assert_cmpint(sendmsg(pair[1], &m, 0), ==, 5);
+        before = n_open();
+
+        HostMsg in = { .iov = &(struct iovec){ room, sizeof(room) }, .n_iov = 1 };
+        g_assert_cmpint(OPS->dgram_recv(f.sockets, pair[0], &in, 1), ==, 1);
+        g_assert_cmpmem(room, in.len, "hello", 5);
+        g_assert_cmpuint(in.peer.port, >, 0);
+        g_assert_cmpuint(n_open(), ==, before);
+        close_it(&f, pair[0], /* reset= */ false);
+        (void) close(pair[1]);
+        end(&f);
+}
+
 /* A run of datagrams in one call; received as one run where the kernel keeps it together. */
 static void test_runs(void) {
         Fixture f;
@@ -716,6 +757,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/host-sockets/closed-while-forked", test_closed_while_forked);
         g_test_add_func("/host-sockets/watch-fails", test_watch_fails);
         g_test_add_func("/host-sockets/dgrams", test_dgrams);
+        g_test_add_func("/host-sockets/messages-with-descriptors", test_messages_with_descriptors);
         g_test_add_func("/host-sockets/runs", test_runs);
         g_test_add_func("/host-sockets/bursts", test_bursts);
         g_test_add_func("/host-sockets/error-queue", test_error_queue);
