@@ -17,6 +17,8 @@
 
 #define DGRAM_BATCH_MAX 64
 #define CONTROL_LEN 128
+_Static_assert(CONTROL_LEN >= CMSG_SPACE(sizeof(uint16_t)) + 2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo)),
+               "all that is said of a datagram has room");
 #define TUNNEL_PORT_FIRST 32768 /* what has no address is told apart by its port, until that is taken */
 #define TUNNEL_PORTS 28000
 #define DGRAM_BUFFER (2 * 1024 * 1024) /* for a socket that brings bursts; the host's own limit may be less */
@@ -50,13 +52,13 @@ int host_dgram_open(void *userdata, HostSocketType type, int family, const Endpo
         if (type == HOST_SOCKET_GROUP)
                 return open_group(h, family, local, cookie, ret_fd);
         bool v4 = family == AF_INET;
-        int proto = type == HOST_SOCKET_UDP ? IPPROTO_UDP : v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+        int proto = type == HOST_SOCKET_UDP ? IPPROTO_UDP : v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6, r;
+        bool is_raw = false;
         _cleanup_close_ int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, proto);
         if (fd < 0 && type == HOST_SOCKET_PING && h->raw_fds[!v4] >= 0) {
                 fd = TAKE_FD(h->raw_fds[!v4]);
                 host_raw_begin(fd, v4);
-                if (v4)
-                        h->raw4 = fd;
+                is_raw = true;
                 local = NULL; /* it has no port: the id is in what is sent */
         }
         if (fd < 0)
@@ -68,7 +70,10 @@ int host_dgram_open(void *userdata, HostSocketType type, int family, const Endpo
                 if (bind(fd, (struct sockaddr *) &sa, len) < 0)
                         return -errno;
         }
-        return host_socket_adopt(userdata, TAKE_FD(fd), cookie, DGRAM_EVENTS, ret_fd);
+        r = host_socket_adopt(userdata, TAKE_FD(fd), cookie, DGRAM_EVENTS, ret_fd);
+        if (r >= 0)
+                host_socket_find(h, *ret_fd)->has_header = is_raw && v4;
+        return r;
 }
 
 static void add_control(struct msghdr *m, int level, int type, const void *value, size_t len) {
@@ -160,7 +165,11 @@ static void read_controls(struct msghdr *m, HostMsg *msg) {
                         memcpy(&msg->local, CMSG_DATA(c) + offsetof(struct in6_pktinfo, ipi6_addr), sizeof(msg->local));
                         continue;
                 }
-                memcpy(&value, CMSG_DATA(c), MIN((size_t) (c->cmsg_len - CMSG_LEN(0)), sizeof(value)));
+                size_t len = c->cmsg_len - CMSG_LEN(0);
+                if (len == 1) /* IP_TOS: whichever end of an int that is */
+                        value = *CMSG_DATA(c);
+                else
+                        memcpy(&value, CMSG_DATA(c), MIN(len, sizeof(value)));
                 if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO)
                         msg->gso_size = (uint16_t) value;
                 else if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) ||
@@ -188,6 +197,29 @@ static void strip_header(HostMsg *m) {
         memmove(p, p + n, m->len);
 }
 
+/* Of @n messages of a Unix socket those that count: up to the last that is not empty. One that is stands for the end, of which an event
+ * tells, or is somebody's whim: before the last it is nobody's. */
+static int count_messages(const struct mmsghdr *mm, int n) {
+        while (n > 0 && mm[n - 1].msg_len == 0)
+                n--;
+        return n > 0 ? n : -EAGAIN;
+}
+
+static void take_message(const HostSocket *s, int fd, struct mmsghdr *mm, const struct sockaddr_storage *sa, HostMsg *ret) {
+        ret->len = mm->msg_len;
+        ret->gso_size = 0;
+        ret->tos = ret->ttl = 0;
+        ret->local = (IpAddr){};
+        ret->truncated = mm->msg_hdr.msg_flags & MSG_TRUNC;
+        read_controls(&mm->msg_hdr, ret);
+        if (s && s->is_unix)
+                ret->peer = (Endpoint){ .port = ret->len > 0 ? (uint16_t) (TUNNEL_PORT_FIRST + fd % TUNNEL_PORTS) : 0 };
+        else if (endpoint_from_sockaddr((const struct sockaddr *) sa, mm->msg_hdr.msg_namelen, &ret->peer) < 0)
+                ret->peer = (Endpoint){};
+        if (unlikely(s && s->has_header))
+                strip_header(ret);
+}
+
 int host_dgram_recv(void *userdata, int fd, HostMsg *msgs, unsigned n) {
         HostSocket *s = host_socket_find(userdata, fd);
         bool is_unix = s && s->is_unix; /* whose far end could send descriptors: without room for them they are not made ours */
@@ -210,20 +242,10 @@ int host_dgram_recv(void *userdata, int fd, HostMsg *msgs, unsigned n) {
                 return -errno;
         if ((unsigned) r == n)
                 make_roomy(s);
-        for (int i = 0; i < r; i++) {
-                if (is_unix && mm[i].msg_len == 0)
-                        return i > 0 ? i : -EAGAIN; /* the end, which an event tells */
-                msgs[i].len = mm[i].msg_len;
-                msgs[i].gso_size = 0;
-                msgs[i].tos = msgs[i].ttl = 0;
-                msgs[i].local = (IpAddr){};
-                msgs[i].truncated = mm[i].msg_hdr.msg_flags & MSG_TRUNC;
-                read_controls(&mm[i].msg_hdr, &msgs[i]);
-                if (endpoint_from_sockaddr((struct sockaddr *) &sa[i], mm[i].msg_hdr.msg_namelen, &msgs[i].peer) < 0)
-                        msgs[i].peer = (Endpoint){ .port = (uint16_t) (TUNNEL_PORT_FIRST + fd % TUNNEL_PORTS) };
-                if (unlikely(fd == ((HostSockets *) userdata)->raw4))
-                        strip_header(&msgs[i]);
-        }
+        if (is_unix)
+                r = count_messages(mm, r);
+        for (int i = 0; i < r; i++)
+                take_message(s, fd, &mm[i], &sa[i], &msgs[i]);
         return r;
 }
 

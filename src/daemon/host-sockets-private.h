@@ -22,6 +22,7 @@ typedef struct HostSocket {
         uint32_t peek_at;   /* the kernel's peek position, when has_peek_off */
         bool has_peek_off;
         bool is_unix;
+        bool has_header;    /* of a raw IPv4 socket: what it receives begins with an IP header */
         bool is_roomy;      /* its receive buffer was made DGRAM_BUFFER */
         bool is_urgent;     /* the far end has sent urgent data */
         bool sent;          /* something was, so Nagle could begin to wait */
@@ -36,7 +37,6 @@ struct HostSockets {
         bool no_peek_offset; /* the kernel has none */
         unsigned n_open, n_peak;
         int raw_fds[2];      /* (owned) for pings, IPv4 and IPv6, until they are asked for; -EBADF: none */
-        int raw4;            /* (borrowed) that of IPv4 once it was: what it receives begins with an IP header */
         IpAddr asked;        /* the last address asked for, when, and what came of it */
         usec_t asked_at;
         bool asked_gone;

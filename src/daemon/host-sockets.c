@@ -110,7 +110,6 @@ int host_sockets_new(HostSockets **ret, Loop *loop, const HostSocketsHandler *ha
         h->no_peek_offset = no_peek_offset;
         h->raw_fds[0] = host_raw_open(/* v4= */ true);
         h->raw_fds[1] = host_raw_open(/* v4= */ false);
-        h->raw4 = -EBADF;
         *ret = h;
         return 0;
 }

@@ -633,6 +633,73 @@ static void test_messages_with_descriptors(void) {
         end(&f);
 }
 
+/* An empty one is none, and takes none of those behind it along. */
+static void test_messages_empty(void) {
+        static const char *const sent[] = { "one", "", "three", "" };
+        Fixture f;
+        struct iovec to[8];
+        HostMsg in[8];
+        char room[8][8];
+        int pair[2];
+
+        begin(&f, false);
+        g_assert_cmpint(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), ==, 0);
+        g_assert_cmpint(host_sockets_adopt_messages(f.sockets, pair[0]), ==, 0);
+        for (unsigned i = 0; i < 8; i++) {
+                to[i] = (struct iovec){ room[i], sizeof(room[i]) };
+                in[i] = (HostMsg){ .iov = &to[i], .n_iov = 1 };
+        }
+        for (unsigned i = 0; i < G_N_ELEMENTS(sent); i++)
+                g_assert_cmpint(send(pair[1], sent[i], strlen(sent[i]), MSG_NOSIGNAL), ==, strlen(sent[i]));
+        g_assert_cmpint(OPS->dgram_recv(f.sockets, pair[0], in, 8), ==, 3);
+        g_assert_cmpmem(room[0], in[0].len, "one", 3);
+        g_assert_cmpuint(in[1].len, ==, 0);
+        g_assert_cmpuint(in[1].peer.port, ==, 0); /* of nobody: it goes nowhere */
+        g_assert_cmpmem(room[2], in[2].len, "three", 5);
+        g_assert_cmpuint(in[2].peer.port, ==, in[0].peer.port);
+        g_assert_cmpint(OPS->dgram_recv(f.sockets, pair[0], in, 8), ==, -EAGAIN);
+
+        g_assert_cmpint(send(pair[1], "last", 4, MSG_NOSIGNAL), ==, 4);
+        (void) close(pair[1]);
+        g_assert_cmpint(OPS->dgram_recv(f.sockets, pair[0], in, 8), ==, 1);
+        g_assert_cmpint(OPS->dgram_recv(f.sockets, pair[0], in, 8), ==, -EAGAIN); /* the end */
+        close_it(&f, pair[0], /* reset= */ false);
+        end(&f);
+}
+
+static int do_ping(void *arg) {
+        OnLoop *o = arg;
+        return OPS->dgram_open(o->f->sockets, HOST_SOCKET_PING, AF_INET, NULL, o->cookie, &o->fd);
+}
+
+/* A socket for pings may be a raw one, whose messages have a header in front. Another that has its number afterwards has none. */
+static void test_after_ping(void) {
+        Fixture f;
+        Endpoint any = { .addr = ip_from_v4(htonl(INADDR_LOOPBACK)) };
+        OnLoop o = { .f = &f, .cookie = COOKIE };
+        static const char text[] = "E is five words of header";
+        struct iovec iov;
+        char room[64];
+
+        begin(&f, false);
+        if (loop_call(f.loop, do_ping, &o) < 0) {
+                g_test_skip("this user may not ping");
+                end(&f);
+                return;
+        }
+        close_and_forget(&f, o.fd);
+        int fd = open_dgram(&f, &any, COOKIE + 1);
+        g_assert_cmpint(fd, ==, o.fd);
+        Endpoint to = local_of(fd);
+        HostMsg m = message(&to, &iov, text, sizeof(text));
+        g_assert_cmpint(OPS->dgram_send(f.sockets, fd, &m, 1), ==, 1);
+        wait_events(&f, COOKIE + 1, HOST_EVENT_IN);
+        m = message(&to, &iov, room, sizeof(room));
+        g_assert_cmpint(OPS->dgram_recv(f.sockets, fd, &m, 1), ==, 1);
+        g_assert_cmpmem(room, m.len, text, sizeof(text));
+        end(&f);
+}
+
 /* A run of datagrams in one call; received as one run where the kernel keeps it together. */
 static void test_runs(void) {
         Fixture f;
@@ -758,6 +825,8 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/host-sockets/watch-fails", test_watch_fails);
         g_test_add_func("/host-sockets/dgrams", test_dgrams);
         g_test_add_func("/host-sockets/messages-with-descriptors", test_messages_with_descriptors);
+        g_test_add_func("/host-sockets/messages-empty", test_messages_empty);
+        g_test_add_func("/host-sockets/after-ping", test_after_ping);
         g_test_add_func("/host-sockets/runs", test_runs);
         g_test_add_func("/host-sockets/bursts", test_bursts);
         g_test_add_func("/host-sockets/error-queue", test_error_queue);
