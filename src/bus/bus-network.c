@@ -116,19 +116,10 @@ BUS_METHOD(method_expose) {
         return r < 0 ? r : sd_bus_reply_method_return(m, "o", path);
 }
 
-/* Who made the forward may close it, like the network's owner. Matching is by the text it was made with:
- * another spelling of the same address only means that the question is asked. */
-static const ManagedForward *forward_by_text(Bus *b, Network *n, const char *protocol, const char *local) {
-        for (ManagedForward *f = NULL; (f = manager_next_forward(b->manager, f));)
-                if (f->network == n && streq(manager_forward_protocol(f), protocol) && streq(f->local, local))
-                        return f;
-        return NULL;
-}
-
 BUS_METHOD(method_unexpose) {
         Bus *b = bus_current(sd_bus_message_get_bus(m));
         const char *protocol, *local;
-        const ManagedForward *f;
+        ManagedForward *f;
         Network *n = userdata;
         Error e = ERROR_INIT;
         PolkitAsk ask;
@@ -140,15 +131,16 @@ BUS_METHOD(method_unexpose) {
         r = check_expose_args(b, protocol, local, "", NULL, error);
         if (r < 0)
                 return r;
+        r = manager_find_forward(b->manager, n, protocol, local, &f, &e);
+        if (r < 0) /* everybody may know: nobody is asked for what changes nothing */
+                return bus_refuse(error, &e, r);
         ask = ask_about(n, ACTION_MANAGE_FORWARDS, "Unexpose");
         ask.address = local;
-        f = forward_by_text(b, n, protocol, local);
-        if (f)
-                ask.owners[ask.n_owners++] = f->owner;
+        ask.owners[ask.n_owners++] = f->owner; /* who made it may close it, like the network's owner */
         r = polkit_check(b->polkit, m, &ask, 1, error);
         if (r <= 0)
                 return r < 0 ? r : 1;
-        r = manager_unexpose(b->manager, n, protocol, local, &e);
+        r = manager_remove_forward(b->manager, f, &e);
         return r < 0 ? bus_refuse(error, &e, r) : sd_bus_reply_method_return(m, NULL);
 }
 

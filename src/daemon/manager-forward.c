@@ -497,33 +497,39 @@ static bool listens_at(const ForwardEntry *entry, const LocalSpec *spec) {
         return entry->spec.n == spec->n && entry->spec.n_ports == spec->n_ports && endpoint_equal(&entry->spec.endpoints[0], &spec->endpoints[0]);
 }
 
-int manager_unexpose(Manager *m, Network *n, const char *protocol, const char *local, Error *e) {
+int manager_find_forward(Manager *m, Network *n, const char *protocol, const char *local, ManagedForward **ret, Error *e) {
+        bool by_text = streq(protocol, "unix") || is_outlet(local);
         LocalSpec spec;
         uint8_t proto;
         int r;
 
         r = parse_protocol(protocol, &proto, e);
-        if (r >= 0 && (streq(protocol, "unix") || is_outlet(local))) {
-                for (ForwardEntry *entry = m->forwards; entry; entry = entry->hh.next)
-                        if (entry->pub.network == n && streq(manager_forward_protocol(&entry->pub), protocol) && streq(entry->pub.local, local)) {
-                                manager_drop_forward(m, &entry->pub);
-                                return 0;
-                        }
-                return error_set(e, ERROR_NO_SUCH_FORWARD, "Network '%s' has no forward of %s '%s'", network_config(n)->name, protocol,
-                                 ERROR_QUOTE(local));
-        }
-        if (r >= 0)
+        if (r >= 0 && !by_text)
                 r = local_spec_parse(local, &spec, e);
         if (r < 0)
                 return r;
 
-        for (ForwardEntry *entry = m->forwards; entry; entry = entry->hh.next)
-                if (entry->pub.network == n && entry->pub.config.proto == proto && listens_at(entry, &spec)) {
-                        manager_drop_forward(m, &entry->pub);
+        for (ForwardEntry *entry = m->forwards; entry; entry = entry->hh.next) {
+                ManagedForward *f = &entry->pub;
+
+                if (f->network != n || !streq(manager_forward_protocol(f), protocol))
+                        continue;
+                if (by_text ? streq(f->local, local) : listens_at(entry, &spec)) {
+                        *ret = f;
                         return 0;
                 }
+        }
         return error_set(e, ERROR_NO_SUCH_FORWARD, "Network '%s' has no forward of %s '%s'", network_config(n)->name, protocol,
                          ERROR_QUOTE(local));
+}
+
+int manager_unexpose(Manager *m, Network *n, const char *protocol, const char *local, Error *e) {
+        ManagedForward *f;
+        int r = manager_find_forward(m, n, protocol, local, &f, e);
+
+        if (r >= 0)
+                manager_drop_forward(m, f);
+        return r;
 }
 
 int manager_forward_stats(Manager *m, const ManagedForward *f, ForwardStats *ret) {

@@ -201,6 +201,8 @@ int manager_expose(Manager *m, Network *n, uint32_t uid, const char *protocol, c
                    const ForwardOptions *options, ManagedForward **ret, Error *e);
 /* Takes a Unix socket away that nobody listens on. -EADDRINUSE: somebody does, or it is no socket. 0: nothing is there (now). */
 int remove_dead_socket(const char *path);
+/* The forward of @n that listens at @local, however that is spelt (of a Unix socket: as it was when it was made). */
+int manager_find_forward(Manager *m, Network *n, const char *protocol, const char *local, ManagedForward **ret, Error *e);
 int manager_unexpose(Manager *m, Network *n, const char *protocol, const char *local, Error *e);
 int manager_remove_forward(Manager *m, ManagedForward *f, Error *e);
 int manager_forward_stats(Manager *m, const ManagedForward *f, ForwardStats *ret);

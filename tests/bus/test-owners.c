@@ -142,20 +142,60 @@ static void on_exited(GObject *source, GAsyncResult *result, gpointer userdata) 
         *done = TRUE;
 }
 
-/* `busctl call org.vnetd1 ...` as @uid. Returns whether it succeeded. */
-static gboolean busctl_as(World *w, const char *uid, const char *path, const char *interface,
-                          const char *method, const char *signature, ...) {
-        g_autoptr(GPtrArray) argv = g_ptr_array_new_with_free_func(g_free);
-        g_autoptr(GSubprocess) process = NULL;
-        g_autoptr(GError) error = NULL;
-        gboolean done = FALSE;
-        const char *arg;
-        va_list ap;
+/* The beginning of a command line that runs as @uid. */
+static GPtrArray *as(const char *uid) {
+        GPtrArray *argv = g_ptr_array_new_with_free_func(g_free);
 
         g_ptr_array_add(argv, g_strdup("setpriv"));
         g_ptr_array_add(argv, g_strdup_printf("--reuid=%s", uid));
         g_ptr_array_add(argv, g_strdup_printf("--regid=%s", uid));
         g_ptr_array_add(argv, g_strdup("--clear-groups"));
+        return argv;
+}
+
+/* Returns whether it succeeded. */
+static gboolean run(GPtrArray *argv) {
+        g_autoptr(GSubprocess) process = NULL;
+        g_autoptr(GError) error = NULL;
+        gboolean done = FALSE;
+
+        g_ptr_array_add(argv, NULL);
+        process = g_subprocess_newv((const char *const *) argv->pdata, G_SUBPROCESS_FLAGS_STDOUT_SILENCE,
+                                    &error);
+        g_assert_no_error(error);
+        g_subprocess_wait_async(process, NULL, on_exited, &done);
+        while (!done) /* meanwhile we are polkit */
+                g_main_context_iteration(NULL, TRUE);
+        return g_subprocess_get_if_exited(process) && g_subprocess_get_exit_status(process) == 0;
+}
+
+/* `vnetctl VERB ARG` as @uid, which may not be able to reach the build directory. */
+static gboolean vnetctl_as(World *w, const char *uid, const char *verb, const char *arg) {
+        g_autofree char *path = g_build_filename(w->dir, "vnetctl", NULL);
+        g_autoptr(GFile) from = g_file_new_for_path(g_getenv("VNETCTL")), to = g_file_new_for_path(path);
+        g_autoptr(GPtrArray) argv = as(uid);
+        g_autoptr(GError) error = NULL;
+        gboolean ok;
+
+        (void) g_file_copy(from, to, G_FILE_COPY_OVERWRITE, NULL, NULL, NULL, &error);
+        g_assert_no_error(error);
+        g_assert_cmpint(g_chmod(path, 0755), ==, 0);
+        g_ptr_array_add(argv, g_strdup(path));
+        g_ptr_array_add(argv, g_strdup_printf("--bus-address=%s", w->address));
+        g_ptr_array_add(argv, g_strdup(verb));
+        g_ptr_array_add(argv, g_strdup(arg));
+        ok = run(argv);
+        g_assert_cmpint(g_unlink(path), ==, 0);
+        return ok;
+}
+
+/* `busctl call org.vnetd1 ...` as @uid. Returns whether it succeeded. */
+static gboolean busctl_as(World *w, const char *uid, const char *path, const char *interface,
+                          const char *method, const char *signature, ...) {
+        g_autoptr(GPtrArray) argv = as(uid);
+        const char *arg;
+        va_list ap;
+
         g_ptr_array_add(argv, g_strdup("busctl"));
         g_ptr_array_add(argv, g_strdup_printf("--address=%s", w->address));
         g_ptr_array_add(argv, g_strdup("--timeout=20"));
@@ -167,15 +207,7 @@ static gboolean busctl_as(World *w, const char *uid, const char *path, const cha
         while ((arg = va_arg(ap, const char *)))
                 g_ptr_array_add(argv, g_strdup(arg));
         va_end(ap);
-        g_ptr_array_add(argv, NULL);
-
-        process = g_subprocess_newv((const char *const *) argv->pdata, G_SUBPROCESS_FLAGS_STDOUT_SILENCE,
-                                    &error);
-        g_assert_no_error(error);
-        g_subprocess_wait_async(process, NULL, on_exited, &done);
-        while (!done) /* meanwhile we are polkit */
-                g_main_context_iteration(NULL, TRUE);
-        return g_subprocess_get_if_exited(process) && g_subprocess_get_exit_status(process) == 0;
+        return run(argv);
 }
 
 static gboolean create_network_as(World *w, const char *uid, const char *name, const char *subnet) {
@@ -232,6 +264,28 @@ static void test_owner(void) {
         g_assert_true(busctl_as(&w, ALICE, path, NETWORK, "Remove", "", NULL));
         g_assert_true(create_network_as(&w, "0", "roots", "10.2.0.0/24"));
         assert_asked(&w, 0);
+        world_tear_down(&w);
+}
+
+/* vnetctl finds the network of a forward by itself, and nobody is asked about those that have nothing to do with it. */
+static void test_unexpose_anywhere(void) {
+        World w;
+
+        world_set_up(&w, FALSE);
+        w.authorized = TRUE;
+        for (unsigned i = 0; i < 4; i++) { /* in whatever order they are listed */
+                g_autofree char *name = g_strdup_printf("roots%u", i), *subnet = g_strdup_printf("10.2.%u.0/24", i);
+
+                g_assert_true(create_network_as(&w, "0", name, subnet));
+        }
+        g_assert_true(create_network_as(&w, ALICE, "alices", "10.1.2.0/24"));
+        w.authorized = FALSE;
+        w.n_asked = 0;
+
+        g_assert_true(busctl_as(&w, ALICE, "/org/vnetd1/network/alices", NETWORK, "Expose", "sssa{sv}", "tcp", w.local, "10.1.2.5", "0", NULL));
+        g_assert_true(vnetctl_as(&w, ALICE, "unexpose", w.local));
+        assert_asked(&w, 0);
+        g_assert_false(vnetctl_as(&w, ALICE, "unexpose", w.local)); /* it has gone */
         world_tear_down(&w);
 }
 
@@ -370,6 +424,7 @@ int main(int argc, char **argv) {
         require_program("dbus-daemon");
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/owners/owner", test_owner);
+        g_test_add_func("/owners/unexpose-anywhere", test_unexpose_anywhere);
         g_test_add_func("/owners/forward-owner", test_forward_owner);
         g_test_add_func("/owners/attach", test_attach);
         g_test_add_func("/owners/quota", test_quota);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fixture.h"
+#include "loopback.h"
 
 /* One question as it arrived. */
 typedef struct Question {
@@ -187,7 +188,7 @@ static void test_not_asked(void) {
         fixture_tear_down(&f);
 }
 
-/* Each method with the action it is to be asked for. Nothing is granted, so nothing changes. */
+/* Each method with the action it is to be asked for. Nothing is granted, so nothing changes. To be taken away, a forward must be there. */
 static void test_every_method(void) {
         static const struct {
                 const char *path, *interface, *method, *args, *action;
@@ -197,20 +198,35 @@ static void test_every_method(void) {
                 { VNETD_PATH, MANAGER, "Reload", NULL, "org.vnetd1.manage-networks" },
                 { NETWORK_DEFAULT, NETWORK, "Expose", "('tcp', '6443', '', @a{sv} {})",
                   "org.vnetd1.manage-forwards" },
-                { NETWORK_DEFAULT, NETWORK, "Unexpose", "('tcp', '6443')", "org.vnetd1.manage-forwards" },
+                { NETWORK_DEFAULT, NETWORK, "Unexpose", "('tcp', '%s')", "org.vnetd1.manage-forwards" },
                 { NETWORK_DEFAULT, NETWORK, "ListFlows", "(@a{sv} {},)", "org.vnetd1.capture" },
                 { NETWORK_DEFAULT, NETWORK, "Remove", NULL, "org.vnetd1.manage-networks" },
         };
+        int own_fd;
+        g_autofree char *local = g_strdup_printf("127.%u.0.1:26443", loopback_take(&own_fd));
         Fixture f;
 
         fixture_set_up(&f, TRUE, TRUE);
+        Pending *made = call_async(f.client, NETWORK_DEFAULT, NETWORK, "Expose",
+                                   g_variant_new("(sssa{sv})", "tcp", local, "192.168.127.2", NULL), FALSE);
+        answer(question_pop(&f), TRUE, FALSE, FALSE);
+        pending_assert_ok(made);
+        call_refused(f.client, NETWORK_DEFAULT, NETWORK, "Unexpose", g_variant_new("(ss)", "tcp", "127.0.0.1:26442"), "org.vnetd1.NoSuchForward", "26442");
+        gt_dbus_queue_assert_no_messages(f.queue);
         for (size_t i = 0; i < G_N_ELEMENTS(methods); i++) {
+                g_autofree char *text = g_strdup(methods[i].args);
                 g_autoptr(GVariant) args = NULL;
                 Question *q;
                 Pending *p;
 
-                if (methods[i].args)
-                        args = g_variant_ref_sink(g_variant_parse(NULL, methods[i].args, NULL, NULL, NULL));
+                if (text && strstr(text, "%s")) {
+                        g_auto(GStrv) parts = g_strsplit(text, "%s", 2);
+
+                        g_free(text);
+                        text = g_strjoin(local, parts[0], parts[1], NULL);
+                }
+                if (text)
+                        args = g_variant_ref_sink(g_variant_parse(NULL, text, NULL, NULL, NULL));
                 p = call_async(f.client, methods[i].path, methods[i].interface, methods[i].method, args,
                                FALSE);
                 q = question_pop(&f);
@@ -221,6 +237,7 @@ static void test_every_method(void) {
         }
         assert_network(&f, "default", TRUE);
         fixture_tear_down(&f);
+        (void) close(own_fd);
 }
 
 /* A port below 1024 takes two rights; each may be refused. */
