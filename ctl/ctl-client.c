@@ -85,6 +85,7 @@ int client_connect(Ctl *c) {
                 return fail_errno(r, "Failed to connect to %s", c->bus_label);
         /* The agent of the user's session may ask. */
         (void) sd_bus_set_allow_interactive_authorization(c->bus, !opt_set(c, OPT_NO_ASK_PASSWORD));
+        (void) sd_bus_set_method_call_timeout(c->bus, CALL_TIMEOUT_USEC);
         return 0;
 }
 
@@ -117,7 +118,7 @@ int client_call(Ctl *c, sd_bus_message *m, const char *what, sd_bus_message **re
         _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
         int r;
 
-        r = sd_bus_call(c->bus, m, CALL_TIMEOUT_USEC, &error, ret);
+        r = sd_bus_call(c->bus, m, /* usec= */ 0, &error, ret);
         return r < 0 ? client_failed(c, what, &error, r) : 0;
 }
 

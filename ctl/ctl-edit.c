@@ -229,8 +229,8 @@ int append_device_options(Ctl *c, sd_bus_message *m) {
 
 int verb_device_create(Ctl *c, int argc, char **argv) {
         _cleanup_(bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
-        _cleanup_(value_freep) Value *path = NULL, *info = NULL, *properties = NULL;
-        const char *kind = argv[0];
+        _cleanup_(value_freep) Value *properties = NULL;
+        const char *kind = argv[0], *path;
         char what[WHAT_MAX];
         int r;
 
@@ -258,12 +258,10 @@ int verb_device_create(Ctl *c, int argc, char **argv) {
         r = client_call(c, m, what, &reply);
         if (r != 0)
                 return r;
-        r = value_read(reply, &path);
-        if (r >= 0)
-                r = value_read(reply, &info);
+        r = sd_bus_message_read(reply, "o", &path);
         if (r < 0)
                 return fail_errno(r, "Failed to %s: cannot read the reply", what);
-        r = client_get_properties(c, value_string(path), VNETD_DEVICE, "read the new device's name",
+        r = client_get_properties(c, path, VNETD_DEVICE, "read the new device's name",
                                   &properties);
         if (r != 0)
                 return r;
@@ -295,7 +293,7 @@ static int split_protocol(const char *text, char **ret_local, const char **ret_p
 
         if (slash && !streq(slash, "/tcp") && !streq(slash, "/udp"))
                 return fail_usage("Invalid protocol in '%s': use /tcp or /udp", text);
-        if (*text == '\0' || slash == text)
+        if (*text == '\0')
                 return fail_usage("Invalid port '%s': use [ADDR:]PORT[/udp]", text);
         local = slash ? strndup(text, (size_t) (slash - text)) : strdup(text);
         if (!local)
@@ -389,7 +387,7 @@ int verb_unexpose(Ctl *c, int argc, char **argv) {
                                        NULL, "ss", protocol, local);
                 if (r >= 0)
                         return CTL_OK;
-                if (!sd_bus_error_has_name(&error, "org.vnetd1.NoSuchForward"))
+                if (!sd_bus_error_has_names(&error, "org.vnetd1.NoSuchForward", SD_BUS_ERROR_UNKNOWN_OBJECT)) /* the network has just gone */
                         return client_failed(c, what, &error, r);
         }
         (void) fail("Failed to %s: no network forwards %s port %s", what, protocol, local);

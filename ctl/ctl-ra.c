@@ -145,8 +145,9 @@ static int hop_limit(struct msghdr *m) {
         return v;
 }
 
-/* One message. -EAGAIN: none there; -ENOMSG: not one to believe. */
-static int receive(int fd, DhcpLease *ret) {
+/* One message. -EAGAIN: none there; -ENOMSG: not one to believe. What came in before the socket was bound to its interface may be of
+ * another one. */
+static int receive(int fd, int ifindex, DhcpLease *ret) {
         union {
                 struct cmsghdr align;
                 char buf[CMSG_SPACE(sizeof(int))];
@@ -161,7 +162,7 @@ static int receive(int fd, DhcpLease *ret) {
 
         if (n < 0)
                 return errno == EINTR || errno == ENETDOWN ? -EAGAIN : -errno;
-        if (hop_limit(&m) != RA_HOPS || !IN6_IS_ADDR_LINKLOCAL(&from.sin6_addr))
+        if (hop_limit(&m) != RA_HOPS || !IN6_IS_ADDR_LINKLOCAL(&from.sin6_addr) || from.sin6_scope_id != (uint32_t) ifindex)
                 return -ENOMSG;
         r = ra_parse(buf, (size_t) n, ret);
         if (r < 0)
@@ -177,7 +178,7 @@ static int64_t now_msec(void) {
         return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-static int wait_advertisement(int fd, int msec, DhcpLease *ret) {
+static int wait_advertisement(int fd, int ifindex, int msec, DhcpLease *ret) {
         int64_t end = now_msec() + msec;
 
         for (int64_t left = msec; left > 0; left = end - now_msec()) {
@@ -186,7 +187,7 @@ static int wait_advertisement(int fd, int msec, DhcpLease *ret) {
 
                 if (poll(&p, 1, (int) left) < 0 && errno != EINTR)
                         return -errno;
-                r = receive(fd, ret);
+                r = receive(fd, ifindex, ret);
                 if (r != -EAGAIN && r != -ENOMSG)
                         return r;
         }
@@ -202,7 +203,7 @@ int ra_obtain(int ifindex, DhcpLease *ret) {
         for (unsigned tries = 0; tries < RA_TRIES; tries++, wait = MIN(2 * wait, RA_LAST_WAIT_MSEC)) {
                 r = send_solicitation(fd, ifindex);
                 if (r == 0)
-                        r = wait_advertisement(fd, wait, ret);
+                        r = wait_advertisement(fd, ifindex, wait, ret);
                 if (r != -ETIMEDOUT)
                         return r;
         }

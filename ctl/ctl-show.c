@@ -305,7 +305,6 @@ int verb_device_show(Ctl *c, int argc, char **argv) {
 
 /* ---- what each network is asked for ---- */
 
-
 /* Lets @fn add the rows of every network meant to @t, and prints it. */
 int show_each_network(Ctl *c, const char *what, Table *t, NetworkFn fn) {
         _cleanup_(value_freep) Value *networks = NULL;
