@@ -53,33 +53,43 @@ static int read_log_level(const JsonDoc *doc, JsonVal v, void *field) {
         return 0;
 }
 
-static int read_subnet_of(const JsonDoc *doc, JsonVal v, void *field, bool v4) {
+/* A text; @check: is it what the table promises? */
+static int read_checked(const JsonDoc *doc, JsonVal v, void *field, bool (*check)(const char *text)) {
         const char *text;
-        IpPrefix p;
 
-        if (json_get_string(doc, v, &text) < 0 || prefix_parse(text, &p) < 0 || ip_is_v4(&p.addr) != v4)
+        if (json_get_string(doc, v, &text) < 0 || !check(text))
                 return -EINVAL;
         return read_text(doc, v, field);
 }
 
-static int read_subnet(const JsonDoc *doc, JsonVal v, void *field) {
-        const char *text;
+static bool is_prefix(const char *text, bool v4) {
+        IpPrefix p;
 
-        if (json_get_string(doc, v, &text) >= 0 && streq(text, "none"))
-                return read_text(doc, v, field);
-        return read_subnet_of(doc, v, field, true);
+        return prefix_parse(text, &p) >= 0 && ip_is_v4(&p.addr) == v4;
+}
+
+static bool is_subnet(const char *text) {
+        return streq(text, "none") || is_prefix(text, /* v4= */ true);
+}
+
+static int read_subnet(const JsonDoc *doc, JsonVal v, void *field) {
+        return read_checked(doc, v, field, is_subnet);
+}
+
+static bool is_subnet6(const char *text) {
+        return is_prefix(text, /* v4= */ false);
 }
 
 static int read_subnet6(const JsonDoc *doc, JsonVal v, void *field) {
-        return read_subnet_of(doc, v, field, false);
+        return read_checked(doc, v, field, is_subnet6);
+}
+
+static bool is_nat64(const char *text) {
+        return streq(text, "well-known") || is_prefix(text, /* v4= */ false);
 }
 
 static int read_nat64(const JsonDoc *doc, JsonVal v, void *field) {
-        const char *text;
-
-        if (json_get_string(doc, v, &text) >= 0 && streq(text, "well-known"))
-                return read_text(doc, v, field);
-        return read_subnet_of(doc, v, field, false);
+        return read_checked(doc, v, field, is_nat64);
 }
 
 static int read_mtu(const JsonDoc *doc, JsonVal v, void *field) {
@@ -95,11 +105,7 @@ static int read_mtu(const JsonDoc *doc, JsonVal v, void *field) {
 }
 
 static int read_domain(const JsonDoc *doc, JsonVal v, void *field) {
-        const char *text;
-
-        if (json_get_string(doc, v, &text) < 0 || !dns_name_is_valid(text))
-                return -EINVAL;
-        return read_text(doc, v, field);
+        return read_checked(doc, v, field, dns_name_is_valid);
 }
 
 static int read_lease_time(const JsonDoc *doc, JsonVal v, void *field) {
@@ -116,45 +122,31 @@ static int read_lease_time(const JsonDoc *doc, JsonVal v, void *field) {
         return 0;
 }
 
-static int read_protocol(const JsonDoc *doc, JsonVal v, void *field) {
-        const char *text;
+static bool is_protocol(const char *text) {
+        return streq(text, "tcp") || streq(text, "udp") || streq(text, "unix");
+}
 
-        if (json_get_string(doc, v, &text) < 0 || (!streq(text, "tcp") && !streq(text, "udp") && !streq(text, "unix")))
-                return -EINVAL;
-        return read_text(doc, v, field);
+static int read_protocol(const JsonDoc *doc, JsonVal v, void *field) {
+        return read_checked(doc, v, field, is_protocol);
+}
+
+static bool is_source(const char *text) {
+        return streq(text, "client") || streq(text, "gateway");
 }
 
 static int read_source(const JsonDoc *doc, JsonVal v, void *field) {
-        const char *text;
-
-        if (json_get_string(doc, v, &text) < 0 || (!streq(text, "client") && !streq(text, "gateway")))
-                return -EINVAL;
-        return read_text(doc, v, field);
+        return read_checked(doc, v, field, is_source);
 }
 
-static int read_dns_servers(const JsonDoc *doc, JsonVal v, void *field) {
-        char ***ret = field, **list;
-        size_t n = json_size(doc, v);
+static bool is_http_api(const char *text) {
+        const char *what;
+        SockAddress a;
 
-        if (json_type(doc, v) != JSON_ARRAY || n < 1 || n > CONFIG_LIST_MAX)
-                return -EINVAL;
-        list = *ret = calloc(n + 1, sizeof(*list));
-        if (!list)
-                return -ENOMEM;
+        return sock_address_parse(text, &a, &what) >= 0 && a.family == AF_UNIX;
+}
 
-        for (size_t i = 0; i < n; i++) {
-                JsonVal item = json_item(doc, v, i);
-                const char *text;
-                Endpoint e;
-                int r;
-
-                if (json_get_string(doc, item, &text) < 0 || (ip_parse(text, &e.addr) < 0 && endpoint_parse(text, &e) < 0))
-                        return -EINVAL;
-                r = read_text(doc, item, &list[i]);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
+static int read_http_api(const JsonDoc *doc, JsonVal v, void *field) {
+        return read_checked(doc, v, field, is_http_api);
 }
 
 /* An object of texts as pairs; @check: is a pair what the table promises? */
@@ -245,6 +237,17 @@ static int read_texts(const JsonDoc *doc, JsonVal v, void *field, size_t max, bo
         return 0;
 }
 
+static bool is_server(const char *text) {
+        Endpoint e;
+
+        return ip_parse(text, &e.addr) >= 0 || endpoint_parse(text, &e) >= 0;
+}
+
+/* None at all would be no resolver, and does not mean the host's. */
+static int read_dns_servers(const JsonDoc *doc, JsonVal v, void *field) {
+        return json_size(doc, v) < 1 ? -EINVAL : read_texts(doc, v, field, CONFIG_LIST_MAX, is_server);
+}
+
 static bool is_rule(const char *text) {
         PolicyRule r;
 
@@ -290,15 +293,6 @@ static int read_ttl(const JsonDoc *doc, JsonVal v, void *field) {
                 return -EINVAL;
         *ret = (uint32_t) (t / USEC_PER_SEC);
         return 0;
-}
-
-static int read_http_api(const JsonDoc *doc, JsonVal v, void *field) {
-        const char *text, *what;
-        SockAddress a;
-
-        if (json_get_string(doc, v, &text) < 0 || sock_address_parse(text, &a, &what) < 0 || a.family != AF_UNIX)
-                return -EINVAL;
-        return read_text(doc, v, field);
 }
 
 /* ---- the table ---- */
