@@ -24,6 +24,7 @@
 #include "netstack/arp.h"
 #include "netstack/dhcp.h"
 #include "netstack/dhcp6-names.h"
+#include "netstack/dns-answer.h"
 #include "netstack/dns-local.h"
 #include "netstack/dns-zone.h"
 
@@ -313,46 +314,8 @@ static bool know(const Netstack *s, const DnsQuestion *q, Known *ret) {
 
 /* ---- the answer ---- */
 
-DEFINE_CLEANUP(ldns_pkt *, ldns_pkt_free);
-DEFINE_CLEANUP(ldns_rr *, ldns_rr_free);
-
 static ldns_rdf *rdf_name(const uint8_t *wire, size_t len) {
         return ldns_rdf_new_frm_data(LDNS_RDF_TYPE_DNAME, len, wire);
-}
-
-/* Adds @rdf to @rr; false without memory, also where @rdf could not be made. */
-static bool rr_push(ldns_rr *rr, ldns_rdf *rdf) {
-        if (!rdf)
-                return false;
-        if (!ldns_rr_push_rdf(rr, rdf)) {
-                ldns_rdf_deep_free(rdf);
-                return false;
-        }
-        return true;
-}
-
-/* A record of ours, without data; @owner on the wire. */
-static ldns_rr *rr_make(ldns_rr_type type, const uint8_t *owner, size_t owner_len) {
-        ldns_rr *rr = ldns_rr_new();
-        ldns_rdf *name = rdf_name(owner, owner_len);
-
-        if (!rr || !name) {
-                ldns_rr_free(rr);
-                ldns_rdf_deep_free(name);
-                return NULL;
-        }
-        ldns_rr_set_owner(rr, name);
-        ldns_rr_set_type(rr, type);
-        ldns_rr_set_class(rr, LDNS_RR_CLASS_IN);
-        ldns_rr_set_ttl(rr, DNS_LOCAL_TTL_SEC); /* the caller may know a better one */
-        return rr;
-}
-
-static int pkt_push(ldns_pkt *pkt, ldns_pkt_section section, ldns_rr **rr) {
-        if (!ldns_pkt_push_rr(pkt, section, *rr))
-                return -ENOMEM;
-        *rr = NULL;
-        return 0;
 }
 
 /* LABEL.ZONE, or ZONE itself where that would be too long. */
@@ -371,29 +334,21 @@ static ldns_rdf *rdf_in_zone(const char *label, const uint8_t *zone, size_t zone
 static int pkt_push_soa(ldns_pkt *pkt, ldns_pkt_section section, const DnsQuestion *q, const Known *k) {
         const uint8_t *zone = q->name + k->zone;
         size_t zone_len = q->name_len - k->zone;
-        _cleanup_(ldns_rr_freep) ldns_rr *rr = rr_make(LDNS_RR_TYPE_SOA, zone, zone_len);
+        _cleanup_(ldns_rr_freep) ldns_rr *rr = dns_answer_record(LDNS_RR_TYPE_SOA, zone, zone_len, DNS_LOCAL_TTL_SEC);
 
-        if (!rr || !rr_push(rr, rdf_in_zone("gateway", zone, zone_len)) || !rr_push(rr, rdf_in_zone("hostmaster", zone, zone_len)) ||
-            !rr_push(rr, ldns_native2rdf_int32(LDNS_RDF_TYPE_INT32, SOA_SERIAL)) ||
-            !rr_push(rr, ldns_native2rdf_int32(LDNS_RDF_TYPE_PERIOD, SOA_REFRESH_SEC)) ||
-            !rr_push(rr, ldns_native2rdf_int32(LDNS_RDF_TYPE_PERIOD, SOA_RETRY_SEC)) ||
-            !rr_push(rr, ldns_native2rdf_int32(LDNS_RDF_TYPE_PERIOD, SOA_EXPIRE_SEC)) ||
-            !rr_push(rr, ldns_native2rdf_int32(LDNS_RDF_TYPE_PERIOD, DNS_LOCAL_TTL_SEC))) /* of negative answers */
+        if (!rr || !dns_answer_field(rr, rdf_in_zone("gateway", zone, zone_len)) || !dns_answer_field(rr, rdf_in_zone("hostmaster", zone, zone_len)) ||
+            !dns_answer_field(rr, ldns_native2rdf_int32(LDNS_RDF_TYPE_INT32, SOA_SERIAL)) ||
+            !dns_answer_field(rr, ldns_native2rdf_int32(LDNS_RDF_TYPE_PERIOD, SOA_REFRESH_SEC)) ||
+            !dns_answer_field(rr, ldns_native2rdf_int32(LDNS_RDF_TYPE_PERIOD, SOA_RETRY_SEC)) ||
+            !dns_answer_field(rr, ldns_native2rdf_int32(LDNS_RDF_TYPE_PERIOD, SOA_EXPIRE_SEC)) ||
+            !dns_answer_field(rr, ldns_native2rdf_int32(LDNS_RDF_TYPE_PERIOD, DNS_LOCAL_TTL_SEC))) /* of negative answers */
                 return -ENOMEM;
-        return pkt_push(pkt, section, &rr);
+        return dns_answer_push(pkt, section, TAKE_PTR(rr));
 }
 
 /* One record with one field. */
 static int pkt_push_simple(ldns_pkt *pkt, ldns_rr_type type, const DnsQuestion *q, ldns_rdf *rdf) {
-        _cleanup_(ldns_rr_freep) ldns_rr *rr = rr_make(type, q->name, q->name_len);
-
-        if (!rr) {
-                ldns_rdf_deep_free(rdf);
-                return -ENOMEM;
-        }
-        if (!rr_push(rr, rdf))
-                return -ENOMEM;
-        return pkt_push(pkt, LDNS_SECTION_ANSWER, &rr);
+        return dns_answer_push(pkt, LDNS_SECTION_ANSWER, dns_answer_simple(type, q->name, q->name_len, DNS_LOCAL_TTL_SEC, rdf));
 }
 
 static bool asks_for(const DnsQuestion *q, ldns_rr_type type) {
@@ -402,15 +357,14 @@ static bool asks_for(const DnsQuestion *q, ldns_rr_type type) {
 
 /* A record of a zone, as that of the name asked for. */
 static int pkt_push_record(ldns_pkt *pkt, const DnsQuestion *q, const ldns_rr *record, uint32_t ttl) {
-        _cleanup_(ldns_rr_freep) ldns_rr *rr = rr_make(ldns_rr_get_type(record), q->name, q->name_len);
+        _cleanup_(ldns_rr_freep) ldns_rr *rr = dns_answer_record(ldns_rr_get_type(record), q->name, q->name_len, ttl);
 
         if (!rr)
                 return -ENOMEM;
-        ldns_rr_set_ttl(rr, ttl);
         for (size_t i = 0; i < ldns_rr_rd_count(record); i++)
-                if (!rr_push(rr, ldns_rdf_clone(ldns_rr_rdf(record, i))))
+                if (!dns_answer_field(rr, ldns_rdf_clone(ldns_rr_rdf(record, i))))
                         return -ENOMEM;
-        return pkt_push(pkt, LDNS_SECTION_ANSWER, &rr);
+        return dns_answer_push(pkt, LDNS_SECTION_ANSWER, TAKE_PTR(rr));
 }
 
 static int pkt_push_address(ldns_pkt *pkt, const DnsQuestion *q, const IpAddr *a) {
@@ -475,56 +429,13 @@ static int pkt_fill(const Netstack *s, ldns_pkt *pkt, const DnsQuestion *q, cons
         return 0;
 }
 
-/* An answer without records: header, question, EDNS. */
-static ldns_pkt *pkt_make(const ldns_pkt *query, const DnsQuestion *q) {
-        _cleanup_(ldns_pkt_freep) ldns_pkt *pkt = ldns_pkt_new();
-        _cleanup_(ldns_rr_freep) ldns_rr *question = rr_make(q->type, q->name, q->name_len);
-
-        if (!pkt || !question)
-                return NULL;
-
-        ldns_rr_set_question(question, true);
-        ldns_rr_set_class(question, q->class);
-        ldns_pkt_set_id(pkt, ldns_pkt_id(query));
-        ldns_pkt_set_qr(pkt, true);
-        ldns_pkt_set_aa(pkt, true);
-        ldns_pkt_set_rd(pkt, ldns_pkt_rd(query));
-        ldns_pkt_set_cd(pkt, ldns_pkt_cd(query));
-        ldns_pkt_set_ra(pkt, true);
-        if (ldns_pkt_edns(query)) {
-                ldns_pkt_set_edns_udp_size(pkt, DNS_UDP_ROOM_MAX);
-                ldns_pkt_set_edns_do(pkt, ldns_pkt_edns_do(query));
-        }
-        if (pkt_push(pkt, LDNS_SECTION_QUESTION, &question) < 0)
-                return NULL;
-        return TAKE_PTR(pkt);
-}
-
-static int pkt_to_wire(ldns_pkt *pkt, DnsAnswer *ret) {
-        return ldns_pkt2wire(&ret->data, pkt, &ret->len) == LDNS_STATUS_OK ? 1 : -ENOMEM;
-}
-
-/* Everything but the records, and TC: the client asks again over TCP. */
-static int answer_truncated(const ldns_pkt *query, const DnsQuestion *q, ldns_pkt_rcode rcode, DnsAnswer *ret) {
-        _cleanup_(ldns_pkt_freep) ldns_pkt *pkt = pkt_make(query, q);
-
-        if (!pkt)
-                return -ENOMEM;
-        ldns_pkt_set_tc(pkt, true);
-        ldns_pkt_set_rcode(pkt, rcode);
-        return pkt_to_wire(pkt, ret);
-}
-
 static int answer_build(const Netstack *s, const ldns_pkt *query, const DnsQuestion *q, const Known *k, size_t room,
                         DnsAnswer *ret) {
-        _cleanup_(ldns_pkt_freep) ldns_pkt *pkt = pkt_make(query, q);
+        _cleanup_(ldns_pkt_freep) ldns_pkt *pkt = dns_answer_new(query, q, /* ours= */ true);
         int r;
 
         if (!pkt)
                 return -ENOMEM;
-
-        if (room < DNS_UDP_ROOM_MAX)
-                room = CLAMP((size_t) ldns_pkt_edns_udp_size(query), room, (size_t) DNS_UDP_ROOM_MAX);
 
         if (ldns_pkt_edns_version(query) > 0)
                 ldns_pkt_set_edns_extended_rcode(pkt, 1); /* BADVERS is 16: 1 in the upper bits, 0 in the header (RFC 6891 6.1.3) */
@@ -536,13 +447,8 @@ static int answer_build(const Netstack *s, const ldns_pkt *query, const DnsQuest
                         return r;
         }
 
-        r = pkt_to_wire(pkt, ret);
-        if (r > 0 && ret->len > room) {
-                free(ret->data);
-                *ret = (DnsAnswer){};
-                r = answer_truncated(query, q, ldns_pkt_get_rcode(pkt), ret);
-        }
-        return r;
+        r = dns_answer_finish(query, q, pkt, room, ret);
+        return r < 0 ? r : 1;
 }
 
 int dns_local_answer(const Netstack *s, const uint8_t *msg, size_t len, const DnsQuestion *q, size_t room, DnsAnswer *ret) {

@@ -5,8 +5,6 @@
 #include "netstack/dns-private.h"
 
 #define DNS_LOCAL_TTL_SEC 10   /* names of guests come and go */
-#define DNS_UDP_ROOM_MIN 512   /* RFC 1035 2.3.4 */
-#define DNS_UDP_ROOM_MAX 1232  /* what we say and use as EDNS size: never fragmented */
 
 /**
  * dns_local_answer() - answer a query from what is known here

@@ -10,6 +10,8 @@
 #include "netstack/netstack-private.h"
 
 #define DNS_PORT 53
+#define DNS_UDP_ROOM_MIN 512      /* RFC 1035 2.3.4 */
+#define DNS_UDP_ROOM_MAX 1232     /* what we say and use as EDNS size: never fragmented */
 #define DNS_QUERY_MAX 4096        /* a relayed query; it is kept for the next resolver */
 #define DNS_PENDING_GUEST_MAX (DNS_PENDING_MAX / 4)
 #define DNS_GUESTS_MAX 256        /* rate buckets; guests beyond share them */

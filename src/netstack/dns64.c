@@ -17,14 +17,12 @@
 #include <errno.h>
 #include <ldns/ldns.h>
 
+#include "netstack/dns-answer.h"
 #include "netstack/dns-local.h"
 #include "netstack/dns64.h"
 #include "netstack/nat64.h"
 
 #define REVERSE_LABELS 32 /* digits in front of ip6.arpa */
-
-DEFINE_CLEANUP(ldns_pkt *, ldns_pkt_free);
-DEFINE_CLEANUP(ldns_rr *, ldns_rr_free);
 
 /* ---- messages ---- */
 
@@ -38,80 +36,6 @@ static void query_set_type(uint8_t *query, DnsQuestion *q, uint16_t type) {
         q->type = type;
         query[DNS_HEADER_LEN + q->name_len] = (uint8_t) (type >> 8);
         query[DNS_HEADER_LEN + q->name_len + 1] = (uint8_t) type;
-}
-
-/* A record of @type with @owner on the wire and one field, which is used up. */
-static ldns_rr *rr_make(ldns_rr_type type, const uint8_t *owner, size_t owner_len, uint32_t ttl, ldns_rdf *rdf) {
-        _cleanup_(ldns_rr_freep) ldns_rr *rr = ldns_rr_new();
-        ldns_rdf *name = ldns_rdf_new_frm_data(LDNS_RDF_TYPE_DNAME, owner_len, owner);
-
-        if (!rr || !name || !rdf) {
-                ldns_rdf_deep_free(name);
-                ldns_rdf_deep_free(rdf);
-                return NULL;
-        }
-        ldns_rr_set_owner(rr, name);
-        ldns_rr_set_type(rr, type);
-        ldns_rr_set_class(rr, LDNS_RR_CLASS_IN);
-        ldns_rr_set_ttl(rr, ttl);
-        if (!ldns_rr_push_rdf(rr, rdf)) {
-                ldns_rdf_deep_free(rdf);
-                return NULL;
-        }
-        return TAKE_PTR(rr);
-}
-
-/* @rr, which may be NULL for want of memory, is used up. */
-static int push(ldns_pkt *pkt, ldns_pkt_section section, ldns_rr *rr) {
-        if (rr && ldns_pkt_push_rr(pkt, section, rr))
-                return 0;
-        ldns_rr_free(rr);
-        return -ENOMEM;
-}
-
-/* An answer to @query about @q without records. */
-static ldns_pkt *answer_make(const ldns_pkt *query, const DnsQuestion *q) {
-        _cleanup_(ldns_pkt_freep) ldns_pkt *pkt = ldns_pkt_new();
-        ldns_rr *question = ldns_rr_new();
-        ldns_rdf *name = ldns_rdf_new_frm_data(LDNS_RDF_TYPE_DNAME, q->name_len, q->name);
-
-        if (!pkt || !question || !name) {
-                ldns_rr_free(question);
-                ldns_rdf_deep_free(name);
-                return NULL;
-        }
-        ldns_rr_set_question(question, true);
-        ldns_rr_set_owner(question, name);
-        ldns_rr_set_type(question, q->type);
-        ldns_rr_set_class(question, q->class);
-        ldns_pkt_set_id(pkt, ldns_pkt_id(query));
-        ldns_pkt_set_qr(pkt, true);
-        ldns_pkt_set_rd(pkt, ldns_pkt_rd(query));
-        ldns_pkt_set_cd(pkt, ldns_pkt_cd(query));
-        ldns_pkt_set_ra(pkt, true);
-        if (ldns_pkt_edns(query)) {
-                ldns_pkt_set_edns_udp_size(pkt, DNS_UDP_ROOM_MAX);
-                ldns_pkt_set_edns_do(pkt, ldns_pkt_edns_do(query));
-        }
-        return push(pkt, LDNS_SECTION_QUESTION, question) < 0 ? NULL : TAKE_PTR(pkt);
-}
-
-/* What does not fit goes without records, and says so. */
-static int answer_finish(const ldns_pkt *query, const DnsQuestion *q, ldns_pkt *pkt, size_t room, DnsAnswer *ret) {
-        if (room < DNS_UDP_ROOM_MAX)
-                room = CLAMP((size_t) ldns_pkt_edns_udp_size(query), room, (size_t) DNS_UDP_ROOM_MAX);
-        if (ldns_pkt2wire(&ret->data, pkt, &ret->len) != LDNS_STATUS_OK)
-                return -ENOMEM;
-        if (ret->len <= room)
-                return 0;
-
-        _cleanup_(ldns_pkt_freep) ldns_pkt *cut = answer_make(query, q);
-        free(ret->data);
-        *ret = (DnsAnswer){};
-        if (!cut)
-                return -ENOMEM;
-        ldns_pkt_set_tc(cut, true);
-        return ldns_pkt2wire(&ret->data, cut, &ret->len) == LDNS_STATUS_OK ? 0 : -ENOMEM;
 }
 
 /* ---- from A to AAAA ---- */
@@ -160,8 +84,8 @@ static int push_address(const Netstack *s, ldns_pkt *pkt, const uint8_t *owner, 
         IpAddr a = s->config.nat64.addr;
 
         a.w[3] = ip_v4(v4);
-        return push(pkt, LDNS_SECTION_ANSWER,
-                    rr_make(LDNS_RR_TYPE_AAAA, owner, owner_len, ttl, ldns_rdf_new_frm_data(LDNS_RDF_TYPE_AAAA, sizeof(a), a.b)));
+        return dns_answer_push(pkt, LDNS_SECTION_ANSWER,
+                    dns_answer_simple(LDNS_RR_TYPE_AAAA, owner, owner_len, ttl, ldns_rdf_new_frm_data(LDNS_RDF_TYPE_AAAA, sizeof(a), a.b)));
 }
 
 /* Answers @q (AAAA) by what @from says of A; aliases on the way are kept. How many addresses there are; negative errno. */
@@ -179,7 +103,7 @@ static int synthesize(const Netstack *s, ldns_pkt *pkt, const ldns_pkt *from, ui
                         r = push_address(s, pkt, ldns_rdf_data(owner), ldns_rdf_size(owner), MIN(ldns_rr_ttl(rr), ttl_max), &v4);
                         n++;
                 } else if (ldns_rr_get_type(rr) == LDNS_RR_TYPE_CNAME || ldns_rr_get_type(rr) == LDNS_RR_TYPE_DNAME)
-                        r = push(pkt, LDNS_SECTION_ANSWER, ldns_rr_clone(rr));
+                        r = dns_answer_push(pkt, LDNS_SECTION_ANSWER, ldns_rr_clone(rr));
                 if (r < 0)
                         return r;
         }
@@ -219,15 +143,15 @@ static void reverse_question(const IpAddr *v4, DnsQuestion *q) {
 /* The answer to the IPv4 address's name, under the name asked for. */
 static int alias(ldns_pkt *pkt, const DnsQuestion *client, const DnsQuestion *asked, const ldns_pkt *from) {
         const ldns_rr_list *answer = ldns_pkt_answer(from), *authority = ldns_pkt_authority(from);
-        int r = push(pkt, LDNS_SECTION_ANSWER,
-                     rr_make(LDNS_RR_TYPE_CNAME, client->name, client->name_len, DNS64_TTL_SEC,
+        int r = dns_answer_push(pkt, LDNS_SECTION_ANSWER,
+                     dns_answer_simple(LDNS_RR_TYPE_CNAME, client->name, client->name_len, DNS64_TTL_SEC,
                              ldns_rdf_new_frm_data(LDNS_RDF_TYPE_DNAME, asked->name_len, asked->name)));
 
         ldns_pkt_set_rcode(pkt, ldns_pkt_get_rcode(from));
         for (size_t i = 0; i < ldns_rr_list_rr_count(answer) && r >= 0; i++)
-                r = push(pkt, LDNS_SECTION_ANSWER, ldns_rr_clone(ldns_rr_list_rr(answer, i)));
+                r = dns_answer_push(pkt, LDNS_SECTION_ANSWER, ldns_rr_clone(ldns_rr_list_rr(answer, i)));
         for (size_t i = 0; i < ldns_rr_list_rr_count(authority) && r >= 0; i++)
-                r = push(pkt, LDNS_SECTION_AUTHORITY, ldns_rr_clone(ldns_rr_list_rr(authority, i)));
+                r = dns_answer_push(pkt, LDNS_SECTION_AUTHORITY, ldns_rr_clone(ldns_rr_list_rr(authority, i)));
         return r;
 }
 
@@ -298,7 +222,7 @@ static Dns64Verdict reply_aaaa(Dns64 *x, DnsQuestion *q, uint8_t *query, const l
 }
 
 static Dns64Verdict reply_a(const Netstack *s, Dns64 *x, const ldns_pkt *query, const ldns_pkt *from, size_t room, DnsAnswer *ret) {
-        _cleanup_(ldns_pkt_freep) ldns_pkt *pkt = answer_make(query, &x->question);
+        _cleanup_(ldns_pkt_freep) ldns_pkt *pkt = dns_answer_new(query, &x->question, /* ours= */ false);
         int n = pkt ? synthesize(s, pkt, from, x->ttl) : -ENOMEM;
 
         if (n < 0)
@@ -310,17 +234,17 @@ static Dns64Verdict reply_a(const Netstack *s, Dns64 *x, const ldns_pkt *query, 
         }
         if (ldns_pkt_tc(from))
                 room = DNS_HEADER_LEN; /* nothing fits: it asks again by TCP */
-        return answer_finish(query, &x->question, pkt, room, ret) < 0 ? DNS64_FAIL : DNS64_ANSWER;
+        return dns_answer_finish(query, &x->question, pkt, room, ret) < 0 ? DNS64_FAIL : DNS64_ANSWER;
 }
 
 static Dns64Verdict reply_ptr(Dns64 *x, const DnsQuestion *q, const ldns_pkt *query, const ldns_pkt *from, size_t room, DnsAnswer *ret) {
-        _cleanup_(ldns_pkt_freep) ldns_pkt *pkt = answer_make(query, &x->question);
+        _cleanup_(ldns_pkt_freep) ldns_pkt *pkt = dns_answer_new(query, &x->question, /* ours= */ false);
 
         if (!pkt || alias(pkt, &x->question, q, from) < 0)
                 return DNS64_FAIL;
         if (ldns_pkt_tc(from))
                 room = DNS_HEADER_LEN;
-        return answer_finish(query, &x->question, pkt, room, ret) < 0 ? DNS64_FAIL : DNS64_ANSWER;
+        return dns_answer_finish(query, &x->question, pkt, room, ret) < 0 ? DNS64_FAIL : DNS64_ANSWER;
 }
 
 Dns64Verdict dns64_reply(const Netstack *s, Dns64 *x, DnsQuestion *q, uint8_t *query, size_t len, const uint8_t *reply, size_t reply_len,
@@ -348,7 +272,7 @@ Dns64Verdict dns64_reply(const Netstack *s, Dns64 *x, DnsQuestion *q, uint8_t *q
 static int answer_ipv4only(const Netstack *s, const uint8_t *msg, size_t len, const DnsQuestion *q, size_t room, DnsAnswer *ret) {
         static const uint32_t addresses[] = { 0xc00000aa, 0xc00000ab };
         _cleanup_(ldns_pkt_freep) ldns_pkt *query = pkt_read(msg, len);
-        _cleanup_(ldns_pkt_freep) ldns_pkt *pkt = query ? answer_make(query, q) : NULL;
+        _cleanup_(ldns_pkt_freep) ldns_pkt *pkt = query ? dns_answer_new(query, q, /* ours= */ false) : NULL;
         int r = 0;
 
         if (!query)
@@ -361,12 +285,12 @@ static int answer_ipv4only(const Netstack *s, const uint8_t *msg, size_t len, co
                 if (q->type == LDNS_RR_TYPE_AAAA)
                         r = push_address(s, pkt, q->name, q->name_len, DNS64_IPV4ONLY_TTL_SEC, &v4);
                 else if (q->type == LDNS_RR_TYPE_A)
-                        r = push(pkt, LDNS_SECTION_ANSWER,
-                                 rr_make(LDNS_RR_TYPE_A, q->name, q->name_len, DNS64_IPV4ONLY_TTL_SEC,
+                        r = dns_answer_push(pkt, LDNS_SECTION_ANSWER,
+                                 dns_answer_simple(LDNS_RR_TYPE_A, q->name, q->name_len, DNS64_IPV4ONLY_TTL_SEC,
                                          ldns_rdf_new_frm_data(LDNS_RDF_TYPE_A, 4, v4.b + 12)));
         }
         if (r >= 0)
-                r = answer_finish(query, q, pkt, room, ret);
+                r = dns_answer_finish(query, q, pkt, room, ret);
         return r < 0 ? r : 1;
 }
 
@@ -389,11 +313,11 @@ static int answer_own(const Netstack *s, const uint8_t *msg, size_t len, const D
         if (r <= 0)
                 return r;
         _cleanup_(ldns_pkt_freep) ldns_pkt *from = pkt_read(own.data, own.len);
-        _cleanup_(ldns_pkt_freep) ldns_pkt *pkt = answer_make(query, q);
+        _cleanup_(ldns_pkt_freep) ldns_pkt *pkt = dns_answer_new(query, q, /* ours= */ false);
         free(own.data);
         r = from && pkt ? synthesize(s, pkt, from, negative_ttl(aaaa)) : -ENOMEM;
         if (r > 0)
-                r = answer_finish(query, q, pkt, room, ret) < 0 ? -ENOMEM : 1;
+                r = dns_answer_finish(query, q, pkt, room, ret) < 0 ? -ENOMEM : 1;
         return r;
 }
 
