@@ -300,19 +300,34 @@ static void on_listen(LoopIo *io, uint32_t events) {
 
 /* ---- life ---- */
 
+/* Without these a connection that ended would stay for ever, and another never be tried. Receiving goes on by itself: sock_resume_soon(). */
+static int reserve_timers(Sock *s) {
+        int r = timer_reserve(loop_timers(s->loop), &s->tick);
+
+        return r < 0 ? r : timer_reserve(loop_timers(s->loop), &s->fall);
+}
+
+static void release_timers(Sock *s) {
+        timer_stop(loop_timers(s->loop), &s->resume);
+        timer_release(loop_timers(s->loop), &s->tick);
+        timer_release(loop_timers(s->loop), &s->fall);
+}
+
 static int sock_start(Device *d, Loop *loop) {
         Sock *s = sock_of(d);
-        int r = 0;
+        int r;
 
         assert(!s->loop && d->handler);
         s->loop = loop;
         s->blocked = false;
-        if (s->listen_fd >= 0)
+        r = reserve_timers(s);
+        if (r >= 0 && s->listen_fd >= 0)
                 r = loop_add(loop, &s->listen_io, s->listen_fd, LISTEN_EVENTS, on_listen);
         if (r >= 0 && s->fd >= 0)
                 r = loop_add(loop, &s->io, s->fd, IO_EVENTS, on_io);
         if (r < 0) {
                 loop_remove(loop, &s->listen_io);
+                release_timers(s);
                 s->loop = NULL;
                 return r;
         }
@@ -335,7 +350,7 @@ static void sock_stop(Device *d) {
                 return;
         loop_remove(s->loop, &s->listen_io);
         loop_remove(s->loop, &s->io);
-        stop_timers(s);
+        release_timers(s);
         s->loop = NULL;
 }
 

@@ -3,11 +3,36 @@
 
 #include <errno.h>
 #include <glib/gstdio.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "sock-fixture.h"
+
+static bool no_memory; /* while set, no timer queue can grow */
+
+void *__real_reallocarray(void *p, size_t n, size_t size);
+void *__wrap_reallocarray(void *p, size_t n, size_t size);
+
+void *__wrap_reallocarray(void *p, size_t n, size_t size) {
+        return __atomic_load_n(&no_memory, __ATOMIC_ACQUIRE) ? NULL : __real_reallocarray(p, n, size);
+}
+
+static Timer timers[64];
+
+/* From now on no timer finds a place that was not held for it. */
+static int do_fill(void *arg) {
+        Loop *loop = arg;
+
+        __atomic_store_n(&no_memory, true, __ATOMIC_RELEASE);
+        for (unsigned i = 0; i < G_N_ELEMENTS(timers); i++) {
+                timer_init(&timers[i], NULL);
+                if (timer_set(loop_timers(loop), &timers[i], USEC_INFINITY - 1) < 0)
+                        return 0;
+        }
+        return -EOVERFLOW;
+}
 
 static void test_config(void) {
         static const struct {
@@ -121,6 +146,35 @@ static void test_connect(void) {
                 rig_wait(&r, &r.n_down, life);
         }
         rig_end(&r);
+        g_assert_cmpint(g_rmdir(dir), ==, 0);
+}
+
+/* A connection that ends is noticed, and tried anew, though there is no memory for timers any more. */
+static void test_connect_without_memory(void) {
+        g_autofree char *dir = g_dir_make_tmp("vnetd-sock-XXXXXX", NULL), *path = g_build_filename(dir, "there", NULL);
+        struct sockaddr_un un = { .sun_family = AF_UNIX };
+        int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+        struct pollfd p = { .fd = listener, .events = POLLIN };
+        Rig r = {};
+
+        (void) g_strlcpy(un.sun_path, path, sizeof(un.sun_path));
+        g_assert_cmpint(bind(listener, (struct sockaddr *) &un, sizeof(un)), ==, 0);
+        g_assert_cmpint(listen(listener, 1), ==, 0);
+        g_assert_cmpint(sock_new(&r.device, &(SockConfig){ .kind = "qemu", .name = "c", .connect = path, .fd = -EBADF }, NULL), ==, 0);
+        rig_begin(&r);
+        for (unsigned life = 1; life <= 2; life++) {
+                g_assert_cmpint(poll(&p, 1, RIG_WAIT_MSEC), ==, 1);
+                int fd = accept(listener, NULL, NULL);
+                rig_wait(&r, &r.n_up, life);
+                if (life == 1)
+                        g_assert_cmpint(loop_call(r.loop, do_fill, r.loop), ==, 0);
+                (void) close(fd);
+                rig_wait(&r, &r.n_down, life);
+        }
+        __atomic_store_n(&no_memory, false, __ATOMIC_RELEASE);
+        rig_end(&r);
+        (void) close(listener);
+        (void) g_unlink(path);
         g_assert_cmpint(g_rmdir(dir), ==, 0);
 }
 
@@ -320,6 +374,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/sock/refused", test_refused);
         g_test_add_func("/sock/takeover", test_takeover);
         g_test_add_func("/sock/connect", test_connect);
+        g_test_add_func("/sock/connect-without-memory", test_connect_without_memory);
         g_test_add_func("/sock/descriptor", test_descriptor);
         g_test_add_func("/sock/pair", test_pair);
         g_test_add_func("/sock/move", test_move);
