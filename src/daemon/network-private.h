@@ -6,6 +6,7 @@
 #include "daemon/device-facts.h"
 #include "daemon/network.h"
 #include "daemon/shard.h"
+#include "daemon/steer.h"
 #include "daemon/switch.h"
 #include "device/tap-queue.h"
 
@@ -21,6 +22,7 @@ typedef struct Port {
         uint32_t life;   /* which of those that had this number it is */
         Shard *shards[TAP_QUEUES_MAX]; /* (owned) of queues 1, 2 ... of a parallel device */
         unsigned n_shards;
+        SteerTable *steer; /* (owned, nullable) of a parallel device */
 } Port;
 
 struct Network {

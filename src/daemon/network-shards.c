@@ -19,11 +19,21 @@ static Port *port_by_tag(Network *n, uint64_t tag) {
         return p && tag_of(p) == tag && !p->gone ? p : NULL;
 }
 
+/* One that is lost is sent again when as much has been handed over. */
+static void steer(Port *p, const Frame *f) {
+        SteerFrame s;
+
+        if (steer_look(p->steer, f, &p->network->config.stack.mac, loop_now(p->network->loop), &s))
+                (void) device_send(p->device, &s.frame, 1);
+}
+
 static void on_frames(void *userdata, uint64_t tag, Frame *frames, unsigned n) {
         Port *p = port_by_tag(userdata, tag);
 
-        if (p)
-                network_receive_here(p, frames, n);
+        if (!p)
+                return;
+        steer(p, &frames[n - 1]);
+        network_receive_here(p, frames, n);
 }
 
 static void on_seen(void *userdata, uint64_t tag, const MacAddr *mac) {
@@ -97,6 +107,9 @@ int network_shards_begin(Port *p) {
                 .tag = tag_of(p),
         };
 
+        p->steer = calloc(1, sizeof(*p->steer));
+        if (!p->steer)
+                return -ENOMEM;
         for (c.queue = 1; c.queue < p->device->n_queues; c.queue++) {
                 int r = shard_new(&p->shards[p->n_shards], &c);
 
@@ -120,6 +133,7 @@ void network_shards_end(Port *p) {
                 netstack_add_stats(&n->ended_stats, &stats);
                 *s = shard_free(*s);
         }
+        free(TAKE_PTR(p->steer));
 }
 
 /* ---- all of them ---- */

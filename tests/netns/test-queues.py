@@ -74,11 +74,11 @@ def parallel_guest(w, queues=QUEUES, name='p'):
     return g
 
 
-def wakeups(w):
-    """Of each thread that carries packets."""
+def wakeups(w, name='vnet/defaul'):
+    """Of each thread that carries packets, or those of queues alone."""
     tasks = [f'/proc/{w.vnetd.pid}/task/{t}' for t in os.listdir(f'/proc/{w.vnetd.pid}/task')]
     return [int(netns.read(t + '/status').split('\nvoluntary_ctxt_switches:')[1].split()[0]) for t in tasks
-            if netns.read(t + '/comm').startswith('vnet/defaul')]
+            if netns.read(t + '/comm').startswith(name)]
 
 
 def threads(w):
@@ -349,6 +349,38 @@ def parallel_datagrams(w):
     w.drop_guest(g)
 
 
+def parallel_one_way(w):
+    """Datagrams that nobody answers come by the network's own queue before long, and again after the kernel has forgotten; the guest notices nothing."""
+    g = parallel_guest(w)
+    server = w.outside.socket(socket.SOCK_DGRAM)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    server.bind((OUTSIDE, 0))
+    clients = [g.socket(socket.SOCK_DGRAM) for _ in range(FLOWS)]
+    for c in clients:
+        c.connect(server.getsockname())
+    g.run('ping', '-c', '1', GATEWAY)
+    for _ in range(2):
+        counts = []
+        for _ in range(50):
+            counts.append(sum(wakeups(w, 'vnet/defaul/')))
+            for c in clients:
+                c.send(b'x' * 100)
+            time.sleep(0.01)
+        for _ in range(50 * FLOWS):
+            server.recv(200)
+        comment('wake-ups of the other threads, every tenth time:', counts[::10])
+        check(counts[40] - counts[0] > 0, 'they had nothing to hand over')
+        check(counts[49] - counts[25] < FLOWS, 'they still hand over')
+        time.sleep(FORGETFUL)
+    for c in clients:
+        c.setblocking(False)
+        try:
+            raise Failed(f'what was sent came back: {c.recv(200)}')
+        except BlockingIOError:
+            pass
+    w.drop_guest(g)
+
+
 def parallel_neighbours(w):
     """Over the switch, and a device of one queue beside it."""
     a, b = parallel_guest(w, name='a'), QueueGuest(w, 'b', 1)
@@ -526,4 +558,4 @@ def attached(w):
 
 if __name__ == '__main__':
     netns.main([many_flows, between_guests, limits, attached, parallel_sums, parallel_pauses, parallel_pieces, parallel_moved, parallel_datagrams,
-                parallel_neighbours, parallel_removed, parallel_watched, parallel_many, parallel_restart, parallel_refused])
+                parallel_one_way, parallel_neighbours, parallel_removed, parallel_watched, parallel_many, parallel_restart, parallel_refused])
