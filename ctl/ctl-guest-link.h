@@ -18,6 +18,7 @@ typedef struct GuestLink {
 #define GUEST_MTU_MIN 576
 #define GUEST_MTU_MAX 65520
 #define GUEST_QUEUES_MAX 16
+#define GUEST_PARALLEL_MAX 8 /* queues where none are asked for: as many as processors, within reason */
 #define GUEST_FDS_MAX 16 /* that a bus passes on in one message */
 
 /* The descriptors of a TAP, one for each of its queues, or what else goes from child to parent. */

@@ -278,10 +278,19 @@ int guest_create_device(Ctl *c, const GuestLink *link, const GuestFds *tap, cons
         return *ret_path ? 0 : fail_errno(ENOMEM, "Failed to read the reply of vnetd");
 }
 
+/* Of a TAP whose number of queues the command line leaves open. */
+static uint32_t default_queues(Ctl *c) {
+        cpu_set_t cpus;
+
+        if (!opt_set(c, OPT_PARALLEL) || sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
+                return 1;
+        return CLAMP((uint32_t) CPU_COUNT(&cpus), 1u, (uint32_t) GUEST_PARALLEL_MAX);
+}
+
 int guest_network(Ctl *c, const char *network_path, GuestNetwork *ret) {
         _cleanup_(value_freep) Value *properties = NULL;
         const char *text = opt_value(c, OPT_MTU);
-        uint32_t mtu, queues = 1;
+        uint32_t mtu, queues = default_queues(c);
         int r;
 
         if (text && parse_u32(text, GUEST_MTU_MIN, GUEST_MTU_MAX, &mtu) < 0)

@@ -542,7 +542,7 @@ def parallel_refused(w):
 
 def attached(w):
     """`vnetctl attach` and `run` open the queues themselves, and the namespace goes all the same."""
-    for options, n in (['--queues=4'], 1), (['--queues=4', '--parallel'], 4), (['--queues=16', '--parallel'], 16), (['--parallel'], 1):
+    for options, n in (['--queues=4'], 1), (['--queues=4', '--parallel'], 4), (['--queues=16', '--parallel'], 16), (['--parallel'], min(len(os.sched_getaffinity(0)), 8)):
         ns = netns.Namespace('att')
         w.ctl('attach', ns.path, *options)
         equal(threads(w), n, options)
