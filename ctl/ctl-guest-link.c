@@ -27,6 +27,8 @@
 #include "ctl-guest-link.h"
 #include "ctl-ra.h"
 
+#define LINK_GSO_IPV4_MAX_SIZE 63 /* IFLA_GSO_IPV4_MAX_SIZE, since Linux 6.3: Debian 12's headers lack it */
+#define LOOPBACK_SEGMENT_MAX (256 * 1024)
 #define ADDRESS6_WAIT_MSEC 5000   /* for the kernel to make an address of an advertisement that has come */
 #define ADDRESS6_BESIDE_MSEC 1500 /* the same where there is IPv4 as well, from the lease on */
 #define ADDRESS6_POLL_MSEC 10
@@ -206,6 +208,22 @@ int guest_link_make(const char *wanted, const GuestNetwork *network, bool config
                 tap.n = 0;
         }
         return r;
+}
+
+void guest_link_widen_loopback(void) {
+        _cleanup_(nl_socket_freep) struct nl_sock *sock = nl_socket_alloc();
+        struct ifinfomsg lo = { .ifi_index = (int) if_nametoindex("lo") };
+        struct nl_msg *m;
+
+        if (!sock || nl_connect(sock, NETLINK_ROUTE) < 0)
+                return;
+        m = nlmsg_alloc_simple(RTM_NEWLINK, 0);
+        if (!m)
+                return;
+        if (nlmsg_append(m, &lo, sizeof(lo), NLMSG_ALIGNTO) < 0 || nla_put_u32(m, LINK_GSO_IPV4_MAX_SIZE, LOOPBACK_SEGMENT_MAX) < 0)
+                nlmsg_free(m);
+        else
+                (void) nl_send_sync(sock, m); /* which frees it */
 }
 
 /* ---- what DHCP gives ---- */

@@ -40,6 +40,10 @@ typedef struct GuestNetwork {
  * @ret_fds: the TAP, owned by the caller; it does not keep the namespace alive: when that goes, the TAP goes. */
 int guest_link_make(const char *ifname, const GuestNetwork *network, bool configure, GuestLink *ret, GuestFds *ret_fds);
 
+/* Lets TCP over IPv4 have super-segments of 256 KiB, and not of 64, on `lo` of the namespace the caller is in (BIG TCP): that is the way between
+ * a lent socket and the guest's. A kernel that knows no such thing (before Linux 6.3) leaves it as it is; nothing fails by that. */
+void guest_link_widen_loopback(void);
+
 /* Gets a lease and sets address, route and MTU by it. In a network of IPv6 alone: waits for the gateway's advertisement and the address the
  * kernel makes of it, which is in @ret then, but nothing to be renewed or given back. With both the IPv6 address is waited for as well, for
  * a moment, and is no need. */

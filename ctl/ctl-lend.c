@@ -36,8 +36,10 @@ void lend_sockets(int pidfd, const GuestNetwork *network, GuestFds *ret) {
 
         if (pidfd < 0)
                 return;
-        if (network->has_ip4)
+        if (network->has_ip4) {
+                guest_link_widen_loopback();
                 n += make_sockets(AF_INET, LEND_SOCKETS, fds + n);
+        }
         if (network->has_ip6)
                 n += make_sockets(AF_INET6, network->has_ip4 ? LEND_SOCKETS_MORE : LEND_SOCKETS, fds + n);
         if (n > 1 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0) {

@@ -122,6 +122,24 @@ def bytes_are_equal(w):
         check(after['frames-in'] - before['frames-in'] < 100, 'past the interface:', after['frames-in'] - before['frames-in'])
 
 
+def segments_on_loopback(w):
+    """Up to what size TCP makes them on `lo`, by netlink: IFLA_GSO_IPV4_MAX_SIZE (63), since Linux 6.3."""
+    def size_in(ns):
+        with ns.inside(), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as s:
+            s.send(struct.pack('=IHHIIBxHiII', 32, 18, 1, 1, 0, socket.AF_UNSPEC, 0, socket.if_nametoindex('lo'), 0, 0))  # RTM_GETLINK
+            answer = s.recv(65536)
+        at, end = 32, struct.unpack_from('=I', answer)[0]
+        while at + 4 <= end:
+            n, kind = struct.unpack_from('=HH', answer, at)
+            if kind == 63:
+                return struct.unpack_from('=I', answer, at + 4)[0]
+            at += (n + 3) & ~3
+    g = the_guest(w)
+    if size_in(w.host) is None:
+        raise netns.Unavailable('the kernel has no such size')
+    equal((size_in(g), size_in(w.host)), (256 << 10, 64 << 10), 'inside, and the host\'s as it was')
+
+
 def ends_pass_one_by_one(w):
     """A half-closed connection lives on the other way, whoever was first; a slow reader gets all."""
     g = the_guest(w)
@@ -438,6 +456,6 @@ def removal_resets(w):
 
 
 if __name__ == '__main__':
-    netns.main([bytes_are_equal, ends_pass_one_by_one, resets_pass, refused_is_refused, urgent_stays_in_place, many_at_a_time, sockets_serve_again,
-                switched_off, others_come_as_they_are, unix_clients, unexpose_lets_live, real_clients, namespace_goes_with_its_process, run_lends,
+    netns.main([bytes_are_equal, segments_on_loopback, ends_pass_one_by_one, resets_pass, refused_is_refused, urgent_stays_in_place, many_at_a_time,
+                sockets_serve_again, switched_off, others_come_as_they_are, unix_clients, unexpose_lets_live, real_clients, namespace_goes_with_its_process, run_lends,
                 removal_resets])
