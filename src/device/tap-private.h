@@ -7,7 +7,9 @@
 #include "device/tap.h"
 
 #define TAP_HEADER_LEN ((unsigned) sizeof(struct virtio_net_hdr_v1))
-#define TAP_ARENA_LEN (320 * 1024)
+#define TAP_ARENA_LEN (1536 * 1024)
+#define TAP_BATCH_LEN (320 * 1024)            /* of which a batch has so much while somebody has little to say ... */
+#define TAP_BULK_AFTER (20 * USEC_PER_MSEC)   /* ... or had as lately as that */
 #define TAP_CACHE_LINE 64
 
 typedef struct Tap Tap;
@@ -19,6 +21,7 @@ typedef struct TapLane {
         const DeviceHandler *handler; /* (borrowed: from start to stop) */
         void *userdata;
         Counters *counters; /* (borrowed) of the device */
+        usec_t small_at; /* when the latest frame came that belongs to a conversation */
         int rw_flags;  /* RWF_NOWAIT where the kernel has it for TAPs, else 0 */
 
         OffloadSplit *split; /* (owned) */

@@ -111,14 +111,15 @@ static size_t slot_after(const Tap *t, size_t used) {
  */
 static int read_batch(TapQueue *q, unsigned *ret_n) {
         TapLane *l = q->lane;
-        size_t used = 0;
+        usec_t now = loop_now(l->loop);
+        size_t used = 0, room = now < l->small_at + TAP_BULK_AFTER ? TAP_BATCH_LEN : TAP_ARENA_LEN;
         unsigned n = 0;
         int r = 1;
 
         while (n < FRAME_BATCH_MAX) {
                 size_t at = slot_after(l->tap, used);
 
-                if (at + SLOT_LEN > TAP_ARENA_LEN)
+                if (at + SLOT_LEN > room)
                         break;
 
                 ssize_t len = tap_read(q, l->arena + at, SLOT_LEN);
@@ -129,6 +130,10 @@ static int read_batch(TapQueue *q, unsigned *ret_n) {
                 if (accept_frame(l, l->arena + at, (size_t) len, &l->frames[n], &l->iov[n])) {
                         used = at + (size_t) len;
                         n++;
+                }
+                if (len < SMALL_FRAME_LEN) { /* it need not wait until as much is read */
+                        l->small_at = now;
+                        room = TAP_BATCH_LEN;
                 }
                 /* A question and its answer go one frame at a time. To ask whether there is another would cost a system call each
                  * time; if there is, the loop, which is level-triggered here, says so. Now and then it is asked all the same: a flood of

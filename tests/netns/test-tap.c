@@ -23,6 +23,7 @@
 #include <sys/wait.h>
 
 #include "device/offload.h"
+#include "device/tap-private.h"
 #include "device/tap.h"
 
 #define NOBODY 65534
@@ -479,7 +480,8 @@ typedef struct Peer {
         uint32_t snd_nxt, rcv_nxt;
         bool established, finished;
         GByteArray *received;
-        unsigned n_super, n_frames;
+        unsigned n_super, n_frames, n_batches;
+        uint32_t first_batch; /* bytes */
 } Peer;
 
 typedef struct Mode {
@@ -654,6 +656,10 @@ static void on_receive(Device *d, Frame *frames, unsigned n, void *userdata) {
                 g_assert_cmpuint(at, ==, frames[i].len);
 
                 p->n_frames++;
+                if (i == 0 && p->n_batches++ == 0)
+                        p->first_batch = 0;
+                if (p->n_batches == 1)
+                        p->first_batch += frames[i].len;
                 memcpy(&type, linear + 12, 2);
                 if (ntohs(type) == (p->v6 ? 0x86dd : 0x0800) && linear[ETH_HEADER_LEN + (p->v6 ? 6 : 9)] == IPPROTO_TCP)
                         peer_take_tcp(p, &frames[i], linear);
@@ -990,6 +996,42 @@ static void test_restart(void) {
         peer_done(&p);
 }
 
+/* Frames of a transfer are read as far as the arena goes, and less of them as soon as there is a small one, or was one lately. */
+static void test_batches(void) {
+        const Mode m = { "batches", _DEVICE_OFFLOAD_ALL, false, 65520, false };
+        const uint32_t len = 65000, n = 30;
+        struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = inet_addr("10.0.0.2") };
+        g_autofree uint8_t *data = g_malloc0(len);
+        Peer p;
+
+        peer_init(&p, &m);
+        int fd = guest_bound_socket(&p, SOCK_DGRAM, 7), tries = 0;
+        for (unsigned small = 0; small < 2; small++) {
+                uint32_t most = small ? TAP_BATCH_LEN : TAP_ARENA_LEN;
+
+                do { /* whatever else the guest has said meanwhile */
+                        g_assert_cmpint(tries++, <, 100);
+                        g_assert_cmpint(loop_call(p.loop, call_stop, &p), ==, 0);
+                        unsigned before = p.n_frames;
+
+                        if (small)
+                                g_assert_cmpint(sendto(fd, "x", 1, 0, (struct sockaddr *) &to, sizeof(to)), ==, 1);
+                        for (unsigned i = 0; i < n; i++)
+                                g_assert_cmpint(sendto(fd, data, len, 0, (struct sockaddr *) &to, sizeof(to)), ==, len);
+                        g_usleep(2 * TAP_BULK_AFTER);
+                        p.n_batches = 0;
+                        g_assert_cmpint(loop_call(p.loop, call_start, &p), ==, 0);
+                        for (unsigned i = 0; i < 10000 && counter_read(&p.device->counters.rx_frames) < before + n; i++)
+                                g_usleep(1000);
+                        g_assert_cmpint(loop_call(p.loop, call_stop, &p), ==, 0);
+                        g_assert_cmpint(loop_call(p.loop, call_start, &p), ==, 0);
+                        g_assert_cmpuint(p.first_batch, <=, most);
+                } while (p.first_batch <= most - 2 * len);
+        }
+        (void) close(fd);
+        peer_done(&p);
+}
+
 /* ---- several queues ---- */
 
 static bool is_readable(int fd) {
@@ -1155,5 +1197,6 @@ int main(int argc, char **argv) {
         g_test_add_data_func("/tap/gone-queues", &four_queues, test_gone);
         g_test_add_func("/tap/down", test_down);
         g_test_add_func("/tap/restart", test_restart);
+        g_test_add_func("/tap/batches", test_batches);
         return g_test_run();
 }
