@@ -19,6 +19,7 @@
 
 #define ETH_HEADER_LEN 14
 #define FRAME_LEN_MAX (ETH_HEADER_LEN + 65535) /* a full IP packet behind an Ethernet header */
+#define FRAME_BIG_MAX (8 * 65535) /* of a super-segment for a device that takes more (Device.big): what Linux makes itself at most */
 #define FRAME_BATCH_MAX 64                     /* frames move in batches of at most this many */
 #define FRAME_IOV_MAX 64                       /* pieces of one frame; a device that holds more must linearise */
 

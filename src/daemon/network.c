@@ -158,8 +158,26 @@ static bool frame_macs(const Frame *f, MacAddr *dst, MacAddr *src) {
 }
 
 /* Returns how many frames the port took. One whose device is gone takes all and keeps none. */
+/* A guest that has moved here may be sent what only its device before could take: that is lost, and not sent as long again. */
+static unsigned port_send_short(Port *p, Frame *frames, unsigned n) {
+        for (unsigned i = 0, run; i < n; i += run + 1) {
+                for (run = 0; i + run < n && frames[i + run].len <= FRAME_LEN_MAX;)
+                        run++;
+                unsigned taken = run > 0 ? device_send(p->device, frames + i, run) : 0;
+                if (taken < run)
+                        return i + taken;
+                if (i + run < n) {
+                        counter_add(&p->device->counters.tx_dropped, 1);
+                        counters_drop(&p->device->counters, DROP_ETH_LONG);
+                }
+        }
+        return n;
+}
+
 static unsigned port_send(Port *p, Frame *frames, unsigned n) {
-        return p->gone ? n : device_send(p->device, frames, n);
+        if (p->gone)
+                return n;
+        return p->device->big ? device_send(p->device, frames, n) : port_send_short(p, frames, n);
 }
 
 static void port_send_or_drop(Port *p, Frame *frames, unsigned n) {
@@ -419,7 +437,7 @@ int network_attach_here(Network *n, Device *d, const PortOptions *options) {
                 .life = ++n->last_life,
                 .options = *options,
                 .own_mac = d->mac,
-                .stack_port = { .id = i + 1, .mtu = d->mtu, .stream = d->stream },
+                .stack_port = { .id = i + 1, .mtu = d->mtu, .stream = d->stream, .big = d->big },
         };
         p->options.lender = NULL;
         d->handler = &device_handler;

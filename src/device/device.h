@@ -81,6 +81,7 @@ struct Device {
         uint32_t mtu;         /* what the far end's link carries, 0 unknown */
         uint32_t offloads;    /* DeviceOffload the far end takes natively; what it lacks is done on the doorstep */
         uint32_t n_queues;
+        bool big;             /* its far end takes super-segments of IPv4 TCP of up to FRAME_BIG_MAX */
         bool stream;          /* frames come by a stream socket: what is on its way waits at the far end */
         int ifindex;          /* in its namespace; 0: no interface */
         char ifname[16];      /* "" when there is no interface */

@@ -5,6 +5,7 @@
 #include <linux/if_tun.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/utsname.h>
 
 #include "basic/parse.h"
 #include "device/tap-open.h"
@@ -114,6 +115,15 @@ static int set_offloads(int fd, uint32_t wanted, uint32_t *ret) {
         return 0;
 }
 
+/* Linux takes frames beyond 64 KiB from a TAP, in pieces large enough for their number, since 6.6, and super-segments of IPv4 without a length
+ * since 6.3. To try is no way to find out: an older one may drop what it took. */
+static bool kernel_takes_big(void) {
+        struct utsname u;
+        unsigned major, minor;
+
+        return uname(&u) == 0 && sscanf(u.release, "%u.%u", &major, &minor) == 2 && (major > 6 || (major == 6 && minor >= 6));
+}
+
 /* The descriptor's side: header format, offloads, owner. */
 static int setup_descriptor(Tap *t, const TapConfig *c, const char **ret_what) {
         const uint32_t both = DEVICE_OFFLOAD_TSO4 | DEVICE_OFFLOAD_TSO6;
@@ -135,6 +145,7 @@ static int setup_descriptor(Tap *t, const TapConfig *c, const char **ret_what) {
                 return -errno;
 
         t->cut = t->device.offloads != _DEVICE_OFFLOAD_ALL;
+        t->device.big = !t->cut && kernel_takes_big();
         t->join = (t->device.offloads & both) != both;
         return 0;
 }

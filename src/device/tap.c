@@ -225,6 +225,11 @@ static int write_frame(TapQueue *q, const Frame *f) {
         return (int) MIN(tap_write(q, iov, n_hdr + f->n_iov), 0);
 }
 
+/* Is the kernel full, or has it no memory for as much in one piece, while it may have some for less? */
+static bool write_would_wait(int r, const Frame *f) {
+        return r == -EAGAIN || (f->len > FRAME_LEN_MAX && (r == -ENOBUFS || r == -ENOMEM || r == -EMSGSIZE));
+}
+
 /**
  * send_frame() - write one frame, cut as the far end needs it
  * @q:          the queue
@@ -252,7 +257,7 @@ static bool send_frame(TapQueue *q, const Frame *f) {
         for (unsigned i = 0; i < n; i++) {
                 int r = write_frame(q, &f[i]);
 
-                if (r == -EAGAIN) {
+                if (write_would_wait(r, &f[i])) {
                         if (!q->blocked)
                                 (void) loop_modify(l->loop, &q->io, EPOLLIN | EPOLLOUT);
                         q->blocked = true;

@@ -60,6 +60,7 @@ typedef struct TcpFlow {
         bool fin_received : 1;  /* the guest's FIN came in order: rcv_nxt is behind it */
         bool fin_passed : 1;    /* and was passed on by shutdown, once every byte before it was */
         bool stream : 1;        /* a stream socket carries the guest's frames */
+        bool big_over : 1;      /* no super-segments beyond 64 KiB any more: something between cuts them, or bytes were lost */
         bool ack_now : 1;       /* an ACK is owed at the end of the batch */
         bool sacks_missed : 1;  /* there were more than sacks[] holds: between two of them may be bytes the guest has */
         bool in_recovery : 1;   /* fast retransmit under way until snd_una reaches recover */
@@ -76,6 +77,8 @@ typedef struct TcpFlow {
         uint32_t iss, irs;
         uint32_t snd_una, snd_nxt, snd_max, snd_wnd, snd_wl1, snd_wl2, max_snd_wnd;
         uint32_t cwnd, ssthresh, recover, rexmit_nxt;
+        uint32_t big_max;       /* what a frame beyond 64 KiB may have, with all headers; 0: there are none */
+        uint32_t big_start, big_end; /* the latest of them */
         uint32_t discarded;     /* sequence number of the first byte in the host's receive queue */
         uint32_t rcv_nxt;       /* next byte expected */
         uint32_t rcv_adv;       /* right edge we promised; never moves left */

@@ -168,7 +168,8 @@ static void ip4_commit(Netstack *s, const IpSend *how, IpOut *o, uint8_t *l4, si
                        const struct virtio_net_hdr_v1 *hdr) {
         uint8_t *ip = l4 - sizeof(o->header), *frame = ip - sizeof(o->eth);
 
-        o->header.tot_len = htons((uint16_t) (sizeof(o->header) + l4_len));
+        /* 0: as long as the frame is, for a guest whose kernel cuts it into packets, or does not need to */
+        o->header.tot_len = sizeof(o->header) + l4_len > UINT16_MAX ? 0 : htons((uint16_t) (sizeof(o->header) + l4_len));
         o->header.check = 0;
         o->header.check = checksum_finish(checksum_add(&o->header, sizeof(o->header), 0));
         memcpy(ip, &o->header, sizeof(o->header));
@@ -247,7 +248,7 @@ void ip_send(Netstack *s, const IpSend *how, uint8_t *l4, size_t l4_len) {
 
         if (!ip_is_v4(&how->dst))
                 return ip6_send(s, how, l4, l4_len);
-        if (!ip_is_v4(&how->src) || l4_len > UINT16_MAX - sizeof(o.header))
+        if (!ip_is_v4(&how->src) || (l4_len > UINT16_MAX - sizeof(o.header) && how->gso_type != VIRTIO_NET_HDR_GSO_TCPV4))
                 return netstack_drop(s, DROP_IP_MALFORMED);
 
         o.resolved = ip4_next_hop(s, how, &mac, &mtu);

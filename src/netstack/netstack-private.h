@@ -9,7 +9,7 @@
 #include "basic/timerq.h"
 #include "netstack/netstack.h"
 
-#define TX_ARENA_LEN (512 * 1024) /* outgoing bytes between two flushes */
+#define TX_ARENA_LEN (520 * 1024) /* outgoing bytes between two flushes */
 #define TX_HEADROOM (ETH_HEADER_LEN + 40) /* in front of the L4 bytes: Ethernet and the longer IP header */
 
 typedef struct Arp Arp;

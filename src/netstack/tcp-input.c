@@ -257,6 +257,7 @@ static void new_ack(Netstack *s, Flow *f, const Segment *g) {
         t->dup_acks = 0;
         t->retries = 0;
         forget_sacks_below_una(t);
+        tcp_big_acked(t);
         t->cwnd = MIN(t->cwnd + (t->cwnd < t->ssthresh ? acked : acked / 2), (uint32_t) TCP_CWND_MAX);
 
         if (t->in_recovery) {
@@ -518,6 +519,7 @@ void tcp_input(Netstack *s, Packet *p) {
         if (s->port) {
                 f->guest_mtu = s->port->mtu;
                 f->tcp.stream = s->port->stream;
+                tcp_big_begin(f, s->port->big);
                 f->device = s->port->id;
         }
         unsigned slot = batch_slot(s->tcp, f);

@@ -107,9 +107,9 @@ typedef struct Peeked {
         bool eof;
 } Peeked;
 
-/* Payload a frame takes: as many whole segments as fit an IP packet. */
-static uint32_t frame_payload(const Flow *f) {
-        uint32_t room = 65535 - ip_header_len(&f->key.guest) - tcp_header_len(f);
+/* Payload a frame takes: as many whole segments as fit an IP packet, or what the link takes. */
+static uint32_t frame_payload(const Netstack *s, const Flow *f) {
+        uint32_t room = tcp_frame_max(s, f) - ETH_HEADER_LEN - ip_header_len(&f->key.guest) - tcp_header_len(f);
         uint32_t mss = MIN((uint32_t) f->tcp.mss, room);
         return room / mss * mss;
 }
@@ -119,9 +119,9 @@ static uint32_t frame_payload(const Flow *f) {
 static int peek(Netstack *s, Flow *f, uint32_t seq, uint32_t want, Peeked *ret) {
         struct iovec iov[TCP_PEEK_FRAMES_MAX];
         uint32_t header = tcp_header_len(f);
-        *ret = (Peeked){ .per_frame = frame_payload(f) };
+        *ret = (Peeked){ .per_frame = frame_payload(s, f) };
 
-        want = MIN(want, (uint32_t) TCP_PEEK_MAX);
+        want = MIN(want, MAX(TCP_PEEK_MAX / ret->per_frame, 1u) * ret->per_frame);
         uint32_t n = DIV_ROUND_UP(want, ret->per_frame);
         n = MIN(n, (uint32_t) TCP_PEEK_FRAMES_MAX);
         want = MIN(want, n * ret->per_frame);
@@ -160,6 +160,8 @@ static void send_frame(Netstack *s, Flow *f, uint8_t *l4, uint32_t seq, uint32_t
         s->tx_flow = f->index;
         ip_send(s, &how, l4, header + len);
         s->tx_flow = 0; /* when it did not leave, the next frame is another's */
+        if (header + len > UINT16_MAX)
+                tcp_big_sent(&f->tcp, seq, len);
         tcp_count(s, f, 0, len);
 }
 
@@ -221,7 +223,8 @@ static void note_interactive(Netstack *s, Flow *f, uint32_t len) {
 
 void tcp_output(Netstack *s, Flow *f) {
         TcpFlow *t = &f->tcp;
-        const uint32_t turn = tcp_turn_frames(s) * frame_payload(f); /* whole frames: a small rest would cost as much as each of them */
+        /* whole frames: a small rest would cost as much as each of them */
+        const uint32_t turn = (t->big_max > 0 ? tcp_big_turn(s) / tcp_frame_max(s, f) : tcp_turn_frames(s)) * frame_payload(s, f);
         uint32_t budget = turn;
 
         if (t->host_rdhup && !t->host_eof && t->host_readable && t->snd_una == t->snd_max)
@@ -303,6 +306,7 @@ void tcp_retransmit(Netstack *s, Flow *f) {
         if (!find_hole(t, &seq, &end))
                 return;
         t->rtt_start = 0; /* Karn */
+        tcp_big_over(t); /* what was lost may be one that somebody could not take */
         if (seq_lt(seq, end)) {
                 Peeked p;
                 int64_t n = send_range(s, f, seq, MIN(end - seq, rexmit_amount(t)), &p);
@@ -364,6 +368,8 @@ void tcp_output_short(Netstack *s) {
                 uint32_t seq = (uint32_t) th[4] << 24 | (uint32_t) th[5] << 16 | (uint32_t) th[6] << 8 | th[7];
                 if (seq_leq(f->tcp.snd_una, seq) && seq_lt(seq, f->tcp.snd_nxt))
                         f->tcp.snd_nxt = seq;
+                if (s->out_iov[i].iov_len > FRAME_LEN_MAX) /* or its length was too much */
+                        tcp_big_refused(&f->tcp, s->out_iov[i].iov_len);
                 tcp_block(s, f);
         }
 }

@@ -16,6 +16,7 @@
 #define TCP_TURN_FRAMES 4                  /* full frames flows with much to send may have in one turn, before the others are heard again */
 #define TCP_TURN_FRAMES_SHARED 2           /* the same while there is a quiet one */
 #define TCP_TURN_FRAME_MIN (32 * 1024)     /* less than any flow's full frame: who sent all it may has used the turn up */
+#define TCP_BIG_SHARED (2 * 65535)         /* beside a quiet flow a super-segment beyond 64 KiB is no longer than this, which is a turn */
 #define TCP_BULK_MIN (16 * 1024)           /* what is much */
 #define TCP_AWAITED_MAX 4                  /* flows with a question under way whose answer is looked for between the turns of others */
 #define TCP_AWAITED_LOOKS 16               /* and how often */
@@ -142,6 +143,15 @@ void tcp_await_answer(Netstack *s, Flow *f); /* it does not, and has asked the h
 void tcp_look_for_answers(Netstack *s);      /* sends those that came */
 
 uint32_t tcp_turn_frames(const Netstack *s); /* how many full frames one turn may send: many cost fewer system calls each, few let nobody wait */
+
+/* ---- the same file: super-segments beyond 64 KiB ---- */
+void tcp_big_begin(Flow *f, bool big); /* a segment came from a device that takes them, or not */
+uint32_t tcp_big_turn(const Netstack *s); /* bytes one turn of them may have */
+uint32_t tcp_frame_max(const Netstack *s, const Flow *f); /* how long a frame may be now, with all headers */
+void tcp_big_sent(TcpFlow *t, uint32_t seq, uint32_t len);
+void tcp_big_acked(TcpFlow *t); /* up to snd_una */
+void tcp_big_refused(TcpFlow *t, size_t len); /* the device had no memory for one: half as long ones from here on */
+void tcp_big_over(TcpFlow *t);  /* no more of them */
 
 /* ---- tcp-output.c ---- */
 void tcp_output(Netstack *s, Flow *f);   /* data as far as window and budget go, FIN when it is due */

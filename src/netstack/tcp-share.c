@@ -33,8 +33,55 @@ bool tcp_share_window(Netstack *s, Flow *f, uint32_t bytes) {
         return is || flow->uploads;
 }
 
+static bool somebody_is_quiet(const Netstack *s) {
+        return s->tcp->share.quiet || s->tcp->share.n_small > 0;
+}
+
 uint32_t tcp_turn_frames(const Netstack *s) {
-        return s->tcp->share.quiet || s->tcp->share.n_small > 0 ? TCP_TURN_FRAMES_SHARED : TCP_TURN_FRAMES;
+        return somebody_is_quiet(s) ? TCP_TURN_FRAMES_SHARED : TCP_TURN_FRAMES;
+}
+
+/* ---- super-segments beyond 64 KiB ---- */
+
+void tcp_big_begin(Flow *f, bool big) {
+        TcpFlow *t = &f->tcp;
+        if (!big || t->big_over || !ip_is_v4(&f->key.guest))
+                t->big_max = 0;
+        else if (t->big_max == 0)
+                t->big_max = FRAME_BIG_MAX;
+}
+
+uint32_t tcp_big_turn(const Netstack *s) {
+        return somebody_is_quiet(s) ? TCP_BIG_SHARED : FRAME_BIG_MAX;
+}
+
+uint32_t tcp_frame_max(const Netstack *s, const Flow *f) {
+        return f->tcp.big_max > 0 ? MIN(f->tcp.big_max, tcp_big_turn(s)) : FRAME_LEN_MAX;
+}
+
+void tcp_big_sent(TcpFlow *t, uint32_t seq, uint32_t len) {
+        t->big_start = seq;
+        t->big_end = seq + len;
+}
+
+void tcp_big_over(TcpFlow *t) {
+        t->big_over = true;
+        t->big_max = 0;
+}
+
+void tcp_big_refused(TcpFlow *t, size_t len) {
+        if (len > t->big_max) /* of the same batch as the one before, or there are none */
+                return;
+        t->big_max /= 2;
+        if (t->big_max < TCP_BIG_SHARED)
+                tcp_big_over(t);
+}
+
+/* Who acknowledges a part of a frame did not get it in one piece: the guest passes it on, to somebody whose link has it cut into single segments.
+ * That costs more than it saves. */
+void tcp_big_acked(TcpFlow *t) {
+        if (t->big_max > 0 && seq_lt(t->big_start, t->snd_una) && seq_lt(t->snd_una, t->big_end))
+                tcp_big_over(t);
 }
 
 /* ---- answers ---- */

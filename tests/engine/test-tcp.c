@@ -415,6 +415,7 @@ static void chaos_case(uint32_t seed) {
         w.zero_window = g_rand_boolean(r) ? 0 : (unsigned) g_rand_int_range(r, 1, 100);
         if (room > 0)
                 w.client->send_room = w.server->send_room = room;
+        w.a->port.big = w.b->port.big = g_rand_boolean(r); /* not true: the other end drops what is that long */
         Stream streams[2] = {
                 { seed, (size_t) g_rand_int_range(r, 0, most), 0, w.client, w.server, w.a, w.b, false },
                 { seed + 99, (size_t) g_rand_int_range(r, 0, most), 0, w.server, w.client, w.b, w.a, false },
@@ -1390,6 +1391,174 @@ static void test_window_of_a_stream(void) {
         fake_clear_frames(h);
 }
 
+#define BIG_MSS 12786 /* with headers of 54 bytes a frame of FRAME_BIG_MAX is full to the last byte */
+#define BIG_FULL (FRAME_BIG_MAX - 54)
+#define BIG_LEN(max) (((max) - 54) / BIG_MSS * BIG_MSS) /* payload of a frame of at most @max bytes */
+#define PLAIN_FULL BIG_LEN(FRAME_LEN_MAX)
+
+/* A download of a guest whose device takes long frames, with a window of megabytes. */
+static Guest big_connect(FakeHost *h, Flow **ret) {
+        h->port.big = true;
+        h->port.mtu = 65520;
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        *ret = h->stack->tcp->last;
+        (*ret)->tcp.mss = BIG_MSS;
+        (*ret)->tcp.snd_wscale = 7;
+        guest_send(&g, ACK, 65535, NULL, 0);
+        return g;
+}
+
+/* Sends the guest @len bytes, takes the frames and tells the length of each. */
+static unsigned big_take(Guest *g, size_t len, size_t *ret, unsigned max) {
+        g_autofree uint8_t *data = g_malloc0(len);
+        unsigned n = 0;
+        fake_stream_push(g->h, g->socket, data, len);
+        fake_run(g->h);
+        for (; fake_n_frames(g->h) > 0; n++) {
+                Parsed r = guest_take(g);
+                g_assert_cmpuint(n, <, max);
+                g_assert_cmpuint(r.seq, ==, g->ack);
+                ret[n] = r.payload_len;
+                g->ack += (uint32_t) r.payload_len;
+        }
+        return n;
+}
+
+/* What is longer than an IPv4 packet can say goes to devices that take it, in frames that are full to the last byte, and to nobody else: beside a
+ * quiet flow shorter ones, none once the guest has moved to another device. */
+static void test_big_frames(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Flow *f;
+        Guest g = big_connect(h, &f);
+        size_t len[8];
+        G_STATIC_ASSERT(BIG_FULL % BIG_MSS == 0);
+
+        g_assert_cmpuint(big_take(&g, 2 * BIG_FULL + 65536, len, 8), ==, 3);
+        g_assert_cmpuint(len[0], ==, BIG_FULL);
+        g_assert_cmpuint(len[1], ==, BIG_FULL);
+        g_assert_cmpuint(len[2], ==, 65536);
+        guest_send(&g, ACK, 65535, NULL, 0);
+
+        g_assert_cmpuint(big_take(&g, 65535 - 40, len, 8), ==, 1); /* has a length in its header, the next one has none */
+        g_assert_cmpuint(big_take(&g, 65536 - 40, len, 8), ==, 1);
+        guest_send(&g, ACK, 65535, NULL, 0);
+
+        h->stack->tcp->share.quiet = true;
+        g_assert_cmpuint(big_take(&g, 2 * TCP_BIG_SHARED, len, 8), ==, 3);
+        g_assert_cmpuint(len[0], ==, BIG_LEN(TCP_BIG_SHARED));
+        g_assert_cmpuint(len[1], ==, BIG_LEN(TCP_BIG_SHARED));
+        h->stack->tcp->share.quiet = false;
+        guest_send(&g, ACK, 65535, NULL, 0);
+
+        h->port.big = false;
+        guest_send(&g, ACK, 65535, NULL, 0); /* says where it is now */
+        g_assert_cmpuint(big_take(&g, 65536, len, 8), ==, 2);
+        guest_send(&g, ACK, 65535, NULL, 0);
+        h->port.big = true;
+        guest_send(&g, ACK, 65535, NULL, 0);
+        g_assert_cmpuint(big_take(&g, 65536, len, 8), ==, 1);
+        guest_send(&g, RST, 0, NULL, 0);
+        fake_clear_frames(h);
+}
+
+/* IPv6 has another way to say it, which is not taken. */
+static void test_big_frames_ip6(void) {
+        g_autoptr(FakeHost) h = fake_host_new(fake_ip6);
+        size_t len[8];
+        h->port.big = true;
+        Guest g = guest_connect(h, "2001:db8::3", 80);
+        Flow *f = h->stack->tcp->last;
+        f->tcp.snd_wscale = 7;
+        guest_send(&g, ACK, 65535, NULL, 0);
+        g_assert_cmpuint(big_take(&g, 65536, len, 8), ==, 2);
+        g_assert_cmpuint(f->tcp.big_max, ==, 0);
+        guest_send(&g, RST, 0, NULL, 0);
+        fake_clear_frames(h);
+}
+
+/* A guest that acknowledges a part of a long frame has passed it on in pieces: the flow gets no more of them. */
+static void test_big_frames_cut(void) {
+        static const struct {
+                uint32_t behind; /* the end of the long frame */
+                unsigned frames;
+        } cases[] = { { 0, 1 }, { BIG_FULL, 1 }, { 1, 2 }, { BIG_FULL - 1, 2 } };
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                g_autoptr(FakeHost) h = fake_host_new(NULL);
+                Flow *f;
+                Guest g = big_connect(h, &f);
+                size_t len[8];
+                g_assert_cmpuint(big_take(&g, 2 * BIG_FULL, len, 8), ==, 2);
+                g.ack -= cases[i].behind;
+                guest_send(&g, ACK, 65535, NULL, 0);
+                g.ack += cases[i].behind;
+                guest_send(&g, ACK, 65535, NULL, 0);
+                g_assert_cmpuint(big_take(&g, 65536, len, 8), ==, cases[i].frames);
+                guest_send(&g, RST, 0, NULL, 0);
+                fake_clear_frames(h);
+        }
+}
+
+/* A device that has no memory for as much in one piece: the same bytes go in frames of half the length, and at last in some that any
+ * device takes. None is sent twice. */
+static void test_big_frames_refused(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Flow *f;
+        Guest g = big_connect(h, &f);
+        size_t len[8 * BIG_FULL / PLAIN_FULL], got;
+        static const uint32_t max[] = { FRAME_BIG_MAX / 2, FRAME_BIG_MAX / 4, FRAME_LEN_MAX };
+        G_STATIC_ASSERT(FRAME_BIG_MAX / 4 == TCP_BIG_SHARED && FRAME_BIG_MAX / 8 <= FRAME_LEN_MAX);
+        for (size_t i = 0; i < G_N_ELEMENTS(max); i++) {
+                h->output_room = 0;
+                g_assert_cmpuint(big_take(&g, BIG_FULL, len, 1), ==, 0);
+                g_assert_true(f->tcp.big_over == (i == 2));
+                h->output_room = UINT_MAX;
+                netstack_output_ready(h->stack, 0);
+                unsigned n = big_take(&g, 1, len, G_N_ELEMENTS(len));
+                got = 0;
+                for (unsigned k = 0; k < n; k++) {
+                        g_assert_cmpuint(len[k], <=, BIG_LEN(max[i]));
+                        got += len[k];
+                }
+                g_assert_cmpuint(len[0], ==, BIG_LEN(max[i]));
+                g_assert_cmpuint(got, ==, BIG_FULL + 1);
+                guest_send(&g, ACK, 65535, NULL, 0);
+        }
+        g_assert_cmpuint(f->tcp.retransmits, ==, 0);
+        guest_send(&g, RST, 0, NULL, 0);
+        fake_clear_frames(h);
+}
+
+/* What was lost may have been too long for somebody: it goes again in frames that anybody takes, and so does all that follows. */
+static void test_big_frames_lost(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Flow *f;
+        Guest g = big_connect(h, &f);
+        size_t len[8], got = 0;
+        g_assert_cmpuint(big_take(&g, BIG_FULL, len, 8), ==, 1);
+        g.ack -= BIG_FULL;
+        fake_advance(h, TCP_RTO_INITIAL);
+        while (fake_n_frames(h) > 0) {
+                Parsed r = guest_take(&g);
+                g_assert_cmpuint(r.payload_len, <=, PLAIN_FULL);
+                got += r.payload_len;
+                g.ack = r.seq + (uint32_t) r.payload_len;
+        }
+        g_assert_cmpuint(got, >, 0);
+        g_assert_true(f->tcp.big_over);
+        for (uint32_t end = f->tcp.snd_max; g.ack != end;) {
+                guest_send(&g, ACK, 65535, NULL, 0);
+                while (fake_n_frames(h) > 0) {
+                        Parsed r = guest_take(&g);
+                        g_assert_cmpuint(r.payload_len, <=, PLAIN_FULL);
+                        g.ack = r.seq + (uint32_t) r.payload_len;
+                }
+        }
+        guest_send(&g, ACK, 65535, NULL, 0);
+        g_assert_cmpuint(big_take(&g, 65536, len, 8), ==, 2);
+        guest_send(&g, RST, 0, NULL, 0);
+        fake_clear_frames(h);
+}
+
 /* Who had much to send waits until the others have been heard. */
 static void test_bulk_waits(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
@@ -1777,6 +1946,11 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/window-of-a-segment", test_window_of_a_segment);
         g_test_add_func("/tcp/window-of-a-stream", test_window_of_a_stream);
         g_test_add_func("/tcp/window-shared", test_window_shared);
+        g_test_add_func("/tcp/big-frames", test_big_frames);
+        g_test_add_func("/tcp/big-frames-ip6", test_big_frames_ip6);
+        g_test_add_func("/tcp/big-frames-cut", test_big_frames_cut);
+        g_test_add_func("/tcp/big-frames-refused", test_big_frames_refused);
+        g_test_add_func("/tcp/big-frames-lost", test_big_frames_lost);
         g_test_add_func("/tcp/bulk-waits", test_bulk_waits);
         g_test_add_func("/tcp/old-connection", test_old_connection);
         g_test_add_func("/tcp/jumbo-mss", test_jumbo_mss);

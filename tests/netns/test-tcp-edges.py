@@ -560,6 +560,37 @@ def bad_link(w):
         comment(g.leave())
 
 
+def behind_a_bridge(w):
+    """A guest behind a guest: a bridge with vnetd's TAP as one port, and on the other side a link with an MTU of its own."""
+    g = w.guest('bridge', configure=False)
+    inner = netns.Namespace('inner')
+    try:
+        inner.run('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'port', 'netns', g.path)
+        g.run('ip', 'link', 'add', 'br0', 'type', 'bridge')
+        for link in 'eth0', 'port':
+            g.run('ip', 'link', 'set', link, 'master', 'br0')
+            g.run('ip', 'link', 'set', link, 'up')
+        g.run('ip', 'link', 'set', 'br0', 'up')
+        inner.run('ip', 'addr', 'add', '192.168.127.200/24', 'dev', 'eth0')
+        inner.run('ip', 'link', 'set', 'eth0', 'up')
+        inner.run('ip', 'route', 'add', 'default', 'via', GATEWAY)
+        for mtu in 1500, 9000:
+            g.run('ip', 'link', 'set', 'port', 'mtu', mtu)
+            inner.run('ip', 'link', 'set', 'eth0', 'mtu', mtu)
+            near, far = connect(w, 'out', inner)
+            begin = time.monotonic()
+            before = w.stats()['retransmits']
+            exchange(near, far, content(8 * MIB, mtu), content(32 * MIB, mtu + 1))
+            comment(f'MTU {mtu}: {time.monotonic() - begin:.1f} s')
+            equal(w.stats()['retransmits'], before, 'sent again')
+            near.close()
+            far.close()
+            w.no_flows()
+    finally:
+        inner.remove()
+        w.drop_guest(g)
+
+
 @both_ways
 def guest_vanishes(w, way):
     """Its namespace is deleted in the middle of a transfer: the far end is reset, nothing is left."""
@@ -603,4 +634,4 @@ if __name__ == '__main__':
     netns.main([full_duplex, slow_then_fast, tiny_buffers, zero_window, stall, small_writes, without_options, small_mss, many_at_once,
                 *([mixture] if SLOW else []),
                 half_close, close_at_once, close_without_a_word, both_close, reset, refused, unreachable, forbidden, bad_link,
-                guest_vanishes, black_hole])
+                behind_a_bridge, guest_vanishes, black_hole])
