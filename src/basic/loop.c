@@ -5,7 +5,7 @@
  * across a callback.
  *
  * One turn:
- *   sleep           epoll_wait() until a descriptor fires, a timer is due or somebody posts
+ *   sleep           epoll_wait() until a descriptor fires, a timer is due or somebody posts; not at all when loop_again() was called
  *   clock           read once
  *   descriptors     fast callbacks, in the order the kernel gave; those that bring many things at once after all others
  *   posted          what loop_post() and loop_call() queued, in their order
@@ -79,6 +79,9 @@ struct Loop {
         usec_t armed; /* when timer_fd fires; USEC_INFINITY: not set, or it did */
         struct epoll_event batch[LOOP_EVENTS_MAX];
         int n_batch;
+        LoopIo *again;      /* (borrowed) whose the next turn is; NULL: whose the kernel says */
+        unsigned n_again;   /* such turns in a row */
+        uint64_t wakes;
         bool woken;       /* somebody posted or wants us to stop */
         bool event_dirty; /* the sd_event needs a turn */
         bool event_over;  /* sd_event_exit() was called on it */
@@ -146,8 +149,20 @@ int loop_modify(Loop *l, LoopIo *io, uint32_t events) {
         return 0;
 }
 
+void loop_again(Loop *l, LoopIo *io) {
+        assert(loop_is_mine(l));
+        if (!l->again && io->fd >= 0)
+                l->again = io;
+}
+
+uint64_t loop_wakes(const Loop *l) {
+        return l->wakes;
+}
+
 void loop_forget(Loop *l, LoopIo *io) {
         assert(loop_is_mine(l));
+        if (l->again == io)
+                l->again = NULL;
         for (int i = 0; i < l->n_batch; i++)
                 if (l->batch[i].data.ptr == io)
                         l->batch[i].data.ptr = NULL;
@@ -333,7 +348,14 @@ static void loop_arm(Loop *l, usec_t when) {
 
 static int loop_sleep(Loop *l) {
         usec_t next = timerq_next(&l->timers);
+        LoopIo *again = TAKE_PTR(l->again);
 
+        if (again && l->n_again++ < LOOP_AGAIN_MAX) {
+                l->batch[0] = (struct epoll_event){ .data.ptr = again };
+                return 1;
+        }
+        l->n_again = 0;
+        l->wakes++;
         if (l->event_dirty || next <= l->now)
                 return epoll_wait(l->epoll_fd, l->batch, LOOP_EVENTS_MAX, 0);
 

@@ -20,11 +20,12 @@
 #include "basic/timerq.h"
 
 #define LOOP_EVENTS_MAX 64
+#define LOOP_AGAIN_MAX 4 /* turns in a row that loop_again() may have before the kernel is asked what else there is */
 
 typedef struct Loop Loop;
 typedef struct LoopIo LoopIo;
 
-/* @events: EPOLL* as epoll_wait() gave them. May remove any LoopIo, its own too. */
+/* @events: EPOLL* as epoll_wait() gave them; 0: of loop_again(). May remove any LoopIo, its own too. */
 typedef void (*LoopIoFn)(LoopIo *io, uint32_t events);
 
 struct LoopIo {
@@ -53,6 +54,10 @@ int loop_add(Loop *l, LoopIo *io, int fd, uint32_t events, LoopIoFn fn);
 int loop_modify(Loop *l, LoopIo *io, uint32_t events);
 /* Before closing the fd, always: a duplicate, if only a child's between fork() and exec(), would keep reporting for @io. No-op when not added. */
 void loop_remove(Loop *l, LoopIo *io);
+/* The next turn is @io's alone, and no sleep is before it: what it waits for has most likely come. No more than a hint: one that is given while
+ * another's stands, or too often, is not heeded. */
+void loop_again(Loop *l, LoopIo *io);
+uint64_t loop_wakes(const Loop *l); /* how often the kernel was asked what there is; on the loop's thread only */
 void loop_forget(Loop *l, LoopIo *io); /* what was fetched for it by now is not delivered; it stays added: another use of it begins */
 
 /* Runs @fn(@arg) on the loop's thread and returns what it returned. On that thread itself it calls straight through. */

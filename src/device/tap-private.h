@@ -36,7 +36,12 @@ typedef struct TapQueue {
         TapLane *lane; /* (borrowed) that serves it */
         int fd;        /* (owned) */
         bool blocked;  /* the last write would have waited */
-        uint8_t quiet; /* so many turns in a row brought a single small frame */
+        uint8_t most;  /* small frames a turn brings of late; FRAME_BATCH_MAX: large ones too; 0: not known */
+        uint8_t less;  /* so many turns in a row brought less */
+        uint8_t row;   /* so many wake-ups in a row came for this queue: there may be more than was expected */
+        uint64_t wake; /* the last of them */
+        uint8_t asked; /* frames sent that the guest has an answer to, since the last look */
+        uint8_t unanswered; /* looks in a row that found nothing */
         LoopIo io;
 } TapQueue;
 

@@ -23,8 +23,11 @@
 #define SLOT_LEN (TAP_HEADER_LEN + FRAME_LEN_MAX + 1) /* one more byte tells a frame that is too long */
 #define TURN_BATCHES 1
 #define SMALL_FRAME_LEN 512 /* what belongs to a conversation, not to a transfer */
-#define QUIET_TURNS 4       /* until the next turn is expected to be like them */
-#define LOOK_TURNS 16       /* of these, until it is looked whether that is still so */
+#define LIKE_TURNS 4        /* that brought less than the one before, until as much is no longer expected */
+#define FEW_FRAMES 4        /* so many are a conversation */
+#define ROW_WAKES 3         /* in a row for the same queue, until it is looked for more than what is expected */
+#define VAIN_LOOKS 4        /* for the guest's answer, until it is taken for one that does not answer within the write */
+#define VAIN_FRAMES 64      /* that ask for one, until it is looked again */
 
 /*
  * Whoever handed in a descriptor still has it, and can make it a blocking one under our feet; so each call says for itself that
@@ -105,18 +108,21 @@ static size_t slot_after(const Tap *t, size_t used) {
 /**
  * read_batch() - read until the batch or the arena is full, or the kernel's queue empty
  * @q:          the queue
+ * @max:        frames, at most FRAME_BATCH_MAX
+ * @expected:   so many small frames are most likely all there are
  * @ret_n:      frames read and accepted
+ * @ret_used:   of the arena
  *
  * Return: 1 when there may be more; 0 when the queue is empty; -ENODEV when the interface is gone.
  */
-static int read_batch(TapQueue *q, unsigned *ret_n) {
+static int read_batch(TapQueue *q, unsigned max, unsigned expected, unsigned *ret_n, size_t *ret_used) {
         TapLane *l = q->lane;
         usec_t now = loop_now(l->loop);
         size_t used = 0, room = now < l->small_at + TAP_BULK_AFTER ? TAP_BATCH_LEN : TAP_ARENA_LEN;
         unsigned n = 0;
         int r = 1;
 
-        while (n < FRAME_BATCH_MAX) {
+        while (n < max) {
                 size_t at = slot_after(l->tap, used);
 
                 if (at + SLOT_LEN > room)
@@ -135,20 +141,41 @@ static int read_batch(TapQueue *q, unsigned *ret_n) {
                         l->small_at = now;
                         room = TAP_BATCH_LEN;
                 }
-                /* A question and its answer go one frame at a time. To ask whether there is another would cost a system call each
-                 * time; if there is, the loop, which is level-triggered here, says so. Now and then it is asked all the same: a flood of
-                 * small frames is better read in batches. */
-                if (q->quiet >= QUIET_TURNS && q->quiet < QUIET_TURNS + LOOK_TURNS && n == 1 && len < SMALL_FRAME_LEN) {
+                if (n == expected && used < n * SMALL_FRAME_LEN) {
                         r = 0;
                         break;
                 }
         }
 
-        if (n != 1 || used >= SMALL_FRAME_LEN)
-                q->quiet = 0;
-        else if (q->quiet++ == QUIET_TURNS + LOOK_TURNS)
-                q->quiet = QUIET_TURNS;
         *ret_n = n;
+        *ret_used = used;
+        return r;
+}
+
+/* What a turn brought, FRAME_BATCH_MAX if that was much, is what the next ones are expected to bring, until several brought less. */
+static void note_turn(TapQueue *q, unsigned n) {
+        if (n < q->most && ++q->less < LIKE_TURNS)
+                return;
+        q->most = (uint8_t) n;
+        q->less = 0;
+}
+
+/* A question and its answer go one frame at a time, connections come and go with two or three. To ask whether there is another would cost a
+ * system call each time; if there is, the loop, which is level-triggered here, says so at its next wake-up. When it does so again and again, it is
+ * asked all the same: a flood of small frames is better read in batches. */
+static int read_turn(TapQueue *q, unsigned *ret_n) {
+        uint64_t wake = loop_wakes(q->lane->loop);
+        size_t used;
+        int r;
+
+        q->row = wake == q->wake + 1 ? MIN(q->row + 1, ROW_WAKES) : 1;
+        q->wake = wake;
+        if (q->row > 1 && q->most <= FEW_FRAMES)
+                q->most++; /* the one before may have left some */
+        r = read_batch(q, FRAME_BATCH_MAX, q->row < ROW_WAKES && q->most <= FEW_FRAMES ? q->most : 0, ret_n, &used);
+        if (q->row == ROW_WAKES && *ret_n <= q->most)
+                q->row = 0;
+        note_turn(q, used < *ret_n * SMALL_FRAME_LEN ? *ret_n : FRAME_BATCH_MAX);
         return r;
 }
 
@@ -168,18 +195,24 @@ static void tap_gone(TapLane *l, int error) {
                 l->handler->gone(&l->tap->device, error, l->userdata);
 }
 
+/* Hands @n frames up. */
+static void pass_batch(TapLane *l, unsigned n) {
+        if (n > 0 && l->tap->join)
+                n = offload_coalesce(l->frames, n, l->joined_iov, ELEMENTSOF(l->joined_iov));
+        if (n > 0)
+                l->handler->receive(&l->tap->device, l->frames, n, l->userdata);
+}
+
 /* A turn: some batches, then the others. */
 static void tap_receive(TapQueue *q) {
         TapLane *l = q->lane;
 
+        q->asked = 0;
         for (unsigned i = 0; i < TURN_BATCHES; i++) {
                 unsigned n;
-                int r = read_batch(q, &n);
+                int r = read_turn(q, &n);
 
-                if (n > 0 && l->tap->join)
-                        n = offload_coalesce(l->frames, n, l->joined_iov, ELEMENTSOF(l->joined_iov));
-                if (n > 0)
-                        l->handler->receive(&l->tap->device, l->frames, n, l->userdata);
+                pass_batch(l, n);
                 if (!l->loop) /* stopped by what it received */
                         return;
                 if (r < 0)
@@ -189,10 +222,33 @@ static void tap_receive(TapQueue *q) {
         }
 }
 
+/* The write of a frame that asks something runs the guest's TCP, where the guest is on this host: its answer is in the queue by then. Whatever
+ * there is beyond that, and an interface that is gone, the loop says. */
+static void take_answers(TapQueue *q) {
+        unsigned n, max = q->asked;
+        size_t used;
+
+        q->asked = 0;
+        if (max == 0)
+                return;
+        (void) read_batch(q, max, /* expected= */ 0, &n, &used);
+        q->unanswered = n > 0 ? 0 : MIN(q->unanswered + 1, VAIN_LOOKS);
+        pass_batch(q->lane, n);
+}
+
+static void expect_answer(TapQueue *q) {
+        if (q->unanswered >= VAIN_LOOKS && q->unanswered++ < VAIN_LOOKS + VAIN_FRAMES)
+                return;
+        q->asked = MIN(q->asked + 1, FRAME_BATCH_MAX);
+        loop_again(q->lane->loop, &q->io);
+}
+
 static void on_io(LoopIo *io, uint32_t events) {
         TapQueue *q = CONTAINER_OF(io, TapQueue, io);
         TapLane *l = q->lane;
 
+        if (events == 0)
+                return take_answers(q);
         if (events & EPOLLOUT && q->blocked) {
                 q->blocked = false;
                 (void) loop_modify(l->loop, io, EPOLLIN); /* fails for want of memory: then it comes again, in vain */
@@ -242,6 +298,7 @@ static bool write_would_wait(int r, const Frame *f) {
  */
 static bool send_frame(TapQueue *q, const Frame *f) {
         TapLane *l = q->lane;
+        bool asks = f->asks;
         Drop reason = DROP_DEVICE_ERROR;
         unsigned n = 1;
 
@@ -273,6 +330,8 @@ static bool send_frame(TapQueue *q, const Frame *f) {
                 counter_add(&l->counters->tx_frames, 1);
                 counter_add(&l->counters->tx_bytes, f[i].len);
         }
+        if (asks)
+                expect_answer(q);
         return true;
 }
 

@@ -63,6 +63,7 @@ struct Netstack {
         struct iovec out_iov[FRAME_BATCH_MAX];
         uint32_t out_flow[FRAME_BATCH_MAX]; /* index of the TCP flow whose data the frame carries; 0: none */
         uint32_t tx_flow; /* the same for the frame about to be committed; netstack_tx_commit() clears it */
+        bool tx_asks; /* Frame.asks of the frames committed now */
         unsigned n_out;
         usec_t dhcp6_rate; /* of answers */
         uint16_t services[NETSTACK_SERVICES_MAX]; /* TCP ports of the gateway served outside; 0: free */

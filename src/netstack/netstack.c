@@ -152,7 +152,7 @@ void netstack_tx_commit(Netstack *s, uint8_t *data, size_t len, const struct vir
         assert(s->n_out < FRAME_BATCH_MAX);
 
         s->out_iov[s->n_out] = (struct iovec){ data, len };
-        s->out[s->n_out] = (Frame){ .iov = &s->out_iov[s->n_out], .n_iov = 1, .len = (uint32_t) len };
+        s->out[s->n_out] = (Frame){ .iov = &s->out_iov[s->n_out], .n_iov = 1, .len = (uint32_t) len, .asks = s->tx_asks };
         if (hdr)
                 s->out[s->n_out].hdr = *hdr;
         s->out_flow[s->n_out] = s->tx_flow;

@@ -33,7 +33,10 @@ void tcp_send_control(Netstack *s, Flow *f, uint8_t flags, uint32_t seq) {
         uint8_t *l4 = netstack_tx_reserve(s, TCP_HEADER_MAX);
         size_t len = segment_build(s, f, l4, flags, seq, /* sack= */ true);
         IpSend how = how_to_send(f);
+        /* an ACK comes back, or SYN,ACK; of our FIN alone it may wait */
+        s->tx_asks = flags & TCP_SYN || (flags & TCP_FIN && f->tcp.fin_received);
         ip_send(s, &how, l4, len);
+        s->tx_asks = false;
 }
 
 void tcp_send_ack(Netstack *s, Flow *f) {
@@ -158,7 +161,9 @@ static void send_frame(Netstack *s, Flow *f, uint8_t *l4, uint32_t seq, uint32_t
                 how.l4_header_len = (uint16_t) header;
         }
         s->tx_flow = f->index;
+        s->tx_asks = f->tx_bytes == 0; /* the first data of a connection is not acknowledged later, as what follows may be */
         ip_send(s, &how, l4, header + len);
+        s->tx_asks = false;
         s->tx_flow = 0; /* when it did not leave, the next frame is another's */
         if (header + len > UINT16_MAX)
                 tcp_big_sent(&f->tcp, seq, len);

@@ -482,6 +482,8 @@ typedef struct Peer {
         GByteArray *received;
         unsigned n_super, n_frames, n_batches;
         uint32_t first_batch; /* bytes */
+        bool asks;            /* what is sent asks the guest's kernel something */
+        uint64_t wakes;       /* of the loop, when the guest's SYN,ACK was read */
 } Peer;
 
 typedef struct Mode {
@@ -492,6 +494,9 @@ typedef struct Mode {
         bool v6;
         unsigned n_queues; /* 0: one */
 } Mode;
+
+static const Mode one_queue = { "one", _DEVICE_OFFLOAD_ALL, false, 1500, false, 1 },
+                  four_queues = { "four", _DEVICE_OFFLOAD_ALL, false, 1500, false, 4 };
 
 #define HEADERS_V4 (ETH_HEADER_LEN + 20)
 #define HEADERS_V6 (ETH_HEADER_LEN + 40)
@@ -567,6 +572,7 @@ static void peer_send(Peer *p, uint8_t proto, const uint8_t *l4, size_t l4_heade
                 .iov = iov,
                 .n_iov = len > 0 ? 3 : 1,
                 .len = (uint32_t) (l4_off + l4_header + len),
+                .asks = p->asks,
         };
         if (gso_size > 0)
                 f.hdr.gso_type = proto == IPPROTO_UDP ? VIRTIO_NET_HDR_GSO_UDP_L4 :
@@ -622,6 +628,7 @@ static void peer_take_tcp(Peer *p, const Frame *f, const uint8_t *frame) {
         if (tcp[13] & 2) {
                 p->rcv_nxt = ntohl(seq) + 1;
                 p->established = true;
+                p->wakes = loop_wakes(p->loop);
                 peer_send_tcp(p, 0x10, NULL, 0);
                 return;
         }
@@ -898,10 +905,90 @@ static void test_tcp(const void *arg) {
         peer_done(&p);
 }
 
-/* ---- the end of interfaces ---- */
+typedef struct Ask {
+        SendTcp syn;
+        uint64_t wakes; /* when it was sent */
+} Ask;
 
-static const Mode one_queue = { "one", _DEVICE_OFFLOAD_ALL, false, 1500, false, 1 },
-                  four_queues = { "four", _DEVICE_OFFLOAD_ALL, false, 1500, false, 4 };
+static int call_ask(void *arg) {
+        Ask *a = arg;
+
+        a->wakes = loop_wakes(a->syn.peer->loop);
+        return call_send_tcp(&a->syn);
+}
+
+/* What the guest's kernel answered within the write is read without a wake-up for it. */
+static void test_answers(void) {
+        Peer p;
+
+        uint8_t got[4];
+        int fds[2];
+
+        peer_init(&p, &one_queue);
+        Ask a = { .syn = { .peer = &p, .flags = 2 } };
+        int listen_fd = guest_bound_socket(&p, SOCK_STREAM, 7);
+        g_assert_cmpint(listen(listen_fd, 16), ==, 0);
+        p.guest_port = 7;
+        for (unsigned asks = 0; asks < 2; asks++) {
+                p.asks = asks == 1;
+                p.port = (uint16_t) (4000 + asks);
+                g_assert_cmpint(loop_call(p.loop, call_ask, &a), ==, 0);
+                fds[asks] = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+                g_assert_cmpint(fds[asks], >=, 0);
+                if (asks)
+                        g_assert_cmpuint(p.wakes, ==, a.wakes);
+                else
+                        g_assert_cmpuint(p.wakes, >, a.wakes);
+        }
+        /* One that does not answer: what it sends is read as ever. */
+        int fd = guest_bound_socket(&p, SOCK_DGRAM, 7);
+        for (unsigned i = 0; i < 200; i++) {
+                SendUdp s = { &p, (const uint8_t *) "abc", 3, 0 };
+
+                g_assert_cmpint(loop_call(p.loop, call_send_udp, &s), ==, 0);
+                g_assert_cmpint(recv(fd, got, sizeof(got), 0), ==, 3);
+        }
+        struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = inet_addr("10.0.0.2") };
+        uint64_t before = counter_read(&p.device->counters.rx_frames);
+        g_assert_cmpint(sendto(fd, "x", 1, 0, (struct sockaddr *) &to, sizeof(to)), ==, 1);
+        for (unsigned i = 0; i < 10000 && counter_read(&p.device->counters.rx_frames) == before; i++)
+                g_usleep(1000);
+        g_assert_cmpuint(counter_read(&p.device->counters.rx_frames), >, before);
+
+        g_assert_cmpint(loop_call(p.loop, call_stop, &p), ==, 0); /* it speaks of one connection at a time */
+        (void) close(fd);
+        (void) close(fds[0]);
+        (void) close(fds[1]);
+        (void) close(listen_fd);
+        peer_done(&p);
+}
+
+/* A conversation, and then much at once, large and small: all of it is read, however much was expected. */
+static void test_bursts(void) {
+        static const unsigned bursts[] = { 1, 1, 1, 1, 1, 1, 7, 1, 1, 3, 2, 3, 2, 3, 2, 3, 400, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 64, 65, 4, 5, 4, 4, 4, 4, 300 };
+        struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = inet_addr("10.0.0.2") };
+        static const uint8_t data[1400];
+        uint64_t n = 0;
+        Peer p;
+
+        peer_init(&p, &one_queue);
+        int fd = guest_bound_socket(&p, SOCK_DGRAM, 7);
+        uint64_t before = counter_read(&p.device->counters.rx_frames);
+        for (unsigned i = 0; i < 4 * ELEMENTSOF(bursts); i++) {
+                unsigned burst = bursts[i % ELEMENTSOF(bursts)];
+                for (unsigned k = 0; k < burst; k++, n++) {
+                        size_t len = i % 4 == 3 && k % 3 == 0 ? sizeof(data) : 1;
+                        g_assert_cmpint(sendto(fd, data, len, 0, (struct sockaddr *) &to, sizeof(to)), ==, (ssize_t) len);
+                }
+                for (unsigned k = 0; k < 10000 && counter_read(&p.device->counters.rx_frames) - before < n; k++)
+                        g_usleep(100);
+                g_assert_cmpuint(counter_read(&p.device->counters.rx_frames) - before, >=, n);
+        }
+        (void) close(fd);
+        peer_done(&p);
+}
+
+/* ---- the end of interfaces ---- */
 
 static void test_gone(const void *arg) {
         Peer p;
@@ -1192,6 +1279,8 @@ int main(int argc, char **argv) {
                 g_test_add_data_func(udp, &modes[i], test_udp);
                 g_test_add_data_func(tcp, &modes[i], test_tcp);
         }
+        g_test_add_func("/tap/answers", test_answers);
+        g_test_add_func("/tap/bursts", test_bursts);
         g_test_add_func("/tap/blocking-description", test_blocking_description);
         g_test_add_data_func("/tap/gone", &one_queue, test_gone);
         g_test_add_data_func("/tap/gone-queues", &four_queues, test_gone);

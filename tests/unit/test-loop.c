@@ -342,6 +342,50 @@ static void test_before_batches(void) {
         g_assert_cmpint(f.n_wakes, ==, 1);
 }
 
+static void on_again(LoopIo *io, uint32_t events) {
+        FastIo *self = CONTAINER_OF(io, FastIo, io);
+
+        g_assert_cmpuint(events, ==, 0);
+        loop_again(self->fast->loop, io);
+        bump(&self->fast->n_called);
+}
+
+static int fast_add_again(void *arg) {
+        Fast *f = arg;
+
+        g_assert_cmpint(fast_add_all(f, EPOLLIN | EPOLLET, on_again), ==, 0);
+        loop_again(f->loop, &f->ios[0].io); /* whose turn is taken away again */
+        loop_remove(f->loop, &f->ios[0].io);
+        loop_again(f->loop, &f->ios[0].io); /* and who is not there */
+        return 0;
+}
+
+static int fast_again(void *arg) {
+        Fast *f = arg;
+
+        loop_again(f->loop, &f->ios[1].io);
+        loop_again(f->loop, &f->ios[2].io); /* too late */
+        return 0;
+}
+
+/* Turns of their own without a sleep, and without an end if nobody ended them: others are heard after a few. */
+static void test_again(void) {
+        Fast f;
+
+        fast_init(&f, NULL);
+        loop_call(f.loop, fast_add_again, &f);
+        loop_call(f.loop, fast_nothing, NULL);
+        g_assert_cmpint(__atomic_load_n(&f.n_called, __ATOMIC_ACQUIRE), ==, 0);
+        for (int i = 1; i <= 3; i++) {
+                loop_call(f.loop, fast_again, &f);
+                wait_for(&f.n_called, i * LOOP_AGAIN_MAX);
+                loop_call(f.loop, fast_nothing, NULL);
+                loop_call(f.loop, fast_nothing, NULL);
+                g_assert_cmpint(__atomic_load_n(&f.n_called, __ATOMIC_ACQUIRE), ==, i * LOOP_AGAIN_MAX);
+        }
+        fast_done(&f);
+}
+
 static void test_remove_self(void) {
         Fast f;
 
@@ -684,6 +728,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/loop/remove-in-batch", test_remove_in_batch);
         g_test_add_func("/loop/forget-in-batch", test_forget_in_batch);
         g_test_add_func("/loop/before-batches", test_before_batches);
+        g_test_add_func("/loop/again", test_again);
         g_test_add_func("/loop/remove-self", test_remove_self);
         g_test_add_func("/loop/add-modify", test_add_modify);
         g_test_add_func("/loop/timer", test_timer);
