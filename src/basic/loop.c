@@ -87,6 +87,9 @@ struct Loop {
         bool event_over;  /* sd_event_exit() was called on it */
 };
 
+/* Held while a child has our descriptors; shared by those who close one without asking epoll first. */
+static pthread_rwlock_t fork_lock = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
+
 static __thread Loop *loop_running; /* (borrowed) the loop whose thread this is */
 
 static usec_t clock_now(void) {
@@ -176,6 +179,30 @@ void loop_remove(Loop *l, LoopIo *io) {
         (void) epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, io->fd, NULL);
         io->fd = -EBADF;
         loop_forget(l, io); /* it must not reach memory the caller may free now */
+}
+
+/* With the last descriptor of a file the kernel takes it out of the set by itself, which spares a system call. */
+void loop_close(Loop *l, LoopIo *io) {
+        int fd = io->fd;
+        bool alone = pthread_rwlock_tryrdlock(&fork_lock) == 0;
+
+        assert(loop_is_mine(l) && !l->attached && fd >= 0);
+        if (alone) {
+                io->fd = -EBADF;
+                loop_forget(l, io);
+        } else
+                loop_remove(l, io);
+        (void) close(fd);
+        if (alone)
+                (void) pthread_rwlock_unlock(&fork_lock);
+}
+
+void loop_fork_begin(void) {
+        (void) pthread_rwlock_wrlock(&fork_lock);
+}
+
+void loop_fork_end(void) {
+        (void) pthread_rwlock_unlock(&fork_lock);
 }
 
 static void loop_run_batch(Loop *l) {

@@ -52,8 +52,13 @@ bool loop_is_mine(const Loop *l);   /* is the calling thread the loop's? */
  * for a removed io are not delivered. */
 int loop_add(Loop *l, LoopIo *io, int fd, uint32_t events, LoopIoFn fn);
 int loop_modify(Loop *l, LoopIo *io, uint32_t events);
-/* Before closing the fd, always: a duplicate, if only a child's between fork() and exec(), would keep reporting for @io. No-op when not added. */
+/* Before closing the fd, always (or loop_close()): a duplicate, if only a child's between fork() and exec(), would keep reporting for @io. No-op when not added. */
 void loop_remove(Loop *l, LoopIo *io);
+/* Removes @io and closes its fd, of which there is no duplicate but what a child has between loop_fork_begin() and loop_fork_end(). */
+void loop_close(Loop *l, LoopIo *io);
+/* Around whatever forks, on any thread, until the child has executed another program or is gone. Waits for nothing but system calls under way. */
+void loop_fork_begin(void);
+void loop_fork_end(void);
 /* The next turn is @io's alone, and no sleep is before it: what it waits for has most likely come. No more than a hint: one that is given while
  * another's stands, or too often, is not heeded. */
 void loop_again(Loop *l, LoopIo *io);

@@ -11,8 +11,10 @@
 #define PAGE_FDS 256
 #define SCRATCH_LEN (64 * 1024)
 
-/* Nobody waits for room in what is no stream, and the kernel would wake us for each datagram that has left. */
-#define STREAM_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
+/* Nobody waits for room in what is no stream, and the kernel would wake us for each datagram that has left; of a stream it would say at once
+ * that there is room. */
+#define STREAM_EVENTS (EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLET)
+#define STREAM_EVENTS_WAITING (STREAM_EVENTS | EPOLLOUT) /* while it connects, and once it has been full */
 #define DGRAM_EVENTS (EPOLLIN | EPOLLET)
 
 typedef struct HostSocket {
@@ -23,8 +25,10 @@ typedef struct HostSocket {
         bool has_peek_off;
         bool is_unix;
         bool has_header;    /* of a raw IPv4 socket: what it receives begins with an IP header */
+        bool is_own;        /* made here, so nobody has a duplicate */
         bool is_roomy;      /* its receive buffer was made DGRAM_BUFFER */
         bool is_urgent;     /* the far end has sent urgent data */
+        bool waits;         /* for its connection, or for room: EPOLLOUT is asked for */
         bool sent;          /* something was, so Nagle could begin to wait */
         bool no_delay;
 } HostSocket;

@@ -2,7 +2,7 @@
 /*
  * HostOps on real sockets. What it never does: decide. It translates calls, addresses and readiness, nothing else.
  *
- * Every socket is watched once, edge-triggered, in the loop's fast lane, and modified only to see past urgent data. A small
+ * Every socket is watched once, edge-triggered, in the loop's fast lane, and modified only to see past urgent data and when it was full. A small
  * record per descriptor carries the cookie and where the kernel's peek position stands (SO_PEEK_OFF), so that setting it is a system call only when the gateway jumps.
  *
  * SO_PEEK_OFF for TCP came with Linux 6.9; it is probed on the first socket that needs it. Without it a peek begins at the queue's
@@ -76,7 +76,8 @@ static int watch(HostSockets *h, int fd, uint64_t cookie, uint32_t events) {
         if (!s)
                 return -ENOMEM;
         s->cookie = cookie;
-        int r = loop_add(h->loop, &s->io, fd, events, on_event);
+        s->waits = s->waits || events & EPOLLOUT;
+        int r = loop_add(h->loop, &s->io, fd, s->waits ? events | EPOLLOUT : events, on_event);
         if (r < 0)
                 forget(h, fd); /* it stays the caller's */
         return r;
@@ -89,15 +90,19 @@ static int host_watch(void *userdata, int fd, uint64_t cookie) {
 static void host_close(void *userdata, int fd, bool reset) {
         HostSockets *h = userdata;
         HostSocket *s = host_socket_find(h, fd);
-        if (s) {
-                loop_remove(h->loop, &s->io); /* closing alone may not do: see loop.h */
-                forget(h, fd);
-        }
         if (reset) {
                 struct linger l = { .l_onoff = 1 };
                 (void) setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
         }
-        (void) close(fd);
+        if (s && s->is_own && s->io.fd >= 0)
+                loop_close(h->loop, &s->io);
+        else {
+                if (s)
+                        loop_remove(h->loop, &s->io); /* closing alone may not do: see loop.h */
+                (void) close(fd);
+        }
+        if (s)
+                forget(h, fd);
 }
 
 int host_sockets_new(HostSockets **ret, Loop *loop, const HostSocketsHandler *handler, void *userdata, bool no_peek_offset) {
@@ -222,7 +227,17 @@ static int host_tcp_connect(void *userdata, const Endpoint *dst, const HostConne
         }
         if (connect(fd, (struct sockaddr *) &sa, len) < 0 && errno != EINPROGRESS)
                 return -errno;
-        return host_socket_adopt(userdata, TAKE_FD(fd), cookie, STREAM_EVENTS, ret_fd);
+        bool connected = false;
+        if (how->at_once && ip_classify(&dst->addr) == IP_CLASS_LOOPBACK) { /* most often it has answered by now, and to ask is less than to wait */
+                connected = connect(fd, (struct sockaddr *) &sa, len) >= 0;
+                if (!connected && errno != EALREADY)
+                        return -errno;
+        }
+        int r = host_socket_adopt(userdata, TAKE_FD(fd), cookie, connected ? STREAM_EVENTS : STREAM_EVENTS_WAITING, ret_fd);
+        if (r < 0)
+                return r;
+        host_socket_find(userdata, *ret_fd)->is_own = true;
+        return connected;
 }
 
 static int host_tcp_result(void *userdata, int fd) {
@@ -271,19 +286,40 @@ static void before_send(HostSocket *s) {
         s->sent = true;
 }
 
+/* It was full: an event is to tell when there is room again. There may be by now, and then one does at once. */
+static void wait_for_room(HostSockets *h, HostSocket *s) {
+        if (s->waits)
+                return;
+        s->waits = true;
+        if (s->io.fd >= 0)
+                (void) loop_modify(h->loop, &s->io, STREAM_EVENTS_WAITING);
+}
+
 static ssize_t host_send(void *userdata, int fd, const struct iovec *iov, unsigned n_iov) {
-        HostSocket *s = host_socket_find(userdata, fd);
+        HostSockets *h = userdata;
+        HostSocket *s = host_socket_find(h, fd);
+        struct msghdr m = { .msg_iov = (struct iovec *) iov, .msg_iovlen = n_iov };
+        size_t len = 0;
+        ssize_t n;
         if (!s)
                 return -EBADF;
         before_send(s);
-        struct msghdr m = { .msg_iov = (struct iovec *) iov, .msg_iovlen = n_iov };
-        ssize_t n = sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
-        return n < 0 ? -errno : n;
+        for (unsigned i = 0; i < n_iov; i++)
+                len += iov[i].iov_len;
+        if (n_iov == 1) /* the kernel has less to look at */
+                n = send(fd, iov->iov_base, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        else
+                n = sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno != EAGAIN)
+                return -errno;
+        if (n < (ssize_t) len)
+                wait_for_room(h, s);
+        return n < 0 ? -EAGAIN : n;
 }
 
 static ssize_t peek_here(int fd, const struct iovec *iov, unsigned n_iov) {
         struct msghdr m = { .msg_iov = (struct iovec *) iov, .msg_iovlen = n_iov };
-        ssize_t n = recvmsg(fd, &m, MSG_PEEK | MSG_DONTWAIT);
+        ssize_t n = n_iov == 1 ? recv(fd, iov->iov_base, iov->iov_len, MSG_PEEK | MSG_DONTWAIT) : recvmsg(fd, &m, MSG_PEEK | MSG_DONTWAIT);
         return n < 0 ? -errno : n;
 }
 
@@ -385,7 +421,7 @@ static ssize_t host_discard(void *userdata, int fd, size_t n) {
         if (s->has_peek_off)
                 s->peek_at -= MIN(s->peek_at, (uint32_t) done);
         if (unlikely(s->is_urgent)) /* no peek sees past the mark until what is before it has gone: an event tells that there is more */
-                (void) loop_modify(h->loop, &s->io, STREAM_EVENTS);
+                (void) loop_modify(h->loop, &s->io, s->waits ? STREAM_EVENTS_WAITING : STREAM_EVENTS);
         return done;
 }
 

@@ -24,6 +24,7 @@
 #include <sys/wait.h>
 
 #include "basic/log.h"
+#include "basic/loop.h"
 #include "basic/macro.h"
 #include "daemon/stream-relay.h"
 
@@ -280,7 +281,9 @@ static int spawn(const SshForward *f, int fd, int said_fd, pid_t *ret) {
         (void) sigaddset(&set, SIGPIPE);
         r = r != 0 ? r : posix_spawnattr_setsigdefault(&attr, &set);
         r = r != 0 ? r : posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-        r = r != 0 ? r : posix_spawnp(ret, "ssh", &actions, &attr, (char *const *) argv, env);
+        loop_fork_begin();
+        r = r != 0 ? r : posix_spawnp(ret, "ssh", &actions, &attr, (char *const *) argv, env); /* which returns once ssh has been executed */
+        loop_fork_end();
         (void) posix_spawnattr_destroy(&attr);
         (void) posix_spawn_file_actions_destroy(&actions);
         return -r;

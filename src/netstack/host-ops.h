@@ -82,6 +82,7 @@ typedef struct HostError {
 typedef struct HostConnect {
         uint8_t ttl; /* hop limit; with one, dgram_error() tells which router a packet died at */
         uint8_t tos; /* DSCP; the bits of ECN are 0 */
+        bool at_once; /* may tcp_connect() say that it is connected? */
 } HostConnect;
 
 /* A client of a forward, and the guest it is for. */
@@ -103,13 +104,14 @@ typedef struct HostOps {
          * to 0, and netstack_output_ready() will follow for that device. Frames are borrowed for the call. */
         unsigned (*output)(void *userdata, Frame *frames, unsigned n);
 
-        /* TCP. connect: @ret_fd at once, an OUT or ERROR/HUP event follows, then tcp_result() says 0 or the error.
+        /* TCP. connect: @ret_fd at once. 1: it is connected (HostConnect.at_once); 0: an OUT or ERROR/HUP event follows, then tcp_result()
+         * says 0 or the error.
          * accept: -EAGAIN when the queue is empty; @ret_local (nullable: it costs a system call) is what the client connected to. */
         int (*tcp_connect)(void *userdata, const Endpoint *dst, const HostConnect *how, uint64_t cookie, int *ret_fd);
         void (*tcp_set_tos)(void *userdata, int fd, uint8_t tos); /* as in HostConnect, from now on */
         int (*tcp_result)(void *userdata, int fd);
         int (*tcp_accept)(void *userdata, int listen_fd, int *ret_fd, Endpoint *ret_peer, Endpoint *ret_local);
-        int (*watch)(void *userdata, int fd, uint64_t cookie); /* for fds that came by accept or from outside; EPOLLIN|OUT|RDHUP|ET */
+        int (*watch)(void *userdata, int fd, uint64_t cookie); /* for fds that came by accept or from outside; EPOLLIN|RDHUP|ET, and OUT once send() was short */
 
         /* Bytes of streams. send: what the socket took. peek: what stands from @position on, counted from the head of the receive
          * queue, and leaves it there; 0 is end of stream. discard: drops @n bytes from the head. */

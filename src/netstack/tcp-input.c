@@ -128,6 +128,7 @@ static void batch_clear(Tcp *t, Flow *f) {
 static void pass_fin(Netstack *s, Flow *f) {
         if (f->tcp.fin_received && !f->tcp.fin_passed && f->tcp.host_nxt + 1 == f->tcp.rcv_nxt) {
                 f->tcp.fin_passed = true;
+                tcp_discard_acked(s, f, /* all= */ true); /* else the far end's answer to that looks like bytes: there are some to read */
                 (void) s->ops->shutdown_write(s->userdata, f->fd); /* fails only when the host's end is gone: an event tells */
         }
 }

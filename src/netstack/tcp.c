@@ -221,10 +221,11 @@ static HostConnect how_to_connect(Netstack *s, Flow *f, const Packet *p) {
 
         f->tcp.hop_limited = ttl > 0 && ttl < TCP_HOPS_MAX;
         f->tcp.dscp = p->tos & TCP_DSCP_MASK;
-        return (HostConnect){ .ttl = f->tcp.hop_limited ? ttl : 0, .tos = f->tcp.dscp };
+        return (HostConnect){ .ttl = f->tcp.hop_limited ? ttl : 0, .tos = f->tcp.dscp, .at_once = true };
 }
 
-/* The host socket for a new outbound flow: one of the gateway's own services, or a connection. 0 or negative errno; the fd is the flow's. */
+/* The host socket for a new outbound flow: one of the gateway's own services, or a connection. 1: connected; 0: not yet; or negative errno. The
+ * fd is the flow's. */
 static int open_host_socket(Netstack *s, Flow *f, const Packet *p) {
         Endpoint guest = { f->key.guest, f->key.guest_port }, dst = { f->key.remote, f->key.remote_port }, real;
         if (netstack_is_gateway(s, &dst.addr)) {
@@ -233,7 +234,9 @@ static int open_host_socket(Netstack *s, Flow *f, const Packet *p) {
                         r = dns_stream_open(s->dns, &guest, &f->fd);
                 else if (netstack_has_service(s, dst.port))
                         r = s->ops->service_open(s->userdata, dst.port, &guest, &f->fd);
-                return r < 0 ? r : s->ops->watch(s->userdata, f->fd, flow_cookie(f));
+                if (r >= 0)
+                        r = s->ops->watch(s->userdata, f->fd, flow_cookie(f));
+                return r < 0 ? r : 1;
         }
         int r = netstack_route_out(s, IPPROTO_TCP, &dst, &real);
         if (r == -EACCES && netstack_is_host(s, &dst.addr))
@@ -288,7 +291,7 @@ Flow *tcp_open_outbound(Netstack *s, const Packet *p, const Segment *g, const Fl
         }
         t->probe_at = netstack_now(s) + TCP_CONNECT_TIMEOUT;
         tcp_timer_update(s, f);
-        if (netstack_is_gateway(s, &key->remote))
+        if (r > 0)
                 tcp_host_connected(s, f);
         return f;
 }

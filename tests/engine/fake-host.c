@@ -123,6 +123,7 @@ static unsigned op_output(void *userdata, Frame *frames, unsigned n) {
                 g_assert_cmpuint(frames[i].len, <=, h->port.big ? FRAME_BIG_MAX : FRAME_LEN_MAX);
                 f->hdr = frames[i].hdr;
                 f->len = frames[i].len;
+                f->asks = frames[i].asks;
                 f->data = g_malloc(f->len);
                 g_assert_true(iovcur_copy(&cur, f->data, f->len));
                 g_ptr_array_add(h->frames, f);
@@ -202,9 +203,14 @@ static int op_tcp_connect(void *userdata, const Endpoint *dst, const HostConnect
         k->cookie = cookie;
         k->watched = true;
         k->result = -EINPROGRESS;
-        if (h->connect_result != FAKE_CONNECT_NEVER)
-                connect_finish(h, k, h->connect_result);
         *ret_fd = k->fd;
+        if (h->connect_result == FAKE_CONNECT_AT_ONCE && how->at_once) {
+                k->result = 0;
+                k->connected = true;
+                return 1;
+        }
+        if (h->connect_result != FAKE_CONNECT_NEVER)
+                connect_finish(h, k, h->connect_result == FAKE_CONNECT_AT_ONCE ? 0 : h->connect_result);
         return 0;
 }
 

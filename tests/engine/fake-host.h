@@ -35,10 +35,12 @@ typedef struct FakeFrame {
         struct virtio_net_hdr_v1 hdr;
         uint8_t *data; /* (owned) */
         size_t len;
+        bool asks;
 } FakeFrame;
 
 /* What becomes of connects: beside 0 and negative errno. */
 #define FAKE_CONNECT_NEVER 1 /* a black hole */
+#define FAKE_CONNECT_AT_ONCE 2 /* done when the call returns, where that may be; no event follows */
 
 typedef struct FakeSocket {
         int fd;
@@ -84,7 +86,7 @@ typedef struct FakeHost {
         unsigned n_opened[FAKE_PAIR + 1], n_open; /* ever by kind; now */
         int open_error;        /* negative errno: opening any socket fails with it */
         int accept_error, watch_error; /* negative errno: accepting and watching fail with it */
-        int connect_result;    /* of new connects: 0, negative errno or FAKE_CONNECT_NEVER */
+        int connect_result;    /* of new connects: 0, negative errno or FAKE_CONNECT_* */
         size_t default_send_room; /* of new stream sockets */
         GArray *leases_added, *leases_removed; /* (owned) Lease */
         Netstack *stack;       /* (owned) */

@@ -613,6 +613,53 @@ static void test_mark(void) {
         g_assert_cmpuint(k->how.tos, ==, 0x48);
 }
 
+/* Takes the one frame there is and says whether the guest's kernel answers it. */
+static bool guest_take_asks(Guest *g, uint8_t flags) {
+        g_autoptr(FakeFrame) f = NULL;
+        Parsed r = packet_take(g->h, &f);
+        g_assert_cmpuint(r.tcp_flags, ==, flags);
+        g_assert_cmpuint(fake_n_frames(g->h), ==, 0);
+        g->ack = r.seq + !!(flags & (SYN | FIN)) + (uint32_t) r.payload_len;
+        return f->asks;
+}
+
+/* The host says at once that it is connected: so is the guest told, by no event. Of what the guest is sent, some has an answer of its kernel. */
+static void test_connected_at_once(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        h->connect_result = FAKE_CONNECT_AT_ONCE;
+        Guest g = { .h = h, .p = packet4("10.1.2.3", 80), .seq = 1000 };
+        packet_send(h, packet_tcp(&g.p, g.seq, 0, SYN, 8000, NULL, 0, NULL, 0));
+        g_assert_true(guest_take_asks(&g, SYN | ACK));
+        g.socket = fake_last_socket(h, FAKE_TCP);
+        g_assert_cmpuint(g.socket->pending, ==, 0);
+        g.seq++;
+        guest_send(&g, ACK | PSH, 8000, "q", 1);
+        g.seq++;
+        g_assert_cmpmem(g.socket->out->data, g.socket->out->len, "q", 1);
+        fake_stream_push(h, g.socket, "a", 1);
+        fake_run(h);
+        g_assert_true(guest_take_asks(&g, ACK | PSH));
+        fake_stream_push(h, g.socket, "b", 1);
+        fake_run(h);
+        g_assert_false(guest_take_asks(&g, ACK | PSH));
+        guest_send(&g, FIN | ACK, 8000, NULL, 0);
+        g.seq++;
+        g_assert_true(g.socket->shut);
+        g_assert_cmpuint(g.socket->in->len, ==, 0); /* so that the host's answer to that does not look like bytes */
+        fake_stream_eof(h, g.socket);
+        fake_run(h);
+        g_assert_true(guest_take_asks(&g, FIN | ACK));
+        guest_send(&g, ACK, 8000, NULL, 0);
+        g_assert_cmpuint(flows(h), ==, 0);
+
+        h->connect_result = 0;
+        g = guest_connect(h, "10.1.2.3", 81);
+        fake_stream_eof(h, g.socket); /* the host is the first to end it: the guest may take its time */
+        fake_run(h);
+        g_assert_false(guest_take_asks(&g, FIN | ACK));
+        guest_send(&g, RST | ACK, 8000, NULL, 0);
+}
+
 static void test_black_hole(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
         h->connect_result = FAKE_CONNECT_NEVER;
@@ -1916,6 +1963,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/hop-limit", test_hop_limit);
         g_test_add_func("/tcp/time-jumps", test_time_jumps);
         g_test_add_func("/tcp/mark", test_mark);
+        g_test_add_func("/tcp/connected-at-once", test_connected_at_once);
         g_test_add_func("/tcp/black-hole", test_black_hole);
         g_test_add_func("/tcp/half-open-limit", test_half_open_limit);
         g_test_add_func("/tcp/flow-limit", test_flow_limit);

@@ -460,6 +460,63 @@ static void test_refused(void) {
         g_assert_cmpint(fcntl(o.fd, F_GETFD), ==, -1);
 }
 
+static int do_fill(void *arg) {
+        static uint8_t data[1024 * 1024];
+        struct iovec iov = { data, sizeof(data) };
+        OnLoop *o = arg;
+        ssize_t n;
+
+        for (o->n = 0; (n = OPS->send(o->f->sockets, o->fd, &iov, 1)) > 0; o->n += (size_t) n)
+                if ((size_t) n < sizeof(data))
+                        return 0;
+        g_assert_cmpint(n, ==, -EAGAIN);
+        return 0;
+}
+
+/* To this host a connection is there, or refused, when the call returns; now and then, where the kernel took its time, an event tells as ever. What
+ * was there at once has no event of its own; once it was full it has. */
+static void test_connect_at_once(void) {
+        Fixture f;
+        uint8_t got[4096];
+        int listener = bound(SOCK_STREAM), far = -EBADF, r = 0;
+        Endpoint to = local_of(listener);
+        OnLoop o = { .f = &f, .cookie = COOKIE, .to = &to, .how.at_once = true };
+
+        begin(&f, false);
+        for (unsigned i = 0; i < 100 && r == 0; i++) {
+                if (far >= 0) {
+                        close(far);
+                        close_and_forget(&f, o.fd);
+                }
+                r = loop_call(f.loop, do_connect, &o);
+                g_assert_cmpint(r, >=, 0);
+                far = accept(listener, NULL, NULL);
+                g_assert_cmpint(far, >=, 0);
+        }
+        g_assert_cmpint(r, ==, 1);
+        g_assert_false(next_event(&f, 50 * 1000, &(Event){}));
+        g_assert_cmpint(loop_call(f.loop, do_fill, &o), ==, 0);
+        g_assert_cmpuint(o.n, >, 0);
+        for (size_t left = o.n; left > 0;) {
+                ssize_t n = recv(far, got, MIN(left, sizeof(got)), 0);
+                g_assert_cmpint(n, >, 0);
+                left -= (size_t) n;
+        }
+        wait_events(&f, COOKIE, HOST_EVENT_OUT);
+        close(far);
+        close_and_forget(&f, o.fd);
+
+        close(listener);
+        r = 0;
+        for (unsigned i = 0; i < 100 && r == 0; i++) {
+                r = loop_call(f.loop, do_connect, &o);
+                if (r == 0)
+                        close_and_forget(&f, o.fd);
+        }
+        g_assert_cmpint(r, ==, -ECONNREFUSED);
+        end(&f);
+}
+
 static int connect_to(const Endpoint *to) {
         struct sockaddr_storage sa;
         socklen_t len = endpoint_to_sockaddr(to, &sa);
@@ -520,12 +577,30 @@ static void test_closed_while_forked(void) {
 
         begin(&f, false);
         g_assert_cmpint(watch(&f, fds[0], COOKIE), ==, 0);
-        (void) wait_events(&f, COOKIE, HOST_EVENT_OUT);
         close_it(&f, fds[0], /* reset= */ false);
         g_assert_cmpint(write(fds[1], "x", 1), ==, 1);
         g_assert_false(next_event(&f, 100 * 1000, &(Event){}));
         close(fds[1]);
         close(twin);
+        end(&f);
+
+        /* One of our own, which a child of this process alone can have. */
+        begin(&f, false);
+        int far, fd = connect_pair(&f, &far);
+        loop_fork_begin();
+        twin = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        close_it(&f, fd, /* reset= */ false);
+        g_assert_cmpint(write(far, "x", 1), ==, 1);
+        g_assert_false(next_event(&f, 100 * 1000, &(Event){}));
+        close(twin);
+        loop_fork_end();
+        close(far);
+
+        fd = connect_pair(&f, &far);
+        close_it(&f, fd, /* reset= */ false); /* nor otherwise */
+        g_assert_cmpint(recv(far, &(char){ 0 }, 1, 0), ==, 0);
+        g_assert_false(next_event(&f, 100 * 1000, &(Event){}));
+        close(far);
         end(&f);
 }
 
@@ -819,6 +894,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/host-sockets/send", test_send);
         g_test_add_func("/host-sockets/close", test_close);
         g_test_add_func("/host-sockets/refused", test_refused);
+        g_test_add_func("/host-sockets/connect-at-once", test_connect_at_once);
         g_test_add_func("/host-sockets/accept", test_accept);
         g_test_add_func("/host-sockets/closed-elsewhere-open", test_closed_elsewhere_open);
         g_test_add_func("/host-sockets/closed-while-forked", test_closed_while_forked);
