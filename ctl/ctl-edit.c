@@ -144,20 +144,26 @@ int verb_network_create(Ctl *c, int argc, char **argv) {
         return client_call(c, m, what, NULL);
 }
 
-int verb_network_remove(Ctl *c, int argc, char **argv) {
-        for (int i = 0; i < argc; i++) {
+/* Removes one after the other, until one cannot be. */
+static int remove_each(Ctl *c, int n, char **names, const char *noun, int (*find)(Ctl *c, const char *name, char **ret),
+                       const char *interface) {
+        for (int i = 0; i < n; i++) {
                 _cleanup_free_ char *path = NULL;
                 char what[WHAT_MAX];
                 int r;
 
-                NAMED(what, "remove network", argv[i]);
-                r = client_find_network(c, argv[i], &path);
+                (void) snprintf(what, sizeof(what), "remove %s '%.100s'", noun, names[i]);
+                r = find(c, names[i], &path);
                 if (r == 0)
-                        r = client_call_value(c, path, VNETD_NETWORK, "Remove", what, NULL, "");
+                        r = client_call_value(c, path, interface, "Remove", what, NULL, "");
                 if (r != 0)
                         return r;
         }
         return CTL_OK;
+}
+
+int verb_network_remove(Ctl *c, int argc, char **argv) {
+        return remove_each(c, argc, argv, "network", client_find_network, VNETD_NETWORK);
 }
 
 /* The daemon has a working directory of its own: paths leave here absolute; a pid stays what it is. */
@@ -270,19 +276,7 @@ int verb_device_create(Ctl *c, int argc, char **argv) {
 }
 
 int verb_device_remove(Ctl *c, int argc, char **argv) {
-        for (int i = 0; i < argc; i++) {
-                _cleanup_free_ char *path = NULL;
-                char what[WHAT_MAX];
-                int r;
-
-                NAMED(what, "remove device", argv[i]);
-                r = client_find_device(c, argv[i], &path);
-                if (r == 0)
-                        r = client_call_value(c, path, VNETD_DEVICE, "Remove", what, NULL, "");
-                if (r != 0)
-                        return r;
-        }
-        return CTL_OK;
+        return remove_each(c, argc, argv, "device", client_find_device, VNETD_DEVICE);
 }
 
 /* "6443/udp" into "6443" and "udp"; without a slash it is TCP; a path is a Unix socket's. @ret_local owned by
