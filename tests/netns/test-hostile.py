@@ -385,7 +385,8 @@ def syn_flood(w):
                 if n % 10000 == 5000:
                     served(w)
             stats = w.stats()
-            check(stats['half-open'] <= HALF_OPEN_MAX, stats['half-open'])
+            devices = len(w.guests) if w.queues else 0  # the shards of each may have their part as well
+            check(stats['half-open'] <= HALF_OPEN_MAX * (1 + devices), stats['half-open'])
             comment(f"half-open {stats['half-open']}, flows {stats['tcp-flows']}")
     server.close()
     renew(w)
