@@ -237,7 +237,7 @@ static void take_answers(TapQueue *q) {
 }
 
 static void expect_answer(TapQueue *q) {
-        if (q->unanswered >= VAIN_LOOKS && q->unanswered++ < VAIN_LOOKS + VAIN_FRAMES)
+        if (!q->lane->loop || (q->unanswered >= VAIN_LOOKS && q->unanswered++ < VAIN_LOOKS + VAIN_FRAMES))
                 return;
         q->asked = MIN(q->asked + 1, FRAME_BATCH_MAX);
         loop_again(q->lane->loop, &q->io);
