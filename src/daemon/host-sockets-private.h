@@ -26,7 +26,7 @@ typedef struct HostSocket {
         bool is_unix;
         bool has_header;    /* of a raw IPv4 socket: what it receives begins with an IP header */
         bool is_own;        /* made here, so nobody has a duplicate */
-        bool is_roomy;      /* its receive buffer was made DGRAM_BUFFER */
+        bool is_roomy;      /* its receive buffer was made larger */
         bool is_urgent;     /* the far end has sent urgent data */
         bool waits;         /* for its connection, or for room: EPOLLOUT is asked for */
         bool sent;          /* something was, so Nagle could begin to wait */

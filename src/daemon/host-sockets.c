@@ -21,6 +21,8 @@
 
 #define TRIM_MIN 1024 /* sockets: when of so many, or more, few are left, the heap is given back */
 #define PEEK_IOV_MAX 1024 /* UIO_MAXIOV */
+#define WAITING_MUCH (512 * 1024)       /* peeked bytes in a receive queue, after which it is given room */
+#define WAITING_ROOM (4 * 1024 * 1024) /* for so many */
 
 /* ---- descriptors ---- */
 
@@ -365,11 +367,22 @@ static ssize_t peek_skipping(HostSockets *h, int fd, size_t position, const stru
         return got < 0 ? got : got - (ssize_t) position;
 }
 
+/* The kernel sizes a receive buffer by how much is taken from it at a time. What was peeked waits there for its guest, and would fill a buffer that is
+ * large enough for what is discarded: its sender would stand still half of the time. The way to tell what is wanted without giving
+ * up the kernel's own sizing, and its limit (half of tcp_rmem's), is a low-water mark, which is none again at once. */
+static void make_room(HostSocket *s) {
+        s->is_roomy = true;
+        if (!s->is_unix && sockopt_set_int(s->io.fd, SOL_SOCKET, SO_RCVLOWAT, WAITING_ROOM) >= 0)
+                (void) sockopt_set_int(s->io.fd, SOL_SOCKET, SO_RCVLOWAT, 1);
+}
+
 static ssize_t host_peek(void *userdata, int fd, size_t position, const struct iovec *iov, unsigned n_iov) {
         HostSockets *h = userdata;
         HostSocket *s = host_socket_find(h, fd);
         if (!s)
                 return -EBADF;
+        if (position >= WAITING_MUCH && !s->is_roomy)
+                make_room(s);
         if (!s->has_peek_off) {
                 if (position == 0)
                         return peek_here(fd, iov, n_iov); /* many a connection never needs more than one */

@@ -273,6 +273,38 @@ static void test_peek(const void *no_peek_offset) {
         }
 }
 
+static int int_of(int fd, int option) {
+        int value = -1;
+        socklen_t len = sizeof(value);
+
+        g_assert_cmpint(getsockopt(fd, SOL_SOCKET, option, &value, &len), ==, 0);
+        return value;
+}
+
+/* A flow of which much waits, peeked, for its guest has room for more: once, and what tells it so is gone again. */
+static void test_room(const void *no_peek_offset) {
+        uint8_t got[10];
+        Fixture f;
+        int far;
+
+        begin(&f, no_peek_offset != NULL);
+        int fd = connect_pair(&f, &far), before = int_of(fd, SO_RCVBUF), after;
+        g_assert_cmpint(peek(&f, fd, 512 * 1024 - 1, got, sizeof(got)), ==, -EAGAIN);
+        g_assert_cmpint(int_of(fd, SO_RCVBUF), ==, before);
+        g_assert_cmpint(peek(&f, fd, 512 * 1024, got, sizeof(got)), ==, -EAGAIN);
+        after = int_of(fd, SO_RCVBUF);
+        g_assert_cmpint(after, >, before);
+        g_assert_cmpint(int_of(fd, SO_RCVLOWAT), ==, 1);
+        g_assert_cmpint(peek(&f, fd, 1024 * 1024, got, sizeof(got)), ==, -EAGAIN);
+        g_assert_cmpint(int_of(fd, SO_RCVBUF), ==, after);
+        write_all(far, (const uint8_t *) "x", 1);
+        wait_events(&f, COOKIE, HOST_EVENT_IN);
+        g_assert_cmpint(peek(&f, fd, 0, got, sizeof(got)), ==, 1);
+        close_it(&f, fd, /* reset= */ false);
+        close(far);
+        end(&f);
+}
+
 static void test_pair(const void *no_peek_offset) {
         for (unsigned shut = 0; shut < 2; shut++) {
                 Fixture f;
@@ -882,7 +914,7 @@ int main(int argc, char *argv[]) {
                 g_autofree char *peek_name = g_strdup_printf("/host-sockets/peek%s", how), *end_name = g_strdup_printf("/host-sockets/end%s", how),
                                  *urgent_name = g_strdup_printf("/host-sockets/urgent%s", how),
                                 *reset_name = g_strdup_printf("/host-sockets/reset%s", how),
-                                *pair_name = g_strdup_printf("/host-sockets/pair%s", how);
+                                *pair_name = g_strdup_printf("/host-sockets/pair%s", how), *room_name = g_strdup_printf("/host-sockets/room%s", how);
                 const void *no_peek_offset = i == 0 ? NULL : "yes";
 
                 g_test_add_data_func(peek_name, no_peek_offset, test_peek);
@@ -890,6 +922,7 @@ int main(int argc, char *argv[]) {
                 g_test_add_data_func(urgent_name, no_peek_offset, test_urgent);
                 g_test_add_data_func(reset_name, no_peek_offset, test_reset);
                 g_test_add_data_func(pair_name, no_peek_offset, test_pair);
+                g_test_add_data_func(room_name, no_peek_offset, test_room);
         }
         g_test_add_func("/host-sockets/send", test_send);
         g_test_add_func("/host-sockets/close", test_close);
