@@ -64,6 +64,9 @@ typedef struct DeviceOps {
          * caller keeps the rest. A frame the device cannot carry is taken, counted as dropped, and the next one tried. */
         unsigned (*send)(Device *d, Frame *frames, unsigned n);
 
+        /* (nullable) About how many bytes send() would take now. 0: none that are worth a frame, and writable() will follow. */
+        size_t (*room)(Device *d);
+
         Device *(*free)(Device *d); /* returns NULL */
 
         /* (nullable, all three) A device of several queues whose far end is started with @split: its queues but the first are served by threads
@@ -83,6 +86,7 @@ struct Device {
         uint32_t n_queues;
         bool big;             /* its far end takes super-segments of IPv4 TCP of up to FRAME_BIG_MAX */
         bool stream;          /* frames come by a stream socket: what is on its way waits at the far end */
+        bool more;            /* of a stream, within receive(): it has begun the next frame, and is about to say more */
         int ifindex;          /* in its namespace; 0: no interface */
         char ifname[16];      /* "" when there is no interface */
         char *peer;           /* (owned, nullable) what it is plugged into, for people: "netns /proc/42/ns/net", a path */

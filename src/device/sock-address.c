@@ -17,6 +17,7 @@
 #include "basic/sockopt.h"
 
 #define BUFFER_BYTES (1024 * 1024)
+#define BUFFER_BYTES_STREAM (4 * 1024 * 1024) /* what is in it keeps the far end busy while we sleep */
 #define LISTEN_BACKLOG 16
 
 /* ---- texts ---- */
@@ -128,6 +129,9 @@ static void fill_fd_path(AnyAddress *ret, int fd, const char *name) {
 }
 
 void sock_set_buffers(int fd, int family) {
+        int bytes = BUFFER_BYTES, type = 0;
+        socklen_t len = sizeof(type);
+
         if (family == AF_INET || family == AF_INET6) { /* sizes itself; a machine that vanished must be noticed */
                 (void) sockopt_set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
                 (void) sockopt_set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
@@ -136,10 +140,12 @@ void sock_set_buffers(int fd, int family) {
                 (void) sockopt_set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
                 return;
         }
-        if (sockopt_set_int(fd, SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_BYTES) < 0)
-                (void) sockopt_set_int(fd, SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES);
-        if (sockopt_set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES) < 0)
-                (void) sockopt_set_int(fd, SOL_SOCKET, SO_RCVBUF, BUFFER_BYTES);
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) >= 0 && type == SOCK_STREAM)
+                bytes = BUFFER_BYTES_STREAM;
+        if (sockopt_set_int(fd, SOL_SOCKET, SO_SNDBUFFORCE, bytes) < 0)
+                (void) sockopt_set_int(fd, SOL_SOCKET, SO_SNDBUF, bytes);
+        if (sockopt_set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes) < 0)
+                (void) sockopt_set_int(fd, SOL_SOCKET, SO_RCVBUF, bytes);
 }
 
 void sock_file_remove(SockFile *f) {

@@ -66,8 +66,10 @@ typedef struct Sock {
         int error;
         bool hup;        /* the far end has closed: an end of stream stands behind what is readable */
         bool blocked;    /* the last send() was short */
+        bool watches_room; /* an event tells when there is room */
         bool heard;      /* something came since the last probe */
         bool greeted;    /* the guest has been here before: no handshake */
+        int send_buffer; /* of a Unix stream: what may wait in it, as the kernel counts; 0: not known */
         bool local;      /* the kernel carries frames from memory to memory: nothing can be flipped on the way */
         Handshake handshake;
         struct sockaddr_un peer; /* of a datagram socket */
@@ -99,11 +101,8 @@ bool sock_accept_frame(Sock *s, uint8_t *at, size_t len, unsigned n); /* into fr
 void sock_deliver(Sock *s, unsigned n); /* hands frames[] up; the device may have been stopped on return */
 void sock_drop_tx(Sock *s, Drop reason, unsigned n);
 void sock_send_later(Sock *s); /* of a stream for which the kernel has no memory just now: no event tells when it has */
-static inline void sock_resume_soon(Sock *s) {
-        /* Without memory for the timer, arming the edge again does the same. */
-        if (timer_set(loop_timers(s->loop), &s->resume, loop_now(s->loop)) < 0)
-                (void) loop_modify(s->loop, &s->io, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
-}
+void sock_block(Sock *s);      /* a send was short: the handler hears when there is room */
+void sock_resume_soon(Sock *s);
 
 /* ---- sock-stream.c, sock-message.c ---- */
 int sock_stream_alloc(Sock *s);
@@ -120,4 +119,5 @@ void sock_message_forget_peer(Sock *s);
 int sock_send_alloc(Sock *s);
 void sock_send_free(Sock *s);
 unsigned sock_send(Device *d, Frame *frames, unsigned n);
+size_t sock_room(Device *d);
 bool sock_send_pending(Sock *s); /* true: nothing is left */

@@ -7,10 +7,13 @@
  */
 
 #include <errno.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 
 #include "device/sock-private.h"
 
 #define HEAD_MAX 256 /* of a frame that was cut */
+#define ROOM_MIN FRAME_LEN_MAX /* who has so much to send waits until there is as much room */
 
 _Static_assert(OFFLOAD_HEADROOM >= FRAMING_HEADER_MAX, "a length fits before a frame that was changed");
 #define PENDING_MAX (FRAME_LEN_MAX + OFFLOAD_FRAMES_MAX * (HEAD_MAX + FRAMING_HEADER_MAX))
@@ -247,6 +250,23 @@ static unsigned send_messages(Sock *s, size_t *ret_bytes) {
         return i;
 }
 
+size_t sock_room(Device *d) {
+        Sock *s = sock_of(d);
+        int waiting;
+
+        if (!s->up || s->broken)
+                return SIZE_MAX; /* nothing waits for it */
+        if (s->blocked)
+                return 0;
+        if (s->send_buffer == 0 || ioctl(s->fd, SIOCOUTQ, &waiting) < 0)
+                return SIZE_MAX;
+        if (waiting > s->send_buffer / 4 && s->send_buffer - waiting < ROOM_MIN) { /* above a quarter: the kernel has an event for less */
+                sock_block(s);
+                return 0;
+        }
+        return (size_t) MAX(s->send_buffer - waiting, 1);
+}
+
 static void count_batch(Sock *s, unsigned n) {
         uint64_t bytes = 0;
 
@@ -269,7 +289,7 @@ unsigned sock_send(Device *d, Frame *frames, unsigned n) {
                 return n;
         }
         if (s->pending.begin < s->pending.end && !sock_send_pending(s)) {
-                s->blocked = true;
+                sock_block(s);
                 return s->broken ? n : 0;
         }
         while (i < n && !s->broken) {
@@ -285,7 +305,7 @@ unsigned sock_send(Device *d, Frame *frames, unsigned n) {
 
                                 if (begun)
                                         keep_rest(s, went, bytes);
-                                s->blocked = true;
+                                sock_block(s);
                                 return input + begun;
                         }
                 }

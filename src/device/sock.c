@@ -20,7 +20,7 @@
 
 #include "device/sock-private.h"
 
-#define IO_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+#define IO_EVENTS (EPOLLIN | EPOLLRDHUP | EPOLLET)
 #define LISTEN_EVENTS (EPOLLIN | EPOLLET)
 #define ACCEPTS_MAX 32 /* before the others on the loop get their turn */
 #define SEND_LATER_USEC (5 * USEC_PER_MSEC)
@@ -32,6 +32,24 @@ static bool is_dgram_listener(const Sock *s) {
 static void tell(Sock *s, DeviceEvent event, int error) {
         if (s->device.handler && s->device.handler->event)
                 s->device.handler->event(&s->device, event, error, s->device.userdata);
+}
+
+/* A Unix socket that has room says so each time its far end takes a piece of what waits there: who does not wait for room must not hear
+ * it, for it would be woken by all that it sent. */
+static void watch_room(Sock *s, bool on) {
+        if (s->watches_room != on && s->loop && loop_modify(s->loop, &s->io, IO_EVENTS | (on ? EPOLLOUT : 0)) >= 0)
+                s->watches_room = on;
+}
+
+void sock_block(Sock *s) {
+        s->blocked = true;
+        watch_room(s, true);
+}
+
+void sock_resume_soon(Sock *s) {
+        /* Without memory for the timer, arming the edge again does the same. */
+        if (timer_set(loop_timers(s->loop), &s->resume, loop_now(s->loop)) < 0)
+                (void) loop_modify(s->loop, &s->io, IO_EVENTS | (s->watches_room ? EPOLLOUT : 0));
 }
 
 static void set_tick(Sock *s, usec_t delay) {
@@ -71,18 +89,25 @@ void sock_break(Sock *s, int error) {
                 (void) timer_set(loop_timers(s->loop), &s->fall, loop_now(s->loop));
 }
 
+static int get_int(int fd, int name) {
+        socklen_t len = sizeof(int);
+        int value;
+
+        return getsockopt(fd, SOL_SOCKET, name, &value, &len) < 0 ? -errno : value;
+}
+
 /* Checksums guard what crosses a wire. Over a socket of this machine they would be summed to find nothing but a guest that lies, and it
  * can lie with the right sum too: they are taken as a virtual network card takes them. Of other machines each is verified. */
-static bool is_local(int fd) {
-        socklen_t len = sizeof(int);
-        int domain = AF_UNSPEC;
-
-        return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) >= 0 && (domain == AF_UNIX || domain == AF_VSOCK);
+static bool is_local(int domain) {
+        return domain == AF_UNIX || domain == AF_VSOCK;
 }
 
 void sock_set_up(Sock *s) {
+        int domain = get_int(s->fd, SO_DOMAIN);
+
         s->up = true;
-        s->local = is_local(s->fd);
+        s->local = is_local(domain);
+        s->send_buffer = domain == AF_UNIX && sock_is_stream(s) ? MAX(get_int(s->fd, SO_SNDBUF), 0) : 0;
         __atomic_store_n(&s->device.down, false, __ATOMIC_RELAXED);
         timer_stop(loop_timers(s->loop), &s->tick);
         if (is_dgram_listener(s)) {
@@ -163,8 +188,16 @@ static void on_resume(Timer *timer, usec_t now, void *userdata) {
 
 static void on_io(LoopIo *io, uint32_t events);
 
+/* EPOLLOUT until it has come once: a connection may be on its way. */
+static int watch_io(Sock *s, int fd) {
+        int r = loop_add(s->loop, &s->io, fd, IO_EVENTS | EPOLLOUT, on_io);
+
+        s->watches_room = r >= 0;
+        return r;
+}
+
 static int adopt(Sock *s, int fd) {
-        int r = loop_add(s->loop, &s->io, fd, IO_EVENTS, on_io);
+        int r = watch_io(s, fd);
 
         if (r < 0) {
                 (void) safe_close(fd);
@@ -246,8 +279,10 @@ static void on_io(LoopIo *io, uint32_t events) {
                 finish_connecting(s, events);
         if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
                 s->hup = true;
-        if (events & EPOLLOUT)
+        if (events & EPOLLOUT && s->blocked)
                 unblock(s);
+        else if (events & EPOLLOUT)
+                watch_room(s, false);
         if (s->loop && s->fd >= 0 && events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP))
                 receive(s);
 }
@@ -324,7 +359,7 @@ static int sock_start(Device *d, Loop *loop) {
         if (r >= 0 && s->listen_fd >= 0)
                 r = loop_add(loop, &s->listen_io, s->listen_fd, LISTEN_EVENTS, on_listen);
         if (r >= 0 && s->fd >= 0)
-                r = loop_add(loop, &s->io, s->fd, IO_EVENTS, on_io);
+                r = watch_io(s, s->fd);
         if (r < 0) {
                 loop_remove(loop, &s->listen_io);
                 release_timers(s);
@@ -372,7 +407,7 @@ static Device *sock_free(Device *d) {
         return NULL;
 }
 
-#define SOCK_OPS(name) { .kind = name, .start = sock_start, .stop = sock_stop, .send = sock_send, .free = sock_free }
+#define SOCK_OPS(name) { .kind = name, .start = sock_start, .stop = sock_stop, .send = sock_send, .room = sock_room, .free = sock_free }
 
 static const SockKind kinds[] = {
         { SOCK_OPS("qemu"), SOCK_STREAM, .framing = FRAMING_QEMU },

@@ -23,6 +23,7 @@ static void on_receive(Device *d, Frame *frames, unsigned n, void *userdata) {
         }
         r->flags = frames[n - 1].hdr.flags;
         r->n_frames += n;
+        r->n_more += d->more;
         g_mutex_unlock(&r->lock);
 }
 
@@ -57,6 +58,14 @@ static void on_writable(Device *d, void *userdata) {
 
 static const DeviceHandler handler = { .receive = on_receive, .event = on_event, .gone = on_gone, .writable = on_writable };
 
+static void on_wake(void *userdata) {
+        Rig *r = userdata;
+
+        g_mutex_lock(&r->lock);
+        r->n_wakes++;
+        g_mutex_unlock(&r->lock);
+}
+
 /* ---- life ---- */
 
 static int start_here(void *arg) {
@@ -75,7 +84,7 @@ void rig_begin(Rig *r) {
                 r->frames = g_byte_array_new();
         r->device->handler = &handler;
         r->device->userdata = r;
-        g_assert_cmpint(loop_new(&r->loop, "rig", NULL, NULL), ==, 0);
+        g_assert_cmpint(loop_new(&r->loop, "rig", on_wake, r), ==, 0);
         g_assert_cmpint(loop_call(r->loop, start_here, r), ==, 0);
 }
 

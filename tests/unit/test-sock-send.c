@@ -115,6 +115,95 @@ static void test_full_messages(void) {
         full("qemu-dgram", SOCK_DGRAM, 1514);
 }
 
+/* The far end takes what there is, and the device, which waits for nothing, sleeps on: each send is one turn of the loop, and no read is. When it has
+ * waited for room once, that is so again. */
+static void test_sleeps(void) {
+        Rig r = {};
+        int far;
+
+        begin(&r, "qemu", SOCK_STREAM, &far);
+        for (unsigned round = 0; round < 2; round++) {
+                g_assert_cmpuint(rig_send(&r, 1, 60, 0), ==, 1); /* what may have been left of events before is over after it */
+                (void) read_frame(far, 60);
+                g_usleep(20 * 1000);
+                unsigned before = rig_get(&r, &r.n_wakes), n = 0;
+                for (; n < 50; n++) {
+                        g_assert_cmpuint(rig_send(&r, 1, 60, 0), ==, 1);
+                        (void) read_frame(far, 60);
+                }
+                g_usleep(20 * 1000);
+                g_assert_cmpuint(rig_get(&r, &r.n_wakes), ==, before + n);
+
+                unsigned total = fill(&r, 1514), writable = rig_get(&r, &r.n_writable);
+                for (unsigned i = 0; i < total; i++)
+                        (void) read_frame(far, 1514);
+                rig_wait(&r, &r.n_writable, writable + 1);
+        }
+        (void) close(far);
+        rig_end(&r);
+}
+
+static int room_here(void *arg) {
+        Device *d = arg;
+        size_t room = d->ops->room(d);
+
+        return room > INT_MAX ? INT_MAX : (int) room;
+}
+
+static int rig_room(Rig *r) {
+        return loop_call(r->loop, room_here, r->device);
+}
+
+/* Who asks for room first is never refused, and told when there is some again. A buffer that holds no frame has room when it is empty. */
+static void test_room(void) {
+        const int small = 8192;
+        Rig r = {};
+        int far, pair[2];
+
+        begin(&r, "qemu", SOCK_STREAM, &far);
+        for (unsigned round = 0; round < 3; round++) {
+                unsigned n = 0, writable = rig_get(&r, &r.n_writable);
+                int before = INT_MAX, room;
+
+                for (; (room = rig_room(&r)) > 0; n++) {
+                        g_assert_cmpint(room, <, before);
+                        before = room;
+                        g_assert_cmpuint(rig_send(&r, 1, 1514, (uint8_t) n), ==, 1);
+                }
+                g_assert_cmpuint(n, >, 10);
+                g_assert_cmpint(rig_room(&r), ==, 0);
+                for (unsigned i = 0; i < n; i++)
+                        g_assert_cmpuint(read_frame(far, 1514), ==, i & 0xff);
+                rig_wait(&r, &r.n_writable, writable + 1);
+        }
+        (void) close(far);
+        rig_wait(&r, &r.n_gone, 1);
+        g_assert_cmpint(rig_room(&r), ==, INT_MAX);
+        rig_end(&r);
+
+        rig_pair(SOCK_STREAM, pair);
+        g_assert_cmpint(sock_new(&r.device, &(SockConfig){ .kind = "qemu", .name = "rig", .fd = pair[0] }, NULL), ==, 0);
+        g_assert_cmpint(setsockopt(sock_fd(r.device), SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), ==, 0);
+        rig_begin(&r);
+        rig_wait(&r, &r.n_up, 1);
+        for (unsigned i = 0; i < 3; i++) {
+                unsigned writable = rig_get(&r, &r.n_writable);
+
+                g_assert_cmpint(rig_room(&r), >, 0);
+                g_assert_cmpuint(rig_send(&r, 1, FRAMING_FRAME_MAX, 7), ==, 1);
+                g_assert_cmpint(rig_room(&r), ==, 0);
+                (void) read_frame(pair[1], FRAMING_FRAME_MAX);
+                rig_wait(&r, &r.n_writable, writable + 1);
+        }
+        (void) close(pair[1]);
+        rig_end(&r);
+
+        begin(&r, "bess", SOCK_SEQPACKET, &far);
+        g_assert_cmpint(rig_room(&r), ==, INT_MAX);
+        (void) close(far);
+        rig_end(&r);
+}
+
 /* The kernel has no memory just when the rest of a frame is to go: the stream stays in step, and goes on by itself. */
 static void test_no_memory(void) {
         Rig r = {};
@@ -248,6 +337,8 @@ int main(int argc, char **argv) {
         g_test_add_func("/sock-send/order", test_order);
         g_test_add_func("/sock-send/full-stream", test_full_stream);
         g_test_add_func("/sock-send/full-messages", test_full_messages);
+        g_test_add_func("/sock-send/sleeps", test_sleeps);
+        g_test_add_func("/sock-send/room", test_room);
         g_test_add_func("/sock-send/no-memory", test_no_memory);
         g_test_add_func("/sock-send/nobody", test_nobody);
         g_test_add_func("/sock-send/cut", test_cut);
