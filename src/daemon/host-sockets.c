@@ -173,6 +173,11 @@ static unsigned host_output(void *userdata, Frame *frames, unsigned n) {
         return h->handler->output(h->userdata, frames, n);
 }
 
+static size_t host_room(void *userdata, uint32_t port) {
+        HostSockets *h = userdata;
+        return h->handler->room ? h->handler->room(h->userdata, port) : SIZE_MAX;
+}
+
 static void host_lease_changed(void *userdata, const Lease *lease, bool added) {
         HostSockets *h = userdata;
         h->handler->lease_changed(h->userdata, lease, added);
@@ -551,6 +556,7 @@ const HostOps host_sockets_ops = {
         .now = host_now,
         .random = host_random,
         .output = host_output,
+        .room = host_room,
         .tcp_connect = host_tcp_connect,
         .tcp_set_tos = host_tcp_set_tos,
         .tcp_result = host_tcp_result,

@@ -14,6 +14,7 @@ typedef struct HostSockets HostSockets;
 typedef struct HostSocketsHandler {
         void (*event)(void *userdata, uint64_t cookie, uint32_t events); /* HOST_EVENT_* */
         unsigned (*output)(void *userdata, Frame *frames, unsigned n);   /* HostOps.output */
+        size_t (*room)(void *userdata, uint32_t port);                   /* (nullable) HostOps.room */
         void (*lease_changed)(void *userdata, const Lease *lease, bool added);
         /* A socket of the host that the port leads to, connected and non-blocking; -ENOENT: it is for service(). */
         int (*service_connect)(void *userdata, uint16_t port);

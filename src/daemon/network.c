@@ -227,6 +227,12 @@ static unsigned on_stack_output(void *userdata, Frame *frames, unsigned n) {
         return n - refused;
 }
 
+static size_t on_stack_room(void *userdata, uint32_t port) {
+        const Network *n = userdata;
+        const Port *p = port - 1 < PORTS_MAX ? n->ports[port - 1] : NULL;
+        return p && !p->gone && p->device->ops->room ? p->device->ops->room(p->device) : SIZE_MAX;
+}
+
 /* May what came in on @from go on? Learns its source. */
 static bool admit(Network *n, Port *from, const Frame *f, const MacAddr *src) {
         usec_t now = loop_now(n->loop);
@@ -314,6 +320,7 @@ void network_receive_here(Port *from, Frame *frames, unsigned n) {
                 bool up = to[i] == GO_GATEWAY || to[i] == GO_ALL;
                 for (end = i + 1; end < n && (to[end] == GO_GATEWAY || to[end] == GO_ALL) == up;)
                         end++;
+                from->stack_port.more = from->device->more;
                 if (up)
                         netstack_input(net->stack, &from->stack_port, frames + i, end - i);
         }
@@ -568,6 +575,7 @@ static const BypassHandler bypass_handler = { .moved = on_bypass_moved, .ended =
 static const HostSocketsHandler sockets_handler = {
         .event = on_host_event,
         .output = on_stack_output,
+        .room = on_stack_room,
         .lease_changed = on_lease_changed,
         .service = on_service,
         .service_connect = on_service_connect,

@@ -103,6 +103,8 @@ typedef struct HostOps {
         /* Frames towards guests. Returns how many were taken; a frame that was not, because the device it is for is full, has its len set
          * to 0, and netstack_output_ready() will follow for that device. Frames are borrowed for the call. */
         unsigned (*output)(void *userdata, Frame *frames, unsigned n);
+        /* (nullable) About how many bytes of frames the device @port would take now. 0: it is full, and netstack_output_ready() will follow. */
+        size_t (*room)(void *userdata, uint32_t port);
 
         /* TCP. connect: @ret_fd at once. 1: it is connected (HostConnect.at_once); 0: an OUT or ERROR/HUP event follows, then tcp_result()
          * says 0 or the error.

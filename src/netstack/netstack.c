@@ -142,7 +142,7 @@ Netstack *netstack_free(Netstack *s) {
 
 uint8_t *netstack_tx_reserve(Netstack *s, size_t l4_len) {
         assert(l4_len <= TX_ARENA_LEN - TX_HEADROOM);
-        if (s->arena_used + TX_HEADROOM + l4_len > TX_ARENA_LEN)
+        if (s->arena_used > 0 && s->arena_used + TX_HEADROOM + l4_len > TX_FLUSH_LEN)
                 netstack_flush(s);
         return s->arena + s->arena_used + TX_HEADROOM;
 }

@@ -110,6 +110,11 @@ typedef struct Peeked {
         bool eof;
 } Peeked;
 
+/* A frame's place: headroom, a line to begin on, and what keeps the next one on one. */
+#define STRIDE(frame) (TX_HEADROOM + (frame) + 127)
+_Static_assert(TCP_PEEK_FRAMES_MAX * STRIDE(FRAME_LEN_MAX) <= TX_ARENA_LEN - TX_HEADROOM && STRIDE(FRAME_BIG_MAX) <= TX_ARENA_LEN - TX_HEADROOM,
+               "what one peek brings has its place in the arena");
+
 /* Payload a frame takes: as many whole segments as fit an IP packet, or what the link takes. */
 static uint32_t frame_payload(const Netstack *s, const Flow *f) {
         uint32_t room = tcp_frame_max(s, f) - ETH_HEADER_LEN - ip_header_len(&f->key.guest) - tcp_header_len(f);
@@ -124,7 +129,8 @@ static int peek(Netstack *s, Flow *f, uint32_t seq, uint32_t want, Peeked *ret) 
         uint32_t header = tcp_header_len(f);
         *ret = (Peeked){ .per_frame = frame_payload(s, f) };
 
-        want = MIN(want, MAX(TCP_PEEK_MAX / ret->per_frame, 1u) * ret->per_frame);
+        const uint32_t most = f->tcp.stream ? TCP_PEEK_STREAM : TCP_PEEK_MAX;
+        want = MIN(want, MAX(most / ret->per_frame, 1u) * ret->per_frame);
         uint32_t n = DIV_ROUND_UP(want, ret->per_frame);
         n = MIN(n, (uint32_t) TCP_PEEK_FRAMES_MAX);
         want = MIN(want, n * ret->per_frame);
@@ -192,9 +198,31 @@ static int64_t send_range(Netstack *s, Flow *f, uint32_t seq, uint32_t want, Pee
         return p->len;
 }
 
+/* As much of @want as the device has room for now: what is peeked and cannot leave is peeked again. 0: it is full, and @f waits for it. */
+static uint32_t device_room(Netstack *s, Flow *f, uint32_t want) {
+        if (!f->tcp.stream || !s->ops->room)
+                return want;
+        size_t room = s->ops->room(s->userdata, f->device);
+        if (room > 0 && room <= s->arena_used) { /* what is about to leave takes it */
+                netstack_flush(s);
+                if (f->tcp.output_blocked)
+                        return 0;
+                room = s->ops->room(s->userdata, f->device);
+        }
+        if (room == 0) {
+                tcp_block(s, f);
+                return 0;
+        }
+        room -= s->arena_used;
+        uint32_t frame = frame_payload(s, f);
+        return room < want ? MIN(want, DIV_ROUND_UP((uint32_t) room, frame) * frame) : want;
+}
+
 /* New bytes the guest's window, and ours, let go now. 0 too when so few that it would be silly (RFC 9293 3.8.6.2.1). */
-static uint32_t usable_window(const TcpFlow *t) {
+static uint32_t usable_window(const Netstack *s, const TcpFlow *t) {
         uint32_t wnd = MIN(t->snd_wnd, t->cwnd);
+        if (t->stream && tcp_is_quiet_beside(s))
+                wnd = MIN(wnd, (uint32_t) TCP_FLIGHT_SHARED);
         uint32_t flight = t->snd_nxt - t->snd_una;
         if (flight >= wnd)
                 return 0;
@@ -229,21 +257,24 @@ static void note_interactive(Netstack *s, Flow *f, uint32_t len) {
 void tcp_output(Netstack *s, Flow *f) {
         TcpFlow *t = &f->tcp;
         /* whole frames: a small rest would cost as much as each of them */
-        const uint32_t turn = (t->big_max > 0 ? tcp_big_turn(s) / tcp_frame_max(s, f) : tcp_turn_frames(s)) * frame_payload(s, f);
+        const uint32_t turn = (t->big_max > 0 ? tcp_big_turn(s) / tcp_frame_max(s, f) : tcp_turn_frames(s, f)) * frame_payload(s, f);
         uint32_t budget = turn;
 
         if (t->host_rdhup && !t->host_eof && t->host_readable && t->snd_una == t->snd_max)
                 tcp_discard_acked(s, f, /* all= */ true); /* due before closing anyway; the peek for the end then begins at the head */
         while ((seq_lt(t->snd_nxt, tcp_data_end(t)) || (t->host_readable && !t->host_eof)) && !t->output_blocked) {
-                uint32_t usable = usable_window(t);
+                uint32_t usable = usable_window(s, t);
                 if (usable == 0)
                         break;
                 if (budget == 0) {
                         tcp_make_ready(s, f);
                         break;
                 }
+                uint32_t want = device_room(s, f, MIN(usable, budget));
+                if (want == 0)
+                        break;
                 Peeked p;
-                int64_t n = send_range(s, f, t->snd_nxt, MIN(usable, budget), &p);
+                int64_t n = send_range(s, f, t->snd_nxt, want, &p);
                 if (n == -EAGAIN) {
                         t->host_readable = false;
                         break;
@@ -271,7 +302,7 @@ void tcp_output(Netstack *s, Flow *f) {
                 t->bulk = t->host_readable || turn - budget >= TCP_BULK_MIN;
         if (t->host_eof && t->snd_nxt == tcp_data_end(t) && (!t->fin_sent || t->snd_nxt != t->snd_max) && !t->output_blocked)
                 send_fin(s, f);
-        if (t->rto_at == USEC_INFINITY && t->host_readable && t->snd_nxt == t->snd_una && usable_window(t) == 0)
+        if (t->rto_at == USEC_INFINITY && t->host_readable && t->snd_nxt == t->snd_una && usable_window(s, t) == 0)
                 tcp_rto_restart(s, f); /* the guest's window is closed: probe it (RFC 9293 3.8.6.1) */
         tcp_discard_acked(s, f, /* all= */ false);
         tcp_timer_update(s, f);

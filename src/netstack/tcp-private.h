@@ -13,15 +13,19 @@
 #define TCP_WINDOW_MIN (32 * 1024)         /* and each of them at least */
 #define TCP_SHARE_TIME (10 * USEC_PER_MSEC) /* flows that brought TCP_BULK_MIN in such a time share it the next time */
 #define TCP_WSCALE 5                       /* ours: 65535 << 5 is 2 MiB */
+#define TCP_FLIGHT_SHARED (512 * 1024)     /* on its way to a guest behind a stream socket beside a quiet flow: all of it stands before what that is told */
 #define TCP_TURN_FRAMES 4                  /* full frames flows with much to send may have in one turn, before the others are heard again */
 #define TCP_TURN_FRAMES_SHARED 2           /* the same while there is a quiet one */
+#define TCP_TURN_FRAMES_STREAM 16          /* the same behind a stream socket, for who is alone: the fewer turns, the fewer processes are woken */
 #define TCP_TURN_FRAME_MIN (32 * 1024)     /* less than any flow's full frame: who sent all it may has used the turn up */
 #define TCP_BIG_SHARED (2 * 65535)         /* beside a quiet flow a super-segment beyond 64 KiB is no longer than this, which is a turn */
 #define TCP_BULK_MIN (16 * 1024)           /* what is much */
 #define TCP_AWAITED_MAX 4                  /* flows with a question under way whose answer is looked for between the turns of others */
 #define TCP_AWAITED_LOOKS 16               /* and how often */
 #define TCP_PEEK_MAX (256 * 1024)          /* bytes taken from a socket by one system call */
+#define TCP_PEEK_STREAM (1024 * 1024)      /* the same for a guest behind a stream socket */
 #define TCP_PEEK_FRAMES_MAX 16
+#define TCP_HELD_MAX 8                     /* flows whose ACK waits until their guest has said what it is about to say */
 #define TCP_DISCARD_MIN (16 * 1024)        /* acknowledged bytes left in the host's queue before they are discarded, idle */
 #define TCP_DISCARD_DELAY (20 * USEC_PER_MSEC) /* and how long fewer than that may stay */
 #define TCP_DISCARD_BULK_MIN (32 * 1024)   /* the same while more is readable: at first, and when the flow has grown */
@@ -142,7 +146,9 @@ bool tcp_share_window(Netstack *s, Flow *f, uint32_t bytes); /* @f has brought @
 void tcp_await_answer(Netstack *s, Flow *f); /* it does not, and has asked the host something */
 void tcp_look_for_answers(Netstack *s);      /* sends those that came */
 
-uint32_t tcp_turn_frames(const Netstack *s); /* how many full frames one turn may send: many cost fewer system calls each, few let nobody wait */
+bool tcp_is_quiet_beside(const Netstack *s); /* is there somebody with little to say, who would wait behind those that transfer? */
+/* How many full frames one turn of @f, or any (NULL), may send: many cost fewer system calls each, few let nobody wait. */
+uint32_t tcp_turn_frames(const Netstack *s, const Flow *f);
 
 /* ---- the same file: super-segments beyond 64 KiB ---- */
 void tcp_big_begin(Flow *f, bool big); /* a segment came from a device that takes them, or not */
@@ -201,6 +207,9 @@ struct Tcp {
                 unsigned looks;    /* left; 0: none is awaited */
         } awaited[TCP_AWAITED_MAX];
         unsigned next_awaited;
+
+        uint64_t held[TCP_HELD_MAX]; /* cookies of flows to which an ACK is owed once the guest pauses */
+        unsigned n_held;
 
         Flow *last;      /* (borrowed: until it closes) of the last segment: most segments are of the same flow */
 

@@ -33,12 +33,14 @@ bool tcp_share_window(Netstack *s, Flow *f, uint32_t bytes) {
         return is || flow->uploads;
 }
 
-static bool somebody_is_quiet(const Netstack *s) {
+bool tcp_is_quiet_beside(const Netstack *s) {
         return s->tcp->share.quiet || s->tcp->share.n_small > 0;
 }
 
-uint32_t tcp_turn_frames(const Netstack *s) {
-        return somebody_is_quiet(s) ? TCP_TURN_FRAMES_SHARED : TCP_TURN_FRAMES;
+uint32_t tcp_turn_frames(const Netstack *s, const Flow *f) {
+        if (tcp_is_quiet_beside(s))
+                return TCP_TURN_FRAMES_SHARED;
+        return f && f->tcp.stream && s->tcp->ready.n <= 1 ? TCP_TURN_FRAMES_STREAM : TCP_TURN_FRAMES;
 }
 
 /* ---- super-segments beyond 64 KiB ---- */
@@ -52,7 +54,7 @@ void tcp_big_begin(Flow *f, bool big) {
 }
 
 uint32_t tcp_big_turn(const Netstack *s) {
-        return somebody_is_quiet(s) ? TCP_BIG_SHARED : FRAME_BIG_MAX;
+        return tcp_is_quiet_beside(s) ? TCP_BIG_SHARED : FRAME_BIG_MAX;
 }
 
 uint32_t tcp_frame_max(const Netstack *s, const Flow *f) {

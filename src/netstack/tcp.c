@@ -621,7 +621,7 @@ void tcp_run_ready(Netstack *s) {
         uint32_t n = q->n, i = 0;
         if (n > 0)
                 netstack_flush(s); /* what the others had to say is on its way first */
-        for (uint64_t budget = tcp_turn_frames(s) * TCP_TURN_FRAME_MIN; i < n && budget > 0; i++) {
+        for (uint64_t budget = tcp_turn_frames(s, NULL) * TCP_TURN_FRAME_MIN; i < n && budget > 0; i++) {
                 Flow *f = flow_by_cookie(s->flows, q->cookies[i]);
                 if (!f)
                         continue;

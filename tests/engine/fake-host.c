@@ -115,6 +115,8 @@ static unsigned op_output(void *userdata, Frame *frames, unsigned n) {
                 }
                 if (h->output_room != UINT_MAX)
                         h->output_room--;
+                if (h->room != SIZE_MAX)
+                        h->room -= MIN(h->room, frames[i].len);
                 taken++;
                 FakeFrame *f = g_new0(FakeFrame, 1);
                 IovCur cur = iovcur_make(frames[i].iov, frames[i].n_iov, frames[i].len);
@@ -129,6 +131,10 @@ static unsigned op_output(void *userdata, Frame *frames, unsigned n) {
                 g_ptr_array_add(h->frames, f);
         }
         return taken;
+}
+
+static size_t op_room(void *userdata, uint32_t port) {
+        return ((FakeHost *) userdata)->room;
 }
 
 void fake_frame_free(FakeFrame *f) {
@@ -614,6 +620,7 @@ const HostOps fake_host_ops = {
         .now = op_now,
         .random = op_random,
         .output = op_output,
+        .room = op_room,
         .tcp_connect = op_tcp_connect,
         .tcp_set_tos = op_tcp_set_tos,
         .tcp_result = op_tcp_result,
@@ -705,6 +712,7 @@ FakeHost *fake_host_new(void (*change)(NetstackConfig *c)) {
         h->leases_added = g_array_new(FALSE, TRUE, sizeof(Lease));
         h->leases_removed = g_array_new(FALSE, TRUE, sizeof(Lease));
         h->output_room = UINT_MAX;
+        h->room = SIZE_MAX;
         h->default_send_room = SIZE_MAX;
         h->port = (NetstackPort){ .id = 1, .mtu = 1500 };
 

@@ -82,6 +82,7 @@ typedef struct FakeHost {
         GPtrArray *frames;     /* (owned) FakeFrame, to guests, not yet taken */
         unsigned n_outputs;    /* calls of output() */
         unsigned output_room;  /* frames until the device is full; UINT_MAX */
+        size_t room;           /* what the device says it has; SIZE_MAX */
         MacAddr full;          /* the device of this guest is full; null: none is */
         unsigned n_opened[FAKE_PAIR + 1], n_open; /* ever by kind; now */
         int open_error;        /* negative errno: opening any socket fails with it */

@@ -1383,11 +1383,11 @@ static void test_window_shared(void) {
                 if (i > 0)
                         g_assert_cmpuint(t->share.window, ==, periods[i - 1].window);
                 if (i > 0)
-                        g_assert_cmpuint(tcp_turn_frames(h->stack), ==, periods[i - 1].little ? TCP_TURN_FRAMES_SHARED : TCP_TURN_FRAMES);
+                        g_assert_cmpuint(tcp_turn_frames(h->stack, NULL), ==, periods[i - 1].little ? TCP_TURN_FRAMES_SHARED : TCP_TURN_FRAMES);
                 if (periods[i].little) {
                         guest_send(&little, ACK, 8000, data, 1);
                         little.seq++;
-                        g_assert_cmpuint(tcp_turn_frames(h->stack), ==, TCP_TURN_FRAMES_SHARED); /* from its first segment on */
+                        g_assert_cmpuint(tcp_turn_frames(h->stack, NULL), ==, TCP_TURN_FRAMES_SHARED); /* from its first segment on */
                 }
                 fake_clear_frames(h);
         }
@@ -1604,6 +1604,123 @@ static void test_big_frames_lost(void) {
         g_assert_cmpuint(big_take(&g, 65536, len, 8), ==, 2);
         guest_send(&g, RST, 0, NULL, 0);
         fake_clear_frames(h);
+}
+
+/* Downloads to a guest behind a stream socket: long turns for who is alone, no longer ones than others have beside somebody; no more bytes than the
+ * device has room for, to the frame, and none at all until it says that it has some again. */
+static void test_turns_of_a_stream(void) {
+        enum { LEN = 20 * 65000 };
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        g_autofree uint8_t *data = g_malloc0(LEN);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        Flow *f = h->stack->tcp->last;
+        g_assert_cmpuint(tcp_turn_frames(h->stack, f), ==, TCP_TURN_FRAMES);
+        h->port.stream = true;
+        f->tcp.snd_wscale = 8;
+        guest_send(&g, ACK, 60000, NULL, 0);
+        g_assert_cmpuint(tcp_turn_frames(h->stack, f), ==, TCP_TURN_FRAMES_STREAM);
+        h->stack->tcp->ready.n += 2; /* as if others waited */
+        g_assert_cmpuint(tcp_turn_frames(h->stack, f), ==, TCP_TURN_FRAMES);
+        h->stack->tcp->ready.n -= 2;
+        h->stack->tcp->share.quiet = true;
+        g_assert_cmpuint(tcp_turn_frames(h->stack, f), ==, TCP_TURN_FRAMES_SHARED);
+        h->stack->tcp->share.quiet = false;
+
+        static const struct {
+                size_t room;
+                unsigned n; /* frames */
+        } cases[] = { { 0, 0 }, { 1, 1 }, { 65000, 1 }, { 70000, 2 }, { 10 * 65000, 10 }, { SIZE_MAX, 20 } };
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                h->room = cases[i].room;
+                fake_stream_push(h, g.socket, data, LEN);
+                fake_run(h);
+                g_assert_cmpuint(fake_n_frames(h), ==, cases[i].n);
+                g_assert_cmpint(f->tcp.output_blocked, ==, cases[i].room < SIZE_MAX);
+                h->room = SIZE_MAX;
+                netstack_output_ready(h->stack, h->port.id);
+                fake_run(h);
+                for (uint32_t seq = g.ack; fake_n_frames(h) > 0; g.ack = seq) { /* all, and nothing twice */
+                        Parsed r = guest_take(&g);
+                        g_assert_cmpuint(r.seq, ==, seq);
+                        seq += (uint32_t) r.payload_len;
+                }
+                g_assert_cmpuint(g.ack, ==, f->tcp.snd_nxt);
+                guest_send(&g, ACK, 60000, NULL, 0);
+        }
+        g_assert_cmpuint(f->tcp.snd_nxt - f->tcp.iss - 1, ==, G_N_ELEMENTS(cases) * LEN);
+
+        h->stack->tcp->share.quiet = true; /* somebody's answers stand behind what is on its way */
+        fake_stream_push(h, g.socket, data, LEN);
+        fake_run(h);
+        g_assert_cmpuint(f->tcp.snd_nxt - f->tcp.snd_una, ==, TCP_FLIGHT_SHARED);
+        fake_clear_frames(h);
+        g.ack += TCP_FLIGHT_SHARED;
+        guest_send(&g, ACK, 60000, NULL, 0);
+        g_assert_cmpuint(f->tcp.snd_nxt - f->tcp.snd_una, ==, TCP_FLIGHT_SHARED);
+        h->port.stream = false; /* what carries it has no queue */
+        guest_send(&g, ACK, 60000, NULL, 0);
+        fake_run(h);
+        g_assert_cmpuint(f->tcp.snd_nxt, ==, g.ack + LEN - TCP_FLIGHT_SHARED);
+        guest_send(&g, RST, 0, NULL, 0);
+        fake_clear_frames(h);
+}
+
+/* A guest behind a stream socket that has begun to say more hears what it is owed when it pauses: each that is owed something. Not so late is it heard
+ * that has filled a quarter of its window, that ends, or whose bytes the host did not take; and nobody waits longer than for a delayed ACK. */
+static void test_held_acks(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        g_autofree uint8_t *data = g_malloc0(60000);
+        Guest g[TCP_HELD_MAX + 1];
+        for (unsigned i = 0; i < G_N_ELEMENTS(g); i++)
+                g[i] = guest_connect(h, "10.1.2.3", (uint16_t) (80 + i));
+        h->port.stream = h->port.more = true;
+        for (unsigned i = 0; i < G_N_ELEMENTS(g); i++) {
+                guest_send(&g[i], ACK, 8000, data, 5000);
+                g[i].seq += 5000;
+                g_assert_cmpuint(fake_n_frames(h), ==, i == TCP_HELD_MAX); /* one too many to remember */
+        }
+        g_assert_cmpuint(guest_take(&g[TCP_HELD_MAX]).ack, ==, g[TCP_HELD_MAX].seq);
+        guest_send(&g[0], ACK, 8000, data, 5000);
+        g[0].seq += 5000;
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+        h->port.more = false;
+        guest_send(&g[TCP_HELD_MAX], ACK, 8000, NULL, 0);
+        g_assert_cmpuint(fake_n_frames(h), ==, TCP_HELD_MAX);
+        for (unsigned i = 0; i < TCP_HELD_MAX; i++)
+                g_assert_cmpuint(guest_take(&g[i]).ack, ==, g[i].seq);
+        fake_advance(h, TCP_DELAYED_ACK);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+
+        h->port.more = true;
+        guest_send(&g[1], ACK, 8000, data, 5000); /* and its guest falls silent */
+        g[1].seq += 5000;
+        fake_advance(h, TCP_DELAYED_ACK - 1);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+        fake_advance(h, 1);
+        g_assert_cmpuint(guest_take(&g[1]).ack, ==, g[1].seq);
+
+        Flow *f = h->stack->tcp->last;
+        uint32_t quarter = (f->tcp.rcv_adv - f->tcp.last_ack_sent) / 4;
+        g_assert_cmpuint(quarter, <, 20000);
+        guest_send(&g[1], ACK, 8000, data, quarter - 1);
+        g[1].seq += quarter - 1;
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+        guest_send(&g[1], ACK, 8000, data, 1000);
+        g[1].seq += 1000;
+        g_assert_cmpuint(guest_take(&g[1]).ack, ==, g[1].seq);
+
+        guest_send(&g[2], ACK, 8000, NULL, 0);
+        h->stack->tcp->last->tcp.interactive = false; /* nor does the end wait for the host's */
+        guest_send(&g[2], ACK | FIN, 8000, data, 5000);
+        g_assert_cmpuint(guest_take(&g[2]).ack, ==, g[2].seq + 5001);
+        g[3].socket->send_room = 10;
+        guest_send(&g[3], ACK, 8000, data, 5000);
+        g_assert_cmpuint(fake_n_frames(h), ==, 1);
+        fake_clear_frames(h);
+        for (unsigned i = 0; i < G_N_ELEMENTS(g); i++) {
+                guest_send(&g[i], RST, 0, NULL, 0);
+                fake_clear_frames(h);
+        }
 }
 
 /* Who had much to send waits until the others have been heard. */
@@ -1993,6 +2110,8 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/answers-looked-for", test_answers_looked_for);
         g_test_add_func("/tcp/window-of-a-segment", test_window_of_a_segment);
         g_test_add_func("/tcp/window-of-a-stream", test_window_of_a_stream);
+        g_test_add_func("/tcp/turns-of-a-stream", test_turns_of_a_stream);
+        g_test_add_func("/tcp/held-acks", test_held_acks);
         g_test_add_func("/tcp/window-shared", test_window_shared);
         g_test_add_func("/tcp/big-frames", test_big_frames);
         g_test_add_func("/tcp/big-frames-ip6", test_big_frames_ip6);
