@@ -79,10 +79,11 @@ def exchange(peer, seconds, what, *more, inward=False):
     return figures
 
 
-def exchange_beside_bulk(peer, seconds, up):
-    """Request and response while four streams go as fast as they can."""
-    enter, address, add = ends(peer, False)
-    bulk = subprocess.Popen([*enter, *iperf_argv(address, PORT, seconds + 1, not up, 4)], stdout=subprocess.PIPE, text=True)
+def exchange_beside_bulk(peer, seconds, up, inward=False):
+    """Request and response while four streams go as fast as they can, these begun by the guest or @inward by a forward."""
+    enter, address, add = ends(peer, inward)
+    bulk = subprocess.Popen([*enter, *iperf_argv(address, PORT + add, seconds + 1, up == inward, 4)], stdout=subprocess.PIPE, text=True)
+    enter, address, _ = ends(peer, False)
     try:
         time.sleep(0.5)
         figures = meter(peer, "netmeter", "rr", address, METER_PORT, seconds, enter=enter)

@@ -47,8 +47,9 @@ def rate(inward=False):
                     floor=not inward)
 
 
-def beside_bulk(up, pinned=False):
-    return Scenario(lambda p, t, mtu: m.exchange_beside_bulk(p, t, up), "p50_us", "µs p50", more=False, pinned=pinned, mtus=2, rounds=2)
+def beside_bulk(up, pinned=False, inward=False):
+    return Scenario(lambda p, t, mtu: m.exchange_beside_bulk(p, t, up, inward), "p50_us", "µs p50", more=False, pinned=pinned,
+                    mtus=1 if inward else 2, rounds=2, forward=inward, only=("vnetd", "pasta") if inward else None)
 
 
 def datagrams(way, size, gso=False):
@@ -99,6 +100,7 @@ SCENARIOS = {
     "rr-bulk-down": beside_bulk(False),
     "rr-bulk-up-1cpu": beside_bulk(True, pinned=True),
     "rr-bulk-down-1cpu": beside_bulk(False, pinned=True),
+    **{f"rr-fwd-{way}{tail}": beside_bulk(way == "up", bool(tail), inward=True) for tail in ("", "-1cpu") for way in ("up", "down")},
     **{f"udp-gso-{way}": datagrams(way, 1400, gso=True) for way in ("up", "down")},
     **{f"udp-{size}-{way}": datagrams(way, size) for size in (1400, 8192) for way in ("up", "down")},
     **{f"udp-64-{way}": datagram_rate(way, 64) for way in ("up", "down")},
@@ -118,7 +120,7 @@ SCENARIOS = {
 }
 GROUPS = {
     "tcp": [n for n in SCENARIOS if n.startswith("tcp-")],
-    "fwd": [n for n in SCENARIOS if n.startswith("fwd-")],
+    "fwd": [n for n in SCENARIOS if n.startswith(("fwd-", "rr-fwd-"))],
     "latency": ["rr", "crr", "crr-16", "fwd-rr", "fwd-crr", "fwd-crr-16", "rr-bulk-up", "rr-bulk-down", "rr-bulk-up-1cpu",
                 "rr-bulk-down-1cpu"],
     "udp": [n for n in SCENARIOS if n.startswith("udp-")],
