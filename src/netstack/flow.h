@@ -79,6 +79,7 @@ typedef struct TcpFlow {
         uint32_t snd_una, snd_nxt, snd_max, snd_wnd, snd_wl1, snd_wl2, max_snd_wnd;
         uint32_t cwnd, ssthresh, recover, rexmit_nxt;
         uint32_t big_max;       /* what a frame beyond 64 KiB may have, with all headers; 0: there are none */
+        uint32_t big_sent;      /* as many since the device had no memory for a longer one */
         uint32_t big_start, big_end; /* the latest of them */
         uint32_t discarded;     /* sequence number of the first byte in the host's receive queue */
         uint32_t rcv_nxt;       /* next byte expected */

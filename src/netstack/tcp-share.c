@@ -64,6 +64,10 @@ uint32_t tcp_frame_max(const Netstack *s, const Flow *f) {
 void tcp_big_sent(TcpFlow *t, uint32_t seq, uint32_t len) {
         t->big_start = seq;
         t->big_end = seq + len;
+        if (t->big_max < FRAME_BIG_MAX && ++t->big_sent == TCP_BIG_AGAIN) {
+                t->big_max *= 2;
+                t->big_sent = 0;
+        }
 }
 
 void tcp_big_over(TcpFlow *t) {
@@ -75,6 +79,7 @@ void tcp_big_refused(TcpFlow *t, size_t len) {
         if (len > t->big_max) /* of the same batch as the one before, or there are none */
                 return;
         t->big_max /= 2;
+        t->big_sent = 0;
         if (t->big_max < TCP_BIG_SHARED)
                 tcp_big_over(t);
 }

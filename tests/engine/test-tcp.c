@@ -1575,6 +1575,24 @@ static void test_big_frames_refused(void) {
         fake_clear_frames(h);
 }
 
+/* After so many shorter ones it is asked for the longer ones again. */
+static void test_big_frames_again(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Flow *f;
+        Guest g = big_connect(h, &f);
+        tcp_big_refused(&f->tcp, FRAME_BIG_MAX);
+        for (unsigned i = 0; i < TCP_BIG_AGAIN; i++) {
+                g_assert_cmpuint(f->tcp.big_max, ==, FRAME_BIG_MAX / 2);
+                tcp_big_sent(&f->tcp, f->tcp.snd_nxt, 0);
+        }
+        g_assert_cmpuint(f->tcp.big_max, ==, FRAME_BIG_MAX);
+        for (unsigned i = 0; i < TCP_BIG_AGAIN; i++)
+                tcp_big_sent(&f->tcp, f->tcp.snd_nxt, 0);
+        g_assert_cmpuint(f->tcp.big_max, ==, FRAME_BIG_MAX);
+        guest_send(&g, RST, 0, NULL, 0);
+        fake_clear_frames(h);
+}
+
 /* What was lost may have been too long for somebody: it goes again in frames that anybody takes, and so does all that follows. */
 static void test_big_frames_lost(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
@@ -2117,6 +2135,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/big-frames-ip6", test_big_frames_ip6);
         g_test_add_func("/tcp/big-frames-cut", test_big_frames_cut);
         g_test_add_func("/tcp/big-frames-refused", test_big_frames_refused);
+        g_test_add_func("/tcp/big-frames-again", test_big_frames_again);
         g_test_add_func("/tcp/big-frames-lost", test_big_frames_lost);
         g_test_add_func("/tcp/bulk-waits", test_bulk_waits);
         g_test_add_func("/tcp/old-connection", test_old_connection);
