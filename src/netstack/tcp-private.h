@@ -7,7 +7,7 @@
 #include "netstack/flow.h"
 #include "netstack/tcp.h"
 
-#define TCP_WINDOW_MAX (640 * 1024)         /* what a guest may have on its way to one host socket; fits the cache */
+#define TCP_WINDOW_MAX (704 * 1024)         /* what a guest may have on its way to one host socket; fits the cache */
 #define TCP_WINDOW_STREAM (2 * 1024 * 1024) /* the same behind a stream socket: it waits at the guest's end, and every answer wakes processes */
 #define TCP_WINDOW_SHARED (128 * 1024)     /* what flows have together when a quiet one would wait behind them */
 #define TCP_WINDOW_MIN (32 * 1024)         /* and each of them at least */
