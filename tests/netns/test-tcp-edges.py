@@ -574,6 +574,8 @@ def behind_a_bridge(w):
         inner.run('ip', 'addr', 'add', '192.168.127.200/24', 'dev', 'eth0')
         inner.run('ip', 'link', 'set', 'eth0', 'up')
         inner.run('ip', 'route', 'add', 'default', 'via', GATEWAY)
+        if w.ip6:
+            netns.Guest.await_ip6(inner)
         for mtu in 1500, 9000:
             g.run('ip', 'link', 'set', 'port', 'mtu', mtu)
             inner.run('ip', 'link', 'set', 'eth0', 'mtu', mtu)
