@@ -320,7 +320,6 @@ void network_receive_here(Port *from, Frame *frames, unsigned n) {
                 bool up = to[i] == GO_GATEWAY || to[i] == GO_ALL;
                 for (end = i + 1; end < n && (to[end] == GO_GATEWAY || to[end] == GO_ALL) == up;)
                         end++;
-                from->stack_port.more = from->device->more;
                 if (up)
                         netstack_input(net->stack, &from->stack_port, frames + i, end - i);
         }

@@ -86,7 +86,6 @@ struct Device {
         uint32_t n_queues;
         bool big;             /* its far end takes super-segments of IPv4 TCP of up to FRAME_BIG_MAX */
         bool stream;          /* frames come by a stream socket: what is on its way waits at the far end */
-        bool more;            /* of a stream, within receive(): it has begun the next frame, and is about to say more */
         int ifindex;          /* in its namespace; 0: no interface */
         char ifname[16];      /* "" when there is no interface */
         char *peer;           /* (owned, nullable) what it is plugged into, for people: "netns /proc/42/ns/net", a path */

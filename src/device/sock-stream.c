@@ -44,7 +44,6 @@ static bool deliver_some(Sock *s) {
                         n++;
                 s->begin += header + len;
         }
-        s->device.more = s->begin < s->end;
         if (n > 0)
                 sock_deliver(s, n);
         if (!s->loop || s->broken)

@@ -61,7 +61,6 @@ typedef struct TcpFlow {
         bool fin_passed : 1;    /* and was passed on by shutdown, once every byte before it was */
         bool stream : 1;        /* a stream socket carries the guest's frames */
         bool big_over : 1;      /* no super-segments beyond 64 KiB any more: something between cuts them, or bytes were lost */
-        bool ack_held : 1;      /* its ACK waits until the guest pauses */
         bool ack_now : 1;       /* an ACK is owed at the end of the batch */
         bool sacks_missed : 1;  /* there were more than sacks[] holds: between two of them may be bytes the guest has */
         bool in_recovery : 1;   /* fast retransmit under way until snd_una reaches recover */

@@ -60,7 +60,6 @@ typedef struct NetstackPort {
         uint32_t mtu; /* 0: 1500 */
         bool stream;  /* a stream socket carries the frames: those under way wait in the guest, and much is read at once */
         bool big;     /* it takes super-segments of IPv4 TCP of up to FRAME_BIG_MAX bytes, whose header says 0 for their length */
-        bool more;    /* behind this batch another has begun to come */
 } NetstackPort;
 
 enum { /* NetstackConfig.reflect */

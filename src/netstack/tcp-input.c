@@ -553,41 +553,6 @@ static bool ack_may_wait(const Flow *f, uint32_t bytes) {
         return t->interactive && (bytes > 0 || t->fin_received) && bytes < t->mss && !t->parked && !t->host_eof;
 }
 
-/* Should the ACK wait since the guest has more to say at once? Behind a stream socket each wakes what carries the guest's frames, and the guest. It
- * waits until the guest pauses, for a quarter of the window at most, and where that never comes for the timer. */
-static bool hold_ack(Netstack *s, Flow *f, uint32_t bytes) {
-        Tcp *tcp = s->tcp;
-        TcpFlow *t = &f->tcp;
-        if (!s->port || !s->port->more || bytes == 0 || t->parked || t->fin_received || t->host_nxt != t->rcv_nxt)
-                return false;
-        if (t->rcv_nxt - t->last_ack_sent >= (t->rcv_adv - t->last_ack_sent) / 4)
-                return false;
-        if (!t->ack_held) {
-                if (tcp->n_held == TCP_HELD_MAX)
-                        return false;
-                tcp->held[tcp->n_held++] = flow_cookie(f);
-                t->ack_held = true;
-        }
-        t->ack_now = false;
-        t->delayed_ack = true;
-        t->ack_at = MIN(t->ack_at, netstack_now(s) + TCP_DELAYED_ACK);
-        return true;
-}
-
-/* The guest pauses: it hears what it was owed. */
-static void send_held_acks(Netstack *s) {
-        Tcp *tcp = s->tcp;
-        for (unsigned i = 0; i < tcp->n_held; i++) {
-                Flow *f = flow_by_cookie(s->flows, tcp->held[i]);
-                if (!f || f->closing)
-                        continue;
-                f->tcp.ack_held = false;
-                if (f->tcp.delayed_ack && f->tcp.state == TCP_ESTABLISHED)
-                        tcp_send_ack(s, f);
-        }
-        tcp->n_held = 0;
-}
-
 static void finish_flow(Netstack *s, Flow *f, bool output_due) {
         TcpFlow *t = &f->tcp;
         uint32_t bytes = s->tcp->batch[t->batch_slot - 1].bytes;
@@ -610,7 +575,7 @@ static void finish_flow(Netstack *s, Flow *f, bool output_due) {
                         t->ack_now = false;
                         t->delayed_ack = true;
                         t->ack_at = netstack_now(s) + TCP_DELAYED_ACK;
-                } else if (!hold_ack(s, f, bytes))
+                } else
                         tcp_send_ack(s, f);
         }
         tcp_timer_update(s, f);
@@ -645,8 +610,6 @@ void tcp_input_done(Netstack *s) {
                 finish_batch(s, later[i]);
                 tcp_look_for_answers(s);
         }
-        if (t->n_held > 0 && !s->port->more)
-                send_held_acks(s);
         t->n_batch = 0;
         t->n_pieces = 0;
 }

@@ -26,7 +26,6 @@
 #define TCP_PEEK_MAX (256 * 1024)          /* bytes taken from a socket by one system call */
 #define TCP_PEEK_STREAM (1024 * 1024)      /* the same for a guest behind a stream socket */
 #define TCP_PEEK_FRAMES_MAX 16
-#define TCP_HELD_MAX 8                     /* flows whose ACK waits until their guest has said what it is about to say */
 #define TCP_DISCARD_MIN (16 * 1024)        /* acknowledged bytes left in the host's queue before they are discarded, idle */
 #define TCP_DISCARD_DELAY (20 * USEC_PER_MSEC) /* and how long fewer than that may stay */
 #define TCP_DISCARD_BULK_MIN (32 * 1024)   /* the same while more is readable: at first, and when the flow has grown */
@@ -208,9 +207,6 @@ struct Tcp {
                 unsigned looks;    /* left; 0: none is awaited */
         } awaited[TCP_AWAITED_MAX];
         unsigned next_awaited;
-
-        uint64_t held[TCP_HELD_MAX]; /* cookies of flows to which an ACK is owed once the guest pauses */
-        unsigned n_held;
 
         Flow *last;      /* (borrowed: until it closes) of the last segment: most segments are of the same flow */
 

@@ -1683,64 +1683,6 @@ static void test_turns_of_a_stream(void) {
         fake_clear_frames(h);
 }
 
-/* A guest behind a stream socket that has begun to say more hears what it is owed when it pauses: each that is owed something. Not so late is it heard
- * that has filled a quarter of its window, that ends, or whose bytes the host did not take; and nobody waits longer than for a delayed ACK. */
-static void test_held_acks(void) {
-        g_autoptr(FakeHost) h = fake_host_new(NULL);
-        g_autofree uint8_t *data = g_malloc0(60000);
-        Guest g[TCP_HELD_MAX + 1];
-        for (unsigned i = 0; i < G_N_ELEMENTS(g); i++)
-                g[i] = guest_connect(h, "10.1.2.3", (uint16_t) (80 + i));
-        h->port.stream = h->port.more = true;
-        for (unsigned i = 0; i < G_N_ELEMENTS(g); i++) {
-                guest_send(&g[i], ACK, 8000, data, 5000);
-                g[i].seq += 5000;
-                g_assert_cmpuint(fake_n_frames(h), ==, i == TCP_HELD_MAX); /* one too many to remember */
-        }
-        g_assert_cmpuint(guest_take(&g[TCP_HELD_MAX]).ack, ==, g[TCP_HELD_MAX].seq);
-        guest_send(&g[0], ACK, 8000, data, 5000);
-        g[0].seq += 5000;
-        g_assert_cmpuint(fake_n_frames(h), ==, 0);
-        h->port.more = false;
-        guest_send(&g[TCP_HELD_MAX], ACK, 8000, NULL, 0);
-        g_assert_cmpuint(fake_n_frames(h), ==, TCP_HELD_MAX);
-        for (unsigned i = 0; i < TCP_HELD_MAX; i++)
-                g_assert_cmpuint(guest_take(&g[i]).ack, ==, g[i].seq);
-        fake_advance(h, TCP_DELAYED_ACK);
-        g_assert_cmpuint(fake_n_frames(h), ==, 0);
-
-        h->port.more = true;
-        guest_send(&g[1], ACK, 8000, data, 5000); /* and its guest falls silent */
-        g[1].seq += 5000;
-        fake_advance(h, TCP_DELAYED_ACK - 1);
-        g_assert_cmpuint(fake_n_frames(h), ==, 0);
-        fake_advance(h, 1);
-        g_assert_cmpuint(guest_take(&g[1]).ack, ==, g[1].seq);
-
-        Flow *f = h->stack->tcp->last;
-        uint32_t quarter = (f->tcp.rcv_adv - f->tcp.last_ack_sent) / 4;
-        g_assert_cmpuint(quarter, <, 20000);
-        guest_send(&g[1], ACK, 8000, data, quarter - 1);
-        g[1].seq += quarter - 1;
-        g_assert_cmpuint(fake_n_frames(h), ==, 0);
-        guest_send(&g[1], ACK, 8000, data, 1000);
-        g[1].seq += 1000;
-        g_assert_cmpuint(guest_take(&g[1]).ack, ==, g[1].seq);
-
-        guest_send(&g[2], ACK, 8000, NULL, 0);
-        h->stack->tcp->last->tcp.interactive = false; /* nor does the end wait for the host's */
-        guest_send(&g[2], ACK | FIN, 8000, data, 5000);
-        g_assert_cmpuint(guest_take(&g[2]).ack, ==, g[2].seq + 5001);
-        g[3].socket->send_room = 10;
-        guest_send(&g[3], ACK, 8000, data, 5000);
-        g_assert_cmpuint(fake_n_frames(h), ==, 1);
-        fake_clear_frames(h);
-        for (unsigned i = 0; i < G_N_ELEMENTS(g); i++) {
-                guest_send(&g[i], RST, 0, NULL, 0);
-                fake_clear_frames(h);
-        }
-}
-
 /* Who had much to send waits until the others have been heard. */
 static void test_bulk_waits(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
@@ -2129,7 +2071,6 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/window-of-a-segment", test_window_of_a_segment);
         g_test_add_func("/tcp/window-of-a-stream", test_window_of_a_stream);
         g_test_add_func("/tcp/turns-of-a-stream", test_turns_of_a_stream);
-        g_test_add_func("/tcp/held-acks", test_held_acks);
         g_test_add_func("/tcp/window-shared", test_window_shared);
         g_test_add_func("/tcp/big-frames", test_big_frames);
         g_test_add_func("/tcp/big-frames-ip6", test_big_frames_ip6);

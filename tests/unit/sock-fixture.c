@@ -23,7 +23,6 @@ static void on_receive(Device *d, Frame *frames, unsigned n, void *userdata) {
         }
         r->flags = frames[n - 1].hdr.flags;
         r->n_frames += n;
-        r->n_more += d->more;
         g_mutex_unlock(&r->lock);
 }
 

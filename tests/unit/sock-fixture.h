@@ -14,7 +14,6 @@ typedef struct Rig {
         Loop *loop;     /* (owned) NULL: not started */
         GMutex lock;    /* of what follows */
         unsigned n_wakes;   /* of the loop */
-        unsigned n_more;    /* deliveries behind which more had begun to come */
         unsigned n_frames, n_up, n_down, n_refused, n_gone, n_writable;
         int error;          /* of the last of down and gone */
         uint8_t flags;      /* of the last frame's virtio-net header */

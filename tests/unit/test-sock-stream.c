@@ -37,33 +37,6 @@ static void test_pieces(void) {
         rig_end(&r);
 }
 
-/* Is the guest about to say more? It is while a frame has come in part, and while not all that have come are handed up. */
-static void test_more(void) {
-        g_autofree uint8_t *bytes = g_malloc(200 * 64);
-        Rig r = {};
-        int pair[2];
-
-        rig_pair(SOCK_STREAM, pair);
-        rig_adopt(&r, "qemu", pair[0]);
-        rig_wait(&r, &r.n_up, 1);
-        for (unsigned i = 0; i < 200; i++)
-                (void) rig_frame(bytes + i * 64, true, 60, 1);
-        rig_write(pair[1], bytes, 64);
-        rig_wait(&r, &r.n_frames, 1);
-        g_assert_cmpuint(rig_get(&r, &r.n_more), ==, 0);
-        rig_write(pair[1], bytes, 64 + 1);
-        rig_wait(&r, &r.n_frames, 2);
-        g_assert_cmpuint(rig_get(&r, &r.n_more), ==, 1);
-        rig_write(pair[1], bytes + 1, 63);
-        rig_wait(&r, &r.n_frames, 3);
-        g_assert_cmpuint(rig_get(&r, &r.n_more), ==, 1);
-        rig_write(pair[1], bytes, (FRAME_BATCH_MAX + 1) * 64);
-        rig_wait(&r, &r.n_frames, 3 + FRAME_BATCH_MAX + 1);
-        g_assert_cmpuint(rig_get(&r, &r.n_more), ==, 2);
-        (void) close(pair[1]);
-        rig_end(&r);
-}
-
 /* Several arenas full of frames of all lengths, in writes that end anywhere: the same come out, in order. */
 static void test_long(void) {
         g_autoptr(GByteArray) stream = g_byte_array_new(), expected = g_byte_array_new();
@@ -418,7 +391,6 @@ static void test_checksums(void) {
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/sock-stream/pieces", test_pieces);
-        g_test_add_func("/sock-stream/more", test_more);
         g_test_add_func("/sock-stream/long", test_long);
         g_test_add_func("/sock-stream/limits", test_limits);
         g_test_add_func("/sock-stream/ends", test_ends);
