@@ -9,7 +9,7 @@
 #include "basic/timerq.h"
 #include "netstack/netstack.h"
 
-#define TX_ARENA_LEN (1152 * 1024) /* outgoing bytes, at most, between two flushes */
+#define TX_ARENA_LEN (2304 * 1024) /* outgoing bytes, at most, between two flushes */
 #define TX_FLUSH_LEN (520 * 1024)  /* beyond so many nothing is added to what waits: it is in the cache still */
 #define TX_HEADROOM (ETH_HEADER_LEN + 40) /* in front of the L4 bytes: Ethernet and the longer IP header */
 

@@ -262,6 +262,8 @@ void tcp_output(Netstack *s, Flow *f) {
 
         if (t->host_rdhup && !t->host_eof && t->host_readable && t->snd_una == t->snd_max)
                 tcp_discard_acked(s, f, /* all= */ true); /* due before closing anyway; the peek for the end then begins at the head */
+        if (t->stream) /* before peeking: each peek walks along all that waits in front of it, here up to megabytes */
+                tcp_discard_acked(s, f, /* all= */ false);
         while ((seq_lt(t->snd_nxt, tcp_data_end(t)) || (t->host_readable && !t->host_eof)) && !t->output_blocked) {
                 uint32_t usable = usable_window(s, t);
                 if (usable == 0)

@@ -16,7 +16,7 @@
 #define TCP_FLIGHT_SHARED (512 * 1024)     /* on its way to a guest behind a stream socket beside a quiet flow: all of it stands before what that is told */
 #define TCP_TURN_FRAMES 4                  /* full frames flows with much to send may have in one turn, before the others are heard again */
 #define TCP_TURN_FRAMES_SHARED 2           /* the same while there is a quiet one */
-#define TCP_TURN_FRAMES_STREAM 16          /* the same behind a stream socket, for who is alone: the fewer turns, the fewer processes are woken */
+#define TCP_TURN_FRAMES_STREAM 32          /* the same behind a stream socket, for who is alone: the fewer turns, the fewer processes are woken */
 #define TCP_TURN_FRAME_MIN (32 * 1024)     /* less than any flow's full frame: who sent all it may has used the turn up */
 #define TCP_BIG_SHARED (2 * 65535)         /* beside a quiet flow a super-segment beyond 64 KiB is no longer than this, which is a turn */
 #define TCP_BIG_AGAIN 1024                 /* as many are sent before a device that had no memory for longer ones is asked again */
@@ -24,8 +24,8 @@
 #define TCP_AWAITED_MAX 4                  /* flows with a question under way whose answer is looked for between the turns of others */
 #define TCP_AWAITED_LOOKS 16               /* and how often */
 #define TCP_PEEK_MAX (256 * 1024)          /* bytes taken from a socket by one system call */
-#define TCP_PEEK_STREAM (1024 * 1024)      /* the same for a guest behind a stream socket */
-#define TCP_PEEK_FRAMES_MAX 16
+#define TCP_PEEK_STREAM (2 * 1024 * 1024)  /* the same for a guest behind a stream socket */
+#define TCP_PEEK_FRAMES_MAX 32
 #define TCP_DISCARD_MIN (16 * 1024)        /* acknowledged bytes left in the host's queue before they are discarded, idle */
 #define TCP_DISCARD_DELAY (20 * USEC_PER_MSEC) /* and how long fewer than that may stay */
 #define TCP_DISCARD_BULK_MIN (32 * 1024)   /* the same while more is readable: at first, and when the flow has grown */

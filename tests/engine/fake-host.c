@@ -336,6 +336,11 @@ static ssize_t op_peek(void *userdata, int fd, size_t position, const struct iov
         size_t got = 0;
 
         k->n_recvs++;
+        k->peek_from = MIN(k->peek_from, position);
+        size_t asked = 0;
+        for (unsigned i = 0; i < n_iov; i++)
+                asked += iov[i].iov_len;
+        k->peek_most = MAX(k->peek_most, asked);
         if (k->result == -ECONNRESET)
                 return -ECONNRESET;
         if (position >= k->in->len)

@@ -73,6 +73,7 @@ typedef struct FakeSocket {
         int other;            /* FAKE_PAIR: fd of the other end */
         GQueue backlog;       /* (owned) FAKE_LISTENER: FakeSocket (borrowed) to be accepted */
         size_t n_discarded;
+        size_t peek_from, peek_most; /* the least position of a peek, the most one asked for; a test sets them back */
 } FakeSocket;
 
 typedef struct FakeHost {

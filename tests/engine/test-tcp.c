@@ -1629,7 +1629,7 @@ static void test_big_frames_lost(void) {
 static void test_turns_of_a_stream(void) {
         enum { LEN = 20 * 65000 };
         g_autoptr(FakeHost) h = fake_host_new(NULL);
-        g_autofree uint8_t *data = g_malloc0(LEN);
+        g_autofree uint8_t *data = g_malloc0(2 * LEN);
         Guest g = guest_connect(h, "10.1.2.3", 80);
         Flow *f = h->stack->tcp->last;
         g_assert_cmpuint(tcp_turn_frames(h->stack, f), ==, TCP_TURN_FRAMES);
@@ -1666,6 +1666,14 @@ static void test_turns_of_a_stream(void) {
                 guest_send(&g, ACK, 60000, NULL, 0);
         }
         g_assert_cmpuint(f->tcp.snd_nxt - f->tcp.iss - 1, ==, G_N_ELEMENTS(cases) * LEN);
+        g.socket->peek_most = 0;
+        fake_stream_push(h, g.socket, data, 2 * LEN); /* more than a turn, which is one peek */
+        fake_run(h);
+        g_assert_cmpuint(g.socket->peek_most, <=, TCP_PEEK_STREAM);
+        g_assert_cmpuint(g.socket->peek_most, >, (TCP_TURN_FRAMES_STREAM - 1) * 65000);
+        fake_clear_frames(h);
+        g.ack = f->tcp.snd_nxt;
+        guest_send(&g, ACK, 60000, NULL, 0);
 
         h->stack->tcp->share.quiet = true; /* somebody's answers stand behind what is on its way */
         fake_stream_push(h, g.socket, data, LEN);
@@ -1673,8 +1681,10 @@ static void test_turns_of_a_stream(void) {
         g_assert_cmpuint(f->tcp.snd_nxt - f->tcp.snd_una, ==, TCP_FLIGHT_SHARED);
         fake_clear_frames(h);
         g.ack += TCP_FLIGHT_SHARED;
+        g.socket->peek_from = SIZE_MAX;
         guest_send(&g, ACK, 60000, NULL, 0);
         g_assert_cmpuint(f->tcp.snd_nxt - f->tcp.snd_una, ==, TCP_FLIGHT_SHARED);
+        g_assert_cmpuint(g.socket->peek_from, ==, 0); /* what was acknowledged is no longer in the way */
         h->port.stream = false; /* what carries it has no queue */
         guest_send(&g, ACK, 60000, NULL, 0);
         fake_run(h);
