@@ -58,7 +58,7 @@ int bus_device_inject(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         Bus *b = bus_current(sd_bus_message_get_bus(m));
         ManagedDevice *d = userdata;
         PolkitAsk ask = bus_device_ask(d, ACTION_INJECT, "Inject");
-        DeviceDirection direction;
+        DeviceDirection direction = DEVICE_TO_GUEST;
         Error e = ERROR_INIT;
         InjectArgs a = {};
         const void *bytes;
@@ -99,7 +99,7 @@ int bus_device_open_packet_socket(sd_bus_message *m, void *userdata, sd_bus_erro
         ManagedDevice *d = userdata;
         PolkitAsk asks[] = { bus_device_ask(d, ACTION_INJECT, "OpenPacketSocket"),
                              bus_device_ask(d, ACTION_CAPTURE, "OpenPacketSocket") };
-        DeviceDirection direction;
+        DeviceDirection direction = DEVICE_TO_GUEST;
         Error e = ERROR_INIT;
         PacketArgs a = {};
         int r;

@@ -91,7 +91,7 @@ static uint32_t wait_events(Fixture *f, uint64_t cookie, uint32_t wanted) {
         uint32_t seen = 0;
 
         while ((seen & wanted) != wanted) {
-                Event e;
+                Event e = {};
 
                 g_assert_true(next_event(f, WAIT_USEC, &e));
                 if (e.cookie == cookie)
