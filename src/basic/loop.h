@@ -56,7 +56,8 @@ int loop_modify(Loop *l, LoopIo *io, uint32_t events);
 void loop_remove(Loop *l, LoopIo *io);
 /* Removes @io and closes its fd, of which there is no duplicate but what a child has between loop_fork_begin() and loop_fork_end(). */
 void loop_close(Loop *l, LoopIo *io);
-/* Around whatever forks, on any thread, until the child has executed another program or is gone. Waits for nothing but system calls under way. */
+/* Around whatever forks, on any thread, until the child has closed what it has of ours, or is gone; that it executes another program says no such
+ * thing: its parent may go on before the kernel closes what is O_CLOEXEC. Waits for nothing but system calls under way. */
 void loop_fork_begin(void);
 void loop_fork_end(void);
 /* The next turn is @io's alone, and no sleep is before it: what it waits for has most likely come. No more than a hint: one that is given while

@@ -276,13 +276,15 @@ static int spawn(const SshForward *f, int fd, int said_fd, pid_t *ret) {
         r = posix_spawn_file_actions_adddup2(&actions, fd, STDIN_FILENO);
         r = r != 0 ? r : posix_spawn_file_actions_adddup2(&actions, fd, STDOUT_FILENO);
         r = r != 0 ? r : posix_spawn_file_actions_adddup2(&actions, said_fd, STDERR_FILENO);
+        /* O_CLOEXEC alone would be too late: the kernel lets us go on before it closes these. */
+        r = r != 0 ? r : posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
         (void) sigemptyset(&set);
         r = r != 0 ? r : posix_spawnattr_setsigmask(&attr, &set);
         (void) sigaddset(&set, SIGPIPE);
         r = r != 0 ? r : posix_spawnattr_setsigdefault(&attr, &set);
         r = r != 0 ? r : posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
         loop_fork_begin();
-        r = r != 0 ? r : posix_spawnp(ret, "ssh", &actions, &attr, (char *const *) argv, env); /* which returns once ssh has been executed */
+        r = r != 0 ? r : posix_spawnp(ret, "ssh", &actions, &attr, (char *const *) argv, env); /* which returns when they are closed */
         loop_fork_end();
         (void) posix_spawnattr_destroy(&attr);
         (void) posix_spawn_file_actions_destroy(&actions);
