@@ -7,6 +7,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <linux/errqueue.h> /* after the one that has struct timespec */
 
@@ -198,10 +199,15 @@ static void strip_header(HostMsg *m) {
 }
 
 /* Of @n messages of a Unix socket those that count: up to the last that is not empty. One that is stands for the end, of which an event
- * tells, or is somebody's whim: before the last it is nobody's. */
-static int count_messages(const struct mmsghdr *mm, int n) {
+ * tells, or is somebody's whim: before the last it is nobody's. All count where they are as many as were asked for (@max) and bytes stand behind
+ * them: who gets fewer takes it that there are none. */
+static int count_messages(int fd, const struct mmsghdr *mm, int n, unsigned max) {
+        int all = n, behind = 0;
+
         while (n > 0 && mm[n - 1].msg_len == 0)
                 n--;
+        if (n < all && (unsigned) all == max && ioctl(fd, FIONREAD, &behind) >= 0 && behind > 0)
+                return all;
         return n > 0 ? n : -EAGAIN;
 }
 
@@ -243,7 +249,7 @@ int host_dgram_recv(void *userdata, int fd, HostMsg *msgs, unsigned n) {
         if ((unsigned) r == n)
                 make_roomy(s);
         if (is_unix)
-                r = count_messages(mm, r);
+                r = count_messages(fd, mm, r, n);
         for (int i = 0; i < r; i++)
                 take_message(s, fd, &mm[i], &sa[i], &msgs[i]);
         return r;

@@ -766,6 +766,17 @@ static void test_messages_empty(void) {
         g_assert_cmpuint(in[2].peer.port, ==, in[0].peer.port);
         g_assert_cmpint(OPS->dgram_recv(f.sockets, pair[0], in, 8), ==, -EAGAIN);
 
+        /* as many as are asked for: there may be more, whatever the last of them is */
+        for (unsigned i = 0; i < 8; i++)
+                g_assert_cmpint(send(pair[1], "", 0, MSG_NOSIGNAL), ==, 0);
+        g_assert_cmpint(send(pair[1], "four", 4, MSG_NOSIGNAL), ==, 4);
+        g_assert_cmpint(OPS->dgram_recv(f.sockets, pair[0], in, 8), ==, 8);
+        g_assert_cmpint(OPS->dgram_recv(f.sockets, pair[0], in, 8), ==, 1);
+        g_assert_cmpmem(room[0], in[0].len, "four", 4);
+        for (unsigned i = 0; i < 8; i++)
+                g_assert_cmpint(send(pair[1], "", 0, MSG_NOSIGNAL), ==, 0);
+        g_assert_cmpint(OPS->dgram_recv(f.sockets, pair[0], in, 8), ==, -EAGAIN);
+
         g_assert_cmpint(send(pair[1], "last", 4, MSG_NOSIGNAL), ==, 4);
         (void) close(pair[1]);
         g_assert_cmpint(OPS->dgram_recv(f.sockets, pair[0], in, 8), ==, 1);
