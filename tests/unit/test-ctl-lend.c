@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What vnetctl lends: so many sockets of each family as basic/lend.h says, which the daemon takes, and nothing stays open here. */
+/* What vnetctl lends: so many sockets of each family as basic/lend.h says, which the daemon takes, and nothing stays open here. In a network
+ * namespace of its own, for its `lo` is changed. */
 
 #include <fcntl.h>
 #include <glib.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -16,6 +21,32 @@ static unsigned n_open(void) {
         for (int i = 0; i < 1024; i++)
                 n += fcntl(i, F_GETFD) >= 0;
         return n;
+}
+
+#define LINK_GSO_IPV4_MAX_SIZE 63 /* IFLA_GSO_IPV4_MAX_SIZE */
+
+/* How long TCP over IPv4 may make segments on `lo`; 0: the kernel has no such size. */
+static uint32_t loopback_segment_max(void) {
+        struct {
+                struct nlmsghdr h;
+                struct ifinfomsg link;
+        } ask = { { sizeof(ask), RTM_GETLINK, NLM_F_REQUEST, 1, 0 }, { .ifi_index = (int) if_nametoindex("lo") } };
+        _Alignas(struct nlmsghdr) uint8_t answer[16384];
+        const struct nlmsghdr *h = (const struct nlmsghdr *) answer;
+        int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+        uint32_t size = 0;
+        ssize_t n;
+
+        g_assert_cmpint(send(fd, &ask, sizeof(ask), 0), ==, sizeof(ask));
+        n = recv(fd, answer, sizeof(answer), 0);
+        g_assert_cmpint(n, >, (ssize_t) NLMSG_LENGTH(sizeof(struct ifinfomsg)));
+        g_assert_cmpint(h->nlmsg_type, ==, RTM_NEWLINK);
+        int left = (int) IFLA_PAYLOAD(h);
+        for (const struct rtattr *a = IFLA_RTA(NLMSG_DATA(h)); RTA_OK(a, left); a = RTA_NEXT(a, left))
+                if (a->rta_type == LINK_GSO_IPV4_MAX_SIZE)
+                        memcpy(&size, RTA_DATA(a), sizeof(size));
+        (void) close(fd);
+        return size;
 }
 
 /* Takes the message apart; the pidfd must come first. */
@@ -80,6 +111,27 @@ static void test_counts(void) {
         (void) close(pidfd);
 }
 
+/* Segments on `lo` become longer with what is lent over IPv4, and stay as they are otherwise. */
+static void test_loopback(void) {
+        uint32_t before = loopback_segment_max();
+        int pidfd = (int) syscall(SYS_pidfd_open, getpid(), 0);
+        GuestFds fds = {};
+
+        if (before == 0) {
+                (void) close(pidfd);
+                g_test_skip("the kernel has no such size");
+                return;
+        }
+        lend_sockets(-EBADF, &(GuestNetwork){ .has_ip4 = true }, &fds);
+        lend_sockets(pidfd, &(GuestNetwork){ .has_ip6 = true }, &fds);
+        g_assert_cmpuint(loopback_segment_max(), ==, before);
+        guest_fds_close(&fds);
+        lend_sockets(pidfd, &(GuestNetwork){ .has_ip4 = true }, &fds);
+        g_assert_cmpuint(loopback_segment_max(), ==, 256 * 1024);
+        guest_fds_close(&fds);
+        (void) close(pidfd);
+}
+
 /* Of a namespace without a process nothing is lent, nor of a network without addresses. */
 static void test_none(void) {
         int pidfd = (int) syscall(SYS_pidfd_open, getpid(), 0);
@@ -94,7 +146,12 @@ static void test_none(void) {
 }
 
 int main(int argc, char **argv) {
+        if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0) {
+                printf("1..0 # SKIP no network namespace may be made\n");
+                return 0;
+        }
         g_test_init(&argc, &argv, NULL);
+        g_test_add_func("/ctl-lend/loopback", test_loopback);
         g_test_add_func("/ctl-lend/counts", test_counts);
         g_test_add_func("/ctl-lend/none", test_none);
         return g_test_run();
