@@ -76,7 +76,7 @@ const OptInfo opt_table[_OPT_MAX] = {
         [OPT_HDR_LEN] = { "hdr-len", 0, "N", false, "Bytes of headers, a hint" },
         [OPT_FROM_GUEST] = { "from-guest", 0, NULL, false, "As though the guest had sent it" },
         [OPT_WRITE] = { "write", 'w', "FILE", false, "File to write, - for standard output (the default)" },
-        [OPT_SNAPLEN] = { "snaplen", 's', "N", false, "Bytes to keep of each frame (default: all)" },
+        [OPT_SNAPLEN] = { "snaplen", 's', "N", false, "Bytes to keep of each frame (default: 262144)" },
         [OPT_UDP] = { "udp", 0, NULL, false, "Send what a read takes, and print what comes, as datagrams" },
         [OPT_ZERO] = { "zero", 0, NULL, false, "Print counters that are zero as well" },
 };

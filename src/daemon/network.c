@@ -157,7 +157,6 @@ static bool frame_macs(const Frame *f, MacAddr *dst, MacAddr *src) {
         return true;
 }
 
-/* Returns how many frames the port took. One whose device is gone takes all and keeps none. */
 /* A guest that has moved here may be sent what only its device before could take: that is lost, and not sent as long again. */
 static unsigned port_send_short(Port *p, Frame *frames, unsigned n) {
         for (unsigned i = 0, run; i < n; i += run + 1) {
@@ -174,6 +173,7 @@ static unsigned port_send_short(Port *p, Frame *frames, unsigned n) {
         return n;
 }
 
+/* Returns how many frames the port took. One whose device is gone takes all and keeps none. */
 static unsigned port_send(Port *p, Frame *frames, unsigned n) {
         if (p->gone)
                 return n;

@@ -12,7 +12,7 @@
 
 #include "device/watch.h"
 
-#define CAPTURE_SNAPLEN_MAX 262144 /* tcpdump's; more than any frame */
+#define CAPTURE_SNAPLEN_MAX 262144 /* tcpdump's; only super-segments beyond 64 KiB may be longer */
 #define CAPTURE_FILTER_MAX 1024    /* bytes of a filter */
 
 typedef struct Capture Capture;
@@ -29,7 +29,7 @@ typedef struct CaptureHandler {
 typedef struct CaptureConfig {
         int fd;             /* (owned on success) */
         const char *filter; /* "" or NULL: everything */
-        uint32_t snaplen;   /* bytes kept of a frame; 0: all */
+        uint32_t snaplen;   /* bytes kept of a frame; 0: CAPTURE_SNAPLEN_MAX */
         Loop *control;      /* (borrowed: until capture_free()) */
         const CaptureHandler *handler;
         void *userdata;
