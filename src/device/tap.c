@@ -106,7 +106,7 @@ static size_t slot_after(const Tap *t, size_t used) {
 }
 
 /**
- * read_batch() - read until the batch or the arena is full, or the kernel's queue empty
+ * read_batch() - read until the batch or the arena is full, the kernel's queue empty, or as many were read as a batch may have
  * @q:          the queue
  * @max:        frames, at most FRAME_BATCH_MAX
  * @expected:   so many small frames are most likely all there are
@@ -122,7 +122,7 @@ static int read_batch(TapQueue *q, unsigned max, unsigned expected, unsigned *re
         unsigned n = 0;
         int r = 1;
 
-        while (n < max) {
+        for (unsigned reads = 0; n < max && reads < FRAME_BATCH_MAX; reads++) { /* what is refused counts as well: there may be no end of it */
                 size_t at = slot_after(l->tap, used);
 
                 if (at + SLOT_LEN > room)

@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <glib.h>
+#include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
@@ -1119,6 +1120,37 @@ static void test_batches(void) {
         peer_done(&p);
 }
 
+static int call_wakes(void *arg) {
+        return (int) loop_wakes(((Peer *) arg)->loop);
+}
+
+/* What is refused counts as well: a guest who sends nothing else is not read for ever in one turn. */
+static void test_refused_frames(void) {
+        enum { N = 7 * FRAME_BATCH_MAX };
+        const struct virtio_net_hdr lie = { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = HEADERS_V4, .csum_offset = 7 };
+        uint8_t message[sizeof(lie) + 60] = {};
+        Peer p;
+
+        peer_init(&p, &one_queue);
+        g_assert_cmpint(loop_call(p.loop, call_stop, &p), ==, 0);
+        int fd = guest_socket(&p.guest, AF_PACKET, SOCK_RAW), on = 1, wakes;
+        struct sockaddr_ll from = { .sll_family = AF_PACKET, .sll_ifindex = (int) guest_ifindex(&p.guest, "eth0") };
+        g_assert_cmpint(setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof(on)), ==, 0);
+        g_assert_cmpint(bind(fd, (struct sockaddr *) &from, sizeof(from)), ==, 0);
+        memcpy(message, &lie, sizeof(lie));
+        for (unsigned i = 0; i < N; i++)
+                g_assert_cmpint(send(fd, message, sizeof(message), 0), ==, (ssize_t) sizeof(message));
+
+        wakes = loop_call(p.loop, call_wakes, &p);
+        g_assert_cmpint(loop_call(p.loop, call_start, &p), ==, 0);
+        for (unsigned i = 0; i < 10000 && counter_read(&p.device->counters.drops[DROP_GSO_HEADER]) < N; i++)
+                g_usleep(1000);
+        g_assert_cmpuint(counter_read(&p.device->counters.drops[DROP_GSO_HEADER]), ==, N);
+        g_assert_cmpint(loop_call(p.loop, call_wakes, &p) - wakes, >=, N / FRAME_BATCH_MAX);
+        (void) close(fd);
+        peer_done(&p);
+}
+
 /* ---- several queues ---- */
 
 static bool is_readable(int fd) {
@@ -1287,5 +1319,6 @@ int main(int argc, char **argv) {
         g_test_add_func("/tap/down", test_down);
         g_test_add_func("/tap/restart", test_restart);
         g_test_add_func("/tap/batches", test_batches);
+        g_test_add_func("/tap/refused-frames", test_refused_frames);
         return g_test_run();
 }
