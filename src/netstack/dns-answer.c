@@ -79,7 +79,7 @@ static int to_wire(const ldns_pkt *pkt, DnsAnswer *ret) {
 int dns_answer_finish(const ldns_pkt *query, const DnsQuestion *q, const ldns_pkt *pkt, size_t room, DnsAnswer *ret) {
         int r = to_wire(pkt, ret);
 
-        if (room < DNS_UDP_ROOM_MAX)
+        if (room > DNS_HEADER_LEN && room < DNS_UDP_ROOM_MAX)
                 room = CLAMP((size_t) ldns_pkt_edns_udp_size(query), room, (size_t) DNS_UDP_ROOM_MAX);
         if (r < 0 || ret->len <= room)
                 return r;

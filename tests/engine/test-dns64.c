@@ -72,12 +72,15 @@ static GBytes *query(const char *name, ldns_rr_type type, uint16_t edns, bool ch
         return encode(pkt);
 }
 
+static bool cut; /* do resolvers say that there is more than they sent? */
+
 /* The resolver's answer to @asked: records as text, authority after a NULL, a NULL at the end. */
 static GBytes *reply_to(const uint8_t *asked, size_t len, ldns_pkt_rcode rcode, const char *const *records) {
         g_autoptr(ldns_pkt) pkt = decode(asked, len);
 
         ldns_pkt_set_qr(pkt, true);
         ldns_pkt_set_ra(pkt, true);
+        ldns_pkt_set_tc(pkt, cut);
         ldns_pkt_set_rcode(pkt, rcode);
         for (; *records; records++)
                 ldns_pkt_push_rr(pkt, LDNS_SECTION_ANSWER, record(*records));
@@ -115,13 +118,17 @@ static void check_records(const ldns_rr_list *list, const char *const *expected)
 
 /* ---- the two ends, by UDP ---- */
 
-static void guest_asks(FakeHost *h, const char *name, ldns_rr_type type) {
-        g_autoptr(GBytes) m = query(name, type, 0, false);
+static void guest_asks_edns(FakeHost *h, const char *name, ldns_rr_type type, uint16_t edns) {
+        g_autoptr(GBytes) m = query(name, type, edns, false);
         Packet4 p = packet4("fd00:1::1", 53);
         size_t len;
         const void *data = g_bytes_get_data(m, &len);
 
         packet_send(h, packet_udp(&p, data, len));
+}
+
+static void guest_asks(FakeHost *h, const char *name, ldns_rr_type type) {
+        guest_asks_edns(h, name, type, 0);
 }
 
 /* The resolver must have been asked this, in the last socket; it answers. */
@@ -279,6 +286,30 @@ static void test_too_long(void) {
         g_autoptr(ldns_pkt) pkt = guest_hears(h, "many.example", AAAA, LDNS_RCODE_NOERROR);
         g_assert_true(ldns_pkt_tc(pkt));
         g_assert_cmpuint(ldns_pkt_ancount(pkt), ==, 0);
+}
+
+/* The resolver had more to say than it sent: the guest is told that, and no part as if it were all, however much it takes. */
+static void test_cut(void) {
+        static const uint16_t edns[] = { 0, 512, 1232, 4096 };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(edns); i++) {
+                g_autoptr(FakeHost) h = host_new(configure);
+
+                guest_asks_edns(h, "cut.example", AAAA, edns[i]);
+                resolver_answers(h, "cut.example", AAAA, LDNS_RCODE_NOERROR, NONE);
+                cut = true;
+                resolver_answers(h, "cut.example", A, LDNS_RCODE_NOERROR, (const char *const[]){ "cut.example. 60 IN A 8.8.8.8", NULL, NULL });
+                g_autoptr(ldns_pkt) pkt = guest_hears(h, "cut.example", AAAA, LDNS_RCODE_NOERROR);
+                g_assert_true(ldns_pkt_tc(pkt));
+                g_assert_cmpuint(ldns_pkt_ancount(pkt), ==, 0);
+
+                guest_asks_edns(h, REVERSE64, PTR, edns[i]);
+                resolver_answers(h, "8.8.8.8.in-addr.arpa", PTR, LDNS_RCODE_NOERROR, NONE);
+                cut = false;
+                g_autoptr(ldns_pkt) name = guest_hears(h, REVERSE64, PTR, LDNS_RCODE_NOERROR);
+                g_assert_true(ldns_pkt_tc(name));
+                g_assert_cmpuint(ldns_pkt_ancount(name), ==, 0);
+        }
 }
 
 static void off(NetstackConfig *c) {
@@ -448,6 +479,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/dns64/failing", test_failing);
         g_test_add_func("/dns64/checks-itself", test_checks_itself);
         g_test_add_func("/dns64/too-long", test_too_long);
+        g_test_add_func("/dns64/cut", test_cut);
         g_test_add_func("/dns64/off", test_off);
         g_test_add_func("/dns64/ipv4only", test_ipv4only);
         g_test_add_func("/dns64/zone", test_zone);
