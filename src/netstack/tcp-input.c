@@ -521,6 +521,8 @@ void tcp_input(Netstack *s, Packet *p) {
                 f->guest_mtu = s->port->mtu;
                 f->tcp.stream = s->port->stream;
                 tcp_big_begin(f, s->port->big);
+                if (unlikely(f->tcp.output_blocked && f->device != s->port->id)) /* the one it waits for is another's: this one says nothing */
+                        tcp_unblock(s, f);
                 f->device = s->port->id;
         }
         unsigned slot = batch_slot(s->tcp, f);

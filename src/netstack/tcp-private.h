@@ -242,6 +242,7 @@ void tcp_half_open_remove(Tcp *t, Flow *f);
 void tcp_count(Netstack *s, Flow *f, int64_t rx, uint64_t tx); /* payload of the flow, and of the forward it came by */
 void tcp_make_ready(Netstack *s, Flow *f);
 void tcp_block(Netstack *s, Flow *f); /* the device is full */
+void tcp_unblock(Netstack *s, Flow *f); /* it waits no more, whoever says so */
 void tcp_close_if_done(Netstack *s, Flow *f);
 Flow *tcp_open_outbound(Netstack *s, const Packet *p, const Segment *g, const FlowKey *key);
 void tcp_take_syn_options(Flow *f, const Segment *g);

@@ -605,6 +605,18 @@ void tcp_block(Netstack *s, Flow *f) {
                 f->tcp.output_blocked = queue_add(&s->tcp->blocked, f);
 }
 
+void tcp_unblock(Netstack *s, Flow *f) {
+        FlowQueue *q = &s->tcp->blocked;
+        uint32_t i = 0;
+        while (i < q->n && q->cookies[i] != flow_cookie(f))
+                i++;
+        if (i < q->n) {
+                q->n--;
+                memmove(q->cookies + i, q->cookies + i + 1, (q->n - i) * sizeof(*q->cookies));
+        }
+        f->tcp.output_blocked = false;
+}
+
 bool tcp_has_ready(const Tcp *t) {
         return t->ready.n > 0;
 }

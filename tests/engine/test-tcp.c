@@ -1693,6 +1693,33 @@ static void test_turns_of_a_stream(void) {
         fake_clear_frames(h);
 }
 
+/* A guest that moves while its device is full, and perhaps stays so, goes on behind the other one, which was never full and says nothing. */
+static void test_moved_while_full(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = guest_connect(h, "10.1.2.3", 80), other = guest_connect(h, "10.1.2.3", 81);
+        h->output_room = 0;
+        fake_stream_push(h, other.socket, "xyz", 3);
+        fake_stream_push(h, g.socket, "abc", 3);
+        fake_run(h);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+        h->output_room = UINT_MAX;
+        h->port.id++;
+        guest_send(&g, ACK, 8000, NULL, 0);
+        g_assert_cmpuint(fake_n_frames(h), ==, 1);
+        g_autoptr(FakeFrame) first = NULL, second = NULL;
+        Parsed r = packet_take(h, &first);
+        g_assert_cmpuint(r.seq, ==, g.ack);
+        g_assert_cmpmem(r.payload, r.payload_len, "abc", 3);
+        h->port.id--;
+        netstack_output_ready(h->stack, h->port.id); /* the one that waited for it still does */
+        g_assert_cmpuint(fake_n_frames(h), ==, 1);
+        r = packet_take(h, &second);
+        g_assert_cmpmem(r.payload, r.payload_len, "xyz", 3);
+        guest_send(&g, RST, 0, NULL, 0);
+        guest_send(&other, RST, 0, NULL, 0);
+        fake_clear_frames(h);
+}
+
 /* Who had much to send waits until the others have been heard. */
 static void test_bulk_waits(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
@@ -2088,6 +2115,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/big-frames-refused", test_big_frames_refused);
         g_test_add_func("/tcp/big-frames-again", test_big_frames_again);
         g_test_add_func("/tcp/big-frames-lost", test_big_frames_lost);
+        g_test_add_func("/tcp/moved-while-full", test_moved_while_full);
         g_test_add_func("/tcp/bulk-waits", test_bulk_waits);
         g_test_add_func("/tcp/old-connection", test_old_connection);
         g_test_add_func("/tcp/jumbo-mss", test_jumbo_mss);
