@@ -171,7 +171,7 @@ static void send_frame(Netstack *s, Flow *f, uint8_t *l4, uint32_t seq, uint32_t
         ip_send(s, &how, l4, header + len);
         s->tx_asks = false;
         s->tx_flow = 0; /* when it did not leave, the next frame is another's */
-        if (header + len > UINT16_MAX)
+        if (ip_header_len(&f->key.guest) + header + len > UINT16_MAX)
                 tcp_big_sent(&f->tcp, seq, len);
         tcp_count(s, f, 0, len);
 }

@@ -1528,13 +1528,15 @@ static void test_big_frames_cut(void) {
         static const struct {
                 uint32_t behind; /* the end of the long frame */
                 unsigned frames;
-        } cases[] = { { 0, 1 }, { BIG_FULL, 1 }, { 1, 2 }, { BIG_FULL - 1, 2 } };
+                size_t last; /* its length */
+        } cases[] = { { 0, 1, BIG_FULL }, { BIG_FULL, 1, BIG_FULL }, { 1, 2, BIG_FULL }, { BIG_FULL - 1, 2, BIG_FULL },
+                      { 1, 1, 65535 - 40 }, { 1, 2, 65536 - 40 } }; /* the first of these says how long it is */
         for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
                 g_autoptr(FakeHost) h = fake_host_new(NULL);
                 Flow *f;
                 Guest g = big_connect(h, &f);
                 size_t len[8];
-                g_assert_cmpuint(big_take(&g, 2 * BIG_FULL, len, 8), ==, 2);
+                g_assert_cmpuint(big_take(&g, BIG_FULL + cases[i].last, len, 8), ==, 2);
                 g.ack -= cases[i].behind;
                 guest_send(&g, ACK, 65535, NULL, 0);
                 g.ack += cases[i].behind;
