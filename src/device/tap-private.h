@@ -11,6 +11,8 @@
 #define TAP_BATCH_LEN (320 * 1024)            /* of which a batch has so much while somebody has little to say ... */
 #define TAP_BULK_AFTER (20 * USEC_PER_MSEC)   /* ... or had as lately as that */
 #define TAP_CACHE_LINE 64
+#define TAP_VAIN_LOOKS 4   /* for the guest's answer, until it is taken for one that does not answer within the write */
+#define TAP_VAIN_FRAMES 64 /* that ask for one, until it is looked again */
 
 typedef struct Tap Tap;
 

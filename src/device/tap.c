@@ -26,8 +26,6 @@
 #define LIKE_TURNS 4        /* that brought less than the one before, until as much is no longer expected */
 #define FEW_FRAMES 4        /* so many are a conversation */
 #define ROW_WAKES 3         /* in a row for the same queue, until it is looked for more than what is expected */
-#define VAIN_LOOKS 4        /* for the guest's answer, until it is taken for one that does not answer within the write */
-#define VAIN_FRAMES 64      /* that ask for one, until it is looked again */
 
 /*
  * Whoever handed in a descriptor still has it, and can make it a blocking one under our feet; so each call says for itself that
@@ -232,12 +230,12 @@ static void take_answers(TapQueue *q) {
         if (max == 0)
                 return;
         (void) read_batch(q, max, /* expected= */ 0, &n, &used);
-        q->unanswered = n > 0 ? 0 : MIN(q->unanswered + 1, VAIN_LOOKS);
+        q->unanswered = n > 0 ? 0 : MIN(q->unanswered + 1, TAP_VAIN_LOOKS);
         pass_batch(q->lane, n);
 }
 
 static void expect_answer(TapQueue *q) {
-        if (!q->lane->loop || (q->unanswered >= VAIN_LOOKS && q->unanswered++ < VAIN_LOOKS + VAIN_FRAMES))
+        if (!q->lane->loop || (q->unanswered >= TAP_VAIN_LOOKS && q->unanswered++ < TAP_VAIN_LOOKS + TAP_VAIN_FRAMES))
                 return;
         q->asked = MIN(q->asked + 1, FRAME_BATCH_MAX);
         loop_again(q->lane->loop, &q->io);
