@@ -32,6 +32,6 @@ typedef struct Frame {
         struct virtio_net_hdr_v1 hdr;
         const struct iovec *iov; /* (borrowed: for the call) Ethernet header first; from a guest: hostile */
         unsigned n_iov;          /* 1..FRAME_IOV_MAX */
-        uint32_t len;            /* sum of the pieces, at most FRAME_LEN_MAX; to a device that takes more FRAME_BIG_MAX */
+        uint32_t len;            /* sum of the pieces, at most FRAME_LEN_MAX; of a super-segment to a device that takes more, FRAME_BIG_MAX */
         bool asks;               /* to a guest: its kernel has something to say to that, and most often before the write returns */
 } Frame;

@@ -12,7 +12,7 @@
 
 #include "device/watch.h"
 
-#define CAPTURE_SNAPLEN_MAX 262144 /* tcpdump's; only super-segments beyond 64 KiB may be longer */
+#define CAPTURE_SNAPLEN_MAX 262144 /* what libpcap reads; more than any frame but the longest super-segments */
 #define CAPTURE_FILTER_MAX 1024    /* bytes of a filter */
 
 typedef struct Capture Capture;

@@ -2,8 +2,9 @@
 #pragma once
 /*
  * Packet socket: a device's frames for another program, over a Unix seqpacket socket. One message is one frame: a virtio_net_hdr_v1 (12
- * bytes, little endian, num_buffers 0) and the Ethernet bytes, super-segments whole: to 65561 in all, and of what goes to a device that takes
- * more (Device.big) to 524292. What the program does not read in time, what its socket's buffer cannot hold, and what it writes that is no frame, is counted among the drops of the device.
+ * bytes, little endian, num_buffers 0) and the Ethernet bytes, super-segments whole: to 65561 in all, and where the device is given longer
+ * ones (Device.big) and these are what is read, to FRAME_BIG_MAX and the header. What the program does not read in time, and what it writes
+ * that is no frame, is counted among the drops of the device.
  */
 
 #include "device/watch.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Segments to guests. Payload is peeked from the host's receive queue straight into the frames that leave, up to 64 KiB each, and stays
- * in that queue until the guest acknowledged it; retransmission is peeking again. What was acknowledged is discarded lazily, since
- * each discard costs a system call: at the latest when the queue may be what keeps the sender waiting.
+ * Segments to guests. Payload is peeked from the host's receive queue straight into the frames that leave, up to 64 KiB each, or 512
+ * where the device takes them, and stays in that queue until the guest acknowledged it; retransmission is peeking again. What was
+ * acknowledged is discarded lazily, since each discard costs a system call: at the latest when the queue may be what keeps the sender waiting.
  *
  * The link to the guest has no queue that congestion could fill, so the congestion window opens at its maximum; it closes as RFC 5681
  * says when something is lost all the same, and opens again.

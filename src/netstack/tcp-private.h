@@ -17,7 +17,7 @@
 #define TCP_TURN_FRAMES 4                  /* full frames flows with much to send may have in one turn, before the others are heard again */
 #define TCP_TURN_FRAMES_SHARED 2           /* the same while there is a quiet one */
 #define TCP_TURN_FRAMES_STREAM 32          /* the same behind a stream socket, for who is alone: the fewer turns, the fewer processes are woken */
-#define TCP_TURN_FRAME_MIN (32 * 1024)     /* less than any flow's full frame: who sent all it may has used the turn up */
+#define TCP_TURN_FRAME_MIN (32 * 1024)     /* what the shortest full frame has, to some bytes: who sent all it may has used the turn up */
 #define TCP_BIG_SHARED (2 * 65535)         /* beside a quiet flow a super-segment beyond 64 KiB is no longer than this, which is a turn */
 #define TCP_BIG_AGAIN 1024                 /* as many are sent before a device that had no memory for longer ones is asked again */
 #define TCP_BULK_MIN (16 * 1024)           /* what is much */
