@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * Logs: to the journal with structured fields when stderr is the journal's, else to stderr. Only daemon/, bus/, http/ and
- * ctl/ log; lower layers return errors and count. Text is formatted only when its level is on.
+ * Logs: to the journal with structured fields when stderr is the journal's, else to stderr. Only daemon/, bus/, gvproxy/
+ * and main.c log; lower layers return errors and count. Text is formatted only when its level is on.
  */
 
 #include <syslog.h>
