@@ -4,8 +4,8 @@
  * the link in tap-link.c.
  *
  * Receiving: one preadv2() a frame, each landing behind the one before it, so that a batch of small frames stays in a few cache
- * lines and one of super-frames in the level 2 cache. A batch goes up when it is full, when the arena cannot take another
- * frame, or when the kernel has no more. After TURN_BATCHES the others on the loop get their turn; the
+ * lines. A batch goes up when it is full, when the arena cannot take another frame (of which less is used while somebody has little
+ * to say: TAP_BATCH_LEN), or when the kernel has no more. After TURN_BATCHES the others on the loop get their turn; the
  * descriptor is level-triggered, so the next wake-up goes on.
  *
  * Sending: one pwritev2() a frame, straight from the pieces. The kernel takes a frame into the guest's stack before it returns,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
-/* DNS inside: dns.c takes queries and relays them by UDP, dns-stream.c serves TCP clients, dns-local.c answers for what is ours. */
+/* DNS inside: dns.c takes queries and relays them by UDP, dns-stream.c serves TCP clients, dns-local.c answers for what is ours; dns-answer.c is
+ * what the answers built here share. */
 
 #include "basic/timerq.h"
 #include "netstack/dns-cache.h"

@@ -10,7 +10,7 @@
  *
  *     guest -> host                                   host -> guest
  *     tcp-input: segments of a batch, in order        tcp_host_event: readable
- *     tcp_deliver: one send() a flow and batch        tcp-output: peek into frames, up to 64 KiB each
+ *     tcp_deliver: one send() a flow and batch        tcp-output: peek into frames
  *     acknowledged when the socket took them          acknowledged: discarded from the queue, lazily
  *
  * Life of an outbound flow: the guest's SYN makes a host socket connect (TCP_CONNECTING) and the guest hears nothing until it is
