@@ -4,7 +4,7 @@
 
 #include "basic/frame.h"
 
-#define TAP_QUEUES_MAX 16u /* of one device: all of them are served by one thread, and the kernel has 256 at most */
+#define TAP_QUEUES_MAX 16u /* of one device: one thread serves all of them, unless it is parallel, and the kernel has 256 at most */
 
 /**
  * tap_queue_of_frame() - choose a queue so that a flow keeps its order
