@@ -31,6 +31,12 @@ int tap_config_check(const TapConfig *c, const char **ret_what) {
         return 0;
 }
 
+void tap_config_close(const TapConfig *c) {
+        (void) safe_close(c->fd);
+        for (unsigned i = 0; i < c->n_queue_fds; i++)
+                (void) safe_close(c->queue_fds[i]);
+}
+
 TapLane *tap_lane_new(Tap *t, Counters *counters) {
         TapLane *l = calloc(1, sizeof(*l));
 
@@ -371,11 +377,7 @@ int tap_new(Device **ret, const TapConfig *config, const char **ret_what) {
                 return r;
         }
 
-        /* Ours are duplicates. */
-        if (config->fd >= 0)
-                (void) safe_close(config->fd);
-        for (unsigned i = 0; i < config->n_queue_fds; i++)
-                (void) safe_close(config->queue_fds[i]);
+        tap_config_close(config); /* ours are duplicates */
         *ret = TAKE_PTR(d);
         return 0;
 }

@@ -177,11 +177,7 @@ int tap_vhost_new(Device **ret, const TapConfig *config, unsigned queue_size, co
                         *ret_what = what;
                 return r;
         }
-        /* Ours are duplicates. */
-        if (config->fd >= 0)
-                (void) safe_close(config->fd);
-        for (unsigned i = 0; i < config->n_queue_fds; i++)
-                (void) safe_close(config->queue_fds[i]);
+        tap_config_close(config); /* ours are duplicates */
         if (ret_note)
                 *ret_note = note;
         return 0;

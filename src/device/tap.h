@@ -30,6 +30,8 @@ typedef struct TapConfig {
 
 /* What tap_new() checks before it touches anything. @ret_what: static text naming what is wrong. 0 or -EINVAL. */
 int tap_config_check(const TapConfig *config, const char **ret_what);
+/* Closes the descriptors that were handed in: a device that was made of them has duplicates. */
+void tap_config_close(const TapConfig *config);
 
 /* Errors: -EPERM/-EACCES (say what is missing in the caller), -ENOENT no such namespace, -EBUSY interface in use,
  * -EINVAL bad config or a descriptor that is no TAP, or not one of several queues where several are wanted. @ret_what (nullable): static text naming the step that failed. */
