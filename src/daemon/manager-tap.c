@@ -2,11 +2,11 @@
 /* The kinds "tap" and "vhost-net" of CreateDevice(): options into a TapConfig, and what is refused into sentences that say what to do. */
 
 #include <errno.h>
-#include <fcntl.h>
 
 #include "basic/log.h"
 #include "basic/parse.h"
 #include "daemon/manager-private.h"
+#include "device/tap-fds.h"
 #include "device/tap-vhost.h"
 
 #define TUN_PATH "/dev/net/tun"
@@ -84,30 +84,18 @@ static int tap_error(int r, const char *what, const DeviceOptions *o, const char
 }
 
 /* Duplicates of what was handed in: the device takes what it is given, and these are the caller's. */
-typedef struct HandedIn {
-        int fds[TAP_QUEUES_MAX]; /* (owned) */
-        unsigned n;
-} HandedIn;
+static int duplicate_fds(TapFds *h, const DeviceOptions *o) {
+        int r = 0;
 
-static void handed_in_deinit(HandedIn *h) {
-        while (h->n > 0)
-                (void) safe_close(h->fds[--h->n]);
-}
-
-static int duplicate_fds(HandedIn *h, const DeviceOptions *o) {
         if (o->fd < 0)
                 return 0;
-        for (unsigned i = 0; i < 1 + o->n_queue_fds && i < TAP_QUEUES_MAX; i++) {
-                h->fds[i] = fcntl(i == 0 ? o->fd : o->queue_fds[i - 1], F_DUPFD_CLOEXEC, 3);
-                if (h->fds[i] < 0)
-                        return -errno;
-                h->n++;
-        }
-        return 0;
+        for (unsigned i = 0; i < 1 + o->n_queue_fds && i < TAP_QUEUES_MAX && r >= 0; i++)
+                r = tap_fds_duplicate(h, i == 0 ? o->fd : o->queue_fds[i - 1]);
+        return r;
 }
 
 static int create(bool vhost, const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e) {
-        _cleanup_(handed_in_deinit) HandedIn handed_in = {};
+        _cleanup_(tap_fds_deinit) TapFds handed_in = {};
         const char *what = "making it", *note = NULL;
         TapConfig c = {
                 .name = name,

@@ -11,7 +11,7 @@
 #include "basic/log.h"
 #include "basic/parse.h"
 #include "daemon/manager-private.h"
-#include "device/tap-queue.h"
+#include "device/tap-fds.h"
 
 typedef struct StateFile {
         JsonDoc *doc; /* (owned) */
@@ -165,18 +165,8 @@ static void restore_zone(Manager *m, const StateFile *f, JsonVal v) {
         dns_zone_spec_deinit(&spec);
 }
 
-typedef struct QueueFds {
-        int fds[TAP_QUEUES_MAX]; /* (owned) */
-        unsigned n;
-} QueueFds;
-
-static void queue_fds_deinit(QueueFds *q) {
-        while (q->n > 0)
-                (void) safe_close(q->fds[--q->n]);
-}
-
 /* The descriptors of a device's queues but the first; one that is missing does no harm, the device opens it again if it may. */
-static void take_queues(Manager *m, const char *device, uint32_t n_queues, QueueFds *ret) {
+static void take_queues(Manager *m, const char *device, uint32_t n_queues, TapFds *ret) {
         char stored[FDSTORE_NAME_MAX];
 
         for (unsigned i = 1; i < n_queues; i++) {
@@ -199,7 +189,7 @@ static void restore_device(Manager *m, const StateFile *f, JsonVal v) {
         const char *name = text_of(f->doc, v, "name"), *kind = text_of(f->doc, v, "kind"), *namespace = text_of(f->doc, v, "namespace"),
                    *network = text_of(f->doc, v, "network");
         _cleanup_free_ const char **offloads = NULL;
-        _cleanup_(queue_fds_deinit) QueueFds queues = {};
+        _cleanup_(tap_fds_deinit) TapFds queues = {};
         char stored[FDSTORE_NAME_MAX];
         _cleanup_close_ int fd = -EBADF, guest_fd = -EBADF;
         DeviceOptions o = DEVICE_OPTIONS_INIT;

@@ -5,12 +5,12 @@
  */
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/if_tun.h>
 #include <sys/ioctl.h>
 
 #include "basic/cleanup.h"
 #include "core-vq/vq-layout.h"
+#include "device/tap-fds.h"
 #include "device/tap-vhost-private.h"
 #include "vhostnet/vhost.h"
 
@@ -35,27 +35,8 @@ static int copy_common(TapVhost *t) {
         return 0;
 }
 
-/* Descriptors on their way into a device. */
-typedef struct FdList {
-        int fds[TAP_QUEUES_MAX]; /* (owned) */
-        unsigned n;
-} FdList;
-
-static void fd_list_deinit(FdList *l) {
-        while (l->n > 0)
-                (void) safe_close(l->fds[--l->n]);
-}
-
-static int fd_list_duplicate(FdList *l, int fd) {
-        l->fds[l->n] = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-        if (l->fds[l->n] < 0)
-                return -errno;
-        l->n++;
-        return 0;
-}
-
 /* Opens /dev/vhost-net @n times. Return: 0; with @ret_note and none opened when it is not to be had; or another error. */
-static int open_vhost(FdList *ret, unsigned n, const char **ret_note) {
+static int open_vhost(TapFds *ret, unsigned n, const char **ret_note) {
         while (ret->n < n) {
                 int fd = vhost_open_net();
 
@@ -73,7 +54,7 @@ static int open_vhost(FdList *ret, unsigned n, const char **ret_note) {
                         break;
                 }
                 if (*ret_note) {
-                        fd_list_deinit(ret);
+                        tap_fds_deinit(ret);
                         return 0;
                 }
                 if (fd < 0)
@@ -85,15 +66,15 @@ static int open_vhost(FdList *ret, unsigned n, const char **ret_note) {
 
 /* The TAP, with nothing about it that would outlive a failure further on: the caller's descriptors are duplicated, and persistence waits. */
 static int open_tap(Device **ret, const TapConfig *config, const char **ret_what) {
-        _cleanup_(fd_list_deinit) FdList fds = {};
+        _cleanup_(tap_fds_deinit) TapFds fds = {};
         TapConfig c = *config;
         int r = 0;
 
         *ret_what = "taking over the descriptor";
         if (c.fd >= 0)
-                r = fd_list_duplicate(&fds, c.fd);
+                r = tap_fds_duplicate(&fds, c.fd);
         for (unsigned i = 0; r >= 0 && i < c.n_queue_fds; i++)
-                r = fd_list_duplicate(&fds, c.queue_fds[i]);
+                r = tap_fds_duplicate(&fds, c.queue_fds[i]);
         if (r < 0)
                 return r;
         if (c.fd >= 0)
@@ -106,7 +87,7 @@ static int open_tap(Device **ret, const TapConfig *config, const char **ret_what
         return r;
 }
 
-static int make_rings(TapVhost *t, const FdList *vhost, unsigned queue_size, const char **ret_what) {
+static int make_rings(TapVhost *t, const TapFds *vhost, unsigned queue_size, const char **ret_what) {
         int fds[TAP_QUEUES_MAX];
         int r = copy_common(t);
 
@@ -134,7 +115,7 @@ static int config_check(const TapConfig *c, unsigned queue_size, const char **re
 
 static int make_device(Device **ret, const TapConfig *config, unsigned queue_size, const char **ret_note, const char **ret_what) {
         _cleanup_(device_freep) Device *tap = NULL, *d = NULL;
-        _cleanup_(fd_list_deinit) FdList vhost = {};
+        _cleanup_(tap_fds_deinit) TapFds vhost = {};
         TapVhost *t;
         int r;
 
