@@ -1626,6 +1626,39 @@ static void test_big_frames_lost(void) {
         fake_clear_frames(h);
 }
 
+/* Who sends all that one turn lets go has used it up for the others, down to the frame that is taken for the shortest; a byte less leaves some. */
+static void test_turn_used_up(void) {
+        g_autofree uint8_t *data = g_malloc0(TCP_TURN_FRAMES * TCP_TURN_FRAME_MIN);
+        for (uint16_t less = 0; less <= 1; less++) {
+                g_autoptr(FakeHost) h = fake_host_new(NULL);
+                const uint16_t mss = TCP_TURN_FRAME_MIN - less;
+                Guest g[2];
+                Flow *f[2];
+                h->port.mtu = 65520;
+                for (unsigned i = 0; i < 2; i++) {
+                        g[i] = guest_connect(h, "10.1.2.3", (uint16_t) (80 + i));
+                        f[i] = h->stack->tcp->last;
+                        f[i]->tcp.mss = mss;
+                        f[i]->tcp.snd_wscale = 8;
+                        guest_send(&g[i], ACK, 60000, NULL, 0);
+                }
+                for (unsigned i = 0; i < 2; i++) {
+                        fake_stream_push(h, g[i].socket, data, TCP_TURN_FRAMES * mss);
+                        f[i]->tcp.host_readable = true;
+                        tcp_make_ready(h->stack, f[i]);
+                }
+                tcp_run_ready(h->stack);
+                g_assert_cmpuint(f[0]->tx_bytes, ==, TCP_TURN_FRAMES * mss);
+                g_assert_cmpuint(f[1]->tx_bytes, ==, less * TCP_TURN_FRAMES * mss);
+                tcp_run_ready(h->stack);
+                g_assert_cmpuint(f[1]->tx_bytes, ==, TCP_TURN_FRAMES * mss);
+                netstack_flush(h->stack);
+                for (unsigned i = 0; i < 2; i++)
+                        guest_send(&g[i], RST, 0, NULL, 0);
+                fake_clear_frames(h);
+        }
+}
+
 /* Downloads to a guest behind a stream socket: long turns for who is alone, no longer ones than others have beside somebody; no more bytes than the
  * device has room for, to the frame, and none at all until it says that it has some again. */
 static void test_turns_of_a_stream(void) {
@@ -2109,6 +2142,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/answers-looked-for", test_answers_looked_for);
         g_test_add_func("/tcp/window-of-a-segment", test_window_of_a_segment);
         g_test_add_func("/tcp/window-of-a-stream", test_window_of_a_stream);
+        g_test_add_func("/tcp/turn-used-up", test_turn_used_up);
         g_test_add_func("/tcp/turns-of-a-stream", test_turns_of_a_stream);
         g_test_add_func("/tcp/window-shared", test_window_shared);
         g_test_add_func("/tcp/big-frames", test_big_frames);
