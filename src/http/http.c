@@ -15,7 +15,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "basic/log.h"
 #include "basic/parse.h"
 #include "device/sock-address.h"
 #include "http/http-api.h"
