@@ -8,12 +8,13 @@ from targets import checks, over, sent_again
 
 TITLES = {
     "tcp": "TCP, begun by the guest", "fwd": "TCP and latency through a forward, begun by the host", "latency": "Latency and connections",
-    "udp": "UDP", "scale": "Many connections, many networks, none", "calls": "System calls of the gateway", "dns": "DNS",
-    "sock": "A guest behind a stream socket, as QEMU's",
+    "udp": "UDP", "scale": "Many connections, many networks, none", "loops": "Two clients, in one network or each in its own",
+    "calls": "System calls of the gateway", "dns": "DNS", "sock": "A guest behind a stream socket, as QEMU's",
 }
 DETAILS = {  # what a cell shows in brackets beside its figure
     "cpu_s_per_gib": ("CPU", " s/GiB"), "cpu_s_per_mpkt": ("CPU", " s/M"), "p99_us": ("p99", " µs"),
-    "cpu_us_per_query": ("CPU", " µs each"), "bulk_gbps": ("beside", " Gbit/s"),
+    "cpu_us_per_query": ("CPU", " µs each"), "bulk_gbps": ("beside", " Gbit/s"), "busiest_thread_cpus": ("busiest thread", " CPUs"),
+    "busy_cpus": ("all busy", " CPUs"),
 }
 
 
@@ -34,16 +35,21 @@ def cell(results, name, mtu, peer):
     return f"{number(value)} ({', '.join(shown)})" if shown else number(value)
 
 
+def mtus(results, name):
+    """Those of its rows: loopback has none of its own and stands in every row, in one of its own where it was measured alone."""
+    return [u for u in results.mtus(name) if u > 0] or results.mtus(name)
+
+
 def table(results, names):
     """Its rows are scenarios and MTUs, its columns the peers that took part."""
     peers = [p for p in results.peers() if any(k[0] in names and k[2] == p for k in results.runs)]
     lines = ["| scenario | MTU | unit | " + " | ".join(peers) + " | vnetd to the best peer | to veth+nat |", "|---" * (len(peers) + 5) + "|"]
     for name in names:
         s = SCENARIOS[name]
-        for mtu in [u for u in results.mtus(name) if u > 0]:
+        for mtu in mtus(results, name):
             own = results.own(name, mtu, s.figure)
             cells = [cell(results, name, 0 if p == "loopback" else mtu, p) for p in peers]
-            lines.append(f"| {name} | {mtu} | {s.unit} | " + " | ".join(cells) + f" | {ratio(own, results.best(name, mtu, s.figure, s.more))} | "
+            lines.append(f"| {name} | {mtu or '-'} | {s.unit} | " + " | ".join(cells) + f" | {ratio(own, results.best(name, mtu, s.figure, s.more))} | "
                          f"{ratio(own, results.median(name, mtu, 'veth+nat', s.figure))} |")
     return lines
 
@@ -64,11 +70,16 @@ def scale_table(results, names):
     return lines if rows else []
 
 
+def labelled(name, peer):
+    """The scenario; whose figure it is where that could be another's than vnetd's."""
+    return f"{name} of {peer}" if peer == "vnetd-parallel" else name
+
+
 def call_lines(results, names):
     for name in names:
         for (scenario, _, peer), runs in results.runs.items():
             if scenario == name and peer in OWN:
-                yield f"- {name} (by {runs[0]['counted_by']}): " + ", ".join(f"{call} {n:g}" for call, n in runs[0]["calls"].items())
+                yield f"- {labelled(name, peer)} (by {runs[0]['counted_by']}): " + ", ".join(f"{call} {n:g}" for call, n in runs[0]["calls"].items())
 
 
 def target_table(results, again=None):
@@ -84,9 +95,9 @@ def side_by_side(results, again):
     """vnetd's figures in two runs, absolute and beside the best peer: whether the second says what the first said."""
     lines = ["| scenario | MTU | unit | vnetd | again | to the best peer | again | the second run's of the first's |", "|---" * 8 + "|"]
     for name, s in SCENARIOS.items():
-        for mtu in [u for u in results.mtus(name) if u > 0]:
+        for mtu in sorted({*results.mtus(name), *again.mtus(name)}):
             own = [r.own(name, mtu, s.figure) for r in (results, again)]
-            if own[0] is None:
+            if own == [None, None]:
                 continue
             ratios = [over(v, r.best(name, mtu, s.figure, s.more)) for v, r in zip(own, (results, again))]
             beside = ratios if None not in ratios else own  # no peer can do it: the figures themselves
@@ -96,7 +107,7 @@ def side_by_side(results, again):
 
 
 def retransmissions(results):
-    lost = [f"{k[0]} at MTU {k[1]}: {r['TcpRetransSegs']}/{r['TcpExtTCPTimeouts']}/{r['TcpExtTCPLossProbes']}"
+    lost = [f"{labelled(k[0], k[2])} at MTU {k[1]}: {r['TcpRetransSegs']}/{r['TcpExtTCPTimeouts']}/{r['TcpExtTCPLossProbes']}"
             for k, runs in results.runs.items() if k[2] in OWN for r in runs
             if r.get("TcpRetransSegs") or r.get("TcpExtTCPTimeouts")]
     lines = ["vnetd's guests' retransmissions, RTOs and loss probes where there were any: " + (", ".join(lost) or "none anywhere.")]

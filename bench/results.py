@@ -52,11 +52,22 @@ class Results:
             f.write("\n")
 
     @classmethod
-    def load(cls, path):
+    def load(cls, *paths):
+        """Rounds of several files are those of one: what one of them lacks is taken from the others."""
         results = cls()
-        with open(path) as f:
-            saved = json.load(f)
-        results.conditions = saved["conditions"]
-        for r in saved["results"]:
-            results.runs[r["scenario"], r["mtu"], r["peer"]] = r["runs"]
+        for path in paths:
+            with open(path) as f:
+                saved = json.load(f)
+            results.conditions = together(results.conditions, saved["conditions"]) if results.conditions else saved["conditions"]
+            for r in saved["results"]:
+                results.runs.setdefault((r["scenario"], r["mtu"], r["peer"]), []).extend(r["runs"])
+        if len(paths) > 1:
+            results.conditions["rounds"] = max(map(len, results.runs.values()), default=0)
         return results
+
+
+def together(a, b):
+    """The conditions of two runs that are read as one."""
+    versions = {k: " and ".join(dict.fromkeys(c["versions"][k] for c in (a, b) if k in c["versions"])) for k in {**a["versions"], **b["versions"]}}
+    return a | {"load": max(a["load"], b["load"]), "took": a.get("took", 0) + b.get("took", 0), "versions": versions,
+                "peers": list(dict.fromkeys(a["peers"] + b["peers"]))}
