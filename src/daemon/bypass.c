@@ -107,11 +107,10 @@ static void on_client(LoopIo *io, uint32_t events) {
 /* The guest's end is connected, or never will be. An event may be one of the connection before: then there is no error. */
 static void on_answer(Connection *c, uint32_t events) {
         Bypass *b = c->guest->bypass;
-        socklen_t len = sizeof(int);
         int error = 0;
 
         if (events & (EPOLLERR | EPOLLHUP)) {
-                if (getsockopt(c->lent->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error != 0)
+                if (sockopt_get_int(c->lent->fd, SOL_SOCKET, SO_ERROR, &error) < 0 || error != 0)
                         connection_fail(c);
                 return;
         }

@@ -249,10 +249,9 @@ static int host_tcp_connect(void *userdata, const Endpoint *dst, const HostConne
 
 static int host_tcp_result(void *userdata, int fd) {
         int error = 0;
-        socklen_t len = sizeof(error);
-        if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-                return -errno;
-        return -error;
+        int r = sockopt_get_int(fd, SOL_SOCKET, SO_ERROR, &error);
+
+        return r < 0 ? r : -error;
 }
 
 static int host_tcp_accept(void *userdata, int listen_fd, int *ret_fd, Endpoint *ret_peer, Endpoint *ret_local) {

@@ -85,13 +85,6 @@ static int check_pidfd(int fd, const char **ret_what) {
         return errno == ESRCH ? -ESRCH : -EINVAL;
 }
 
-static bool option_is(int fd, int option, int wanted) {
-        int value;
-        socklen_t len = sizeof(value);
-
-        return getsockopt(fd, SOL_SOCKET, option, &value, &len) >= 0 && value == wanted;
-}
-
 static bool is_closed(int fd) {
         struct tcp_info info;
         socklen_t len = sizeof(info);
@@ -108,13 +101,13 @@ static bool is_bound(int fd) {
 }
 
 static int check_socket(int fd, int *ret_family, const char **ret_what) {
-        bool v4 = option_is(fd, SO_DOMAIN, AF_INET);
+        bool v4 = sockopt_is(fd, SO_DOMAIN, AF_INET);
 
         *ret_what = "one of them is no TCP socket";
-        if ((!v4 && !option_is(fd, SO_DOMAIN, AF_INET6)) || !option_is(fd, SO_TYPE, SOCK_STREAM) || !option_is(fd, SO_PROTOCOL, IPPROTO_TCP))
+        if ((!v4 && !sockopt_is(fd, SO_DOMAIN, AF_INET6)) || !sockopt_is(fd, SO_TYPE, SOCK_STREAM) || !sockopt_is(fd, SO_PROTOCOL, IPPROTO_TCP))
                 return -EINVAL;
         *ret_what = "one of them listens";
-        if (!option_is(fd, SO_ACCEPTCONN, 0))
+        if (!sockopt_is(fd, SO_ACCEPTCONN, 0))
                 return -EINVAL;
         *ret_what = "one of them is bound or connected";
         if (!is_closed(fd) || is_bound(fd))
@@ -214,11 +207,10 @@ static bool is_delivered(int fd) {
 static int dissolve(int fd) {
         struct sockaddr sa = { .sa_family = AF_UNSPEC };
         int error;
-        socklen_t len = sizeof(error);
 
         if (connect(fd, &sa, sizeof(sa)) < 0)
                 return -errno;
-        return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 ? -errno : 0;
+        return sockopt_get_int(fd, SOL_SOCKET, SO_ERROR, &error);
 }
 
 static void make_idle(Lender *l, LentSocket *s, Loop *loop) {

@@ -133,14 +133,13 @@ static void close_listeners(Manager *m, ForwardEntry *entry) {
 static int take_listener(Manager *m, uint8_t proto, const Endpoint *at, const char *name) {
         _cleanup_close_ int fd = fdstore_take(&m->stored, name);
         struct sockaddr_storage sa;
-        socklen_t len = sizeof(sa), int_len = sizeof(int);
+        socklen_t len = sizeof(sa);
         Endpoint bound;
-        int has_proto = 0;
 
         if (fd < 0)
                 return -ENOENT;
         if (getsockname(fd, (struct sockaddr *) &sa, &len) < 0 || endpoint_from_sockaddr((struct sockaddr *) &sa, len, &bound) < 0 ||
-            !endpoint_equal(&bound, at) || getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &has_proto, &int_len) < 0 || has_proto != proto)
+            !endpoint_equal(&bound, at) || !sockopt_is(fd, SO_PROTOCOL, proto))
                 return -ENOENT;
         return TAKE_FD(fd);
 }

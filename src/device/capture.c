@@ -24,6 +24,7 @@
 #include "basic/iovcur.h"
 #include "basic/recordring.h"
 #include "basic/rights.h"
+#include "basic/sockopt.h"
 
 #define RING_SIZE ((size_t) 4 * 1024 * 1024)
 #define STREAM_BUFFER ((size_t) 64 * 1024)
@@ -401,8 +402,7 @@ static int start_thread(Capture *c) {
 /* ---- the control thread ---- */
 
 static int kind_of(int fd, FileKind *ret, const char **ret_why) {
-        int flags = fcntl(fd, F_GETFL), type = 0, listens = 0;
-        socklen_t len = sizeof(type);
+        int flags = fcntl(fd, F_GETFL);
         struct stat st;
 
         *ret_why = "it is none";
@@ -416,8 +416,7 @@ static int kind_of(int fd, FileKind *ret, const char **ret_why) {
                 *ret = FILE_REGULAR;
         else if (S_ISFIFO(st.st_mode))
                 *ret = FILE_PIPE;
-        else if (S_ISSOCK(st.st_mode) && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM &&
-                 getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && !listens)
+        else if (S_ISSOCK(st.st_mode) && sockopt_is(fd, SO_TYPE, SOCK_STREAM) && sockopt_is(fd, SO_ACCEPTCONN, 0))
                 *ret = FILE_SOCKET;
         else
                 return -EINVAL;

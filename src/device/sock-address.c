@@ -129,8 +129,7 @@ static void fill_fd_path(AnyAddress *ret, int fd, const char *name) {
 }
 
 void sock_set_buffers(int fd, int family) {
-        int bytes = BUFFER_BYTES, type = 0;
-        socklen_t len = sizeof(type);
+        int bytes = sockopt_is(fd, SO_TYPE, SOCK_STREAM) ? BUFFER_BYTES_STREAM : BUFFER_BYTES;
 
         if (family == AF_INET || family == AF_INET6) { /* sizes itself; a machine that vanished must be noticed */
                 (void) sockopt_set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
@@ -140,8 +139,6 @@ void sock_set_buffers(int fd, int family) {
                 (void) sockopt_set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
                 return;
         }
-        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) >= 0 && type == SOCK_STREAM)
-                bytes = BUFFER_BYTES_STREAM;
         if (sockopt_set_int(fd, SOL_SOCKET, SO_SNDBUFFORCE, bytes) < 0)
                 (void) sockopt_set_int(fd, SOL_SOCKET, SO_SNDBUF, bytes);
         if (sockopt_set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes) < 0)

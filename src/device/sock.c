@@ -18,6 +18,7 @@
 #include <poll.h>
 #include <stdio.h>
 
+#include "basic/sockopt.h"
 #include "device/sock-private.h"
 
 #define IO_EVENTS (EPOLLIN | EPOLLRDHUP | EPOLLET)
@@ -89,13 +90,6 @@ void sock_break(Sock *s, int error) {
                 (void) timer_set(loop_timers(s->loop), &s->fall, loop_now(s->loop));
 }
 
-static int get_int(int fd, int name) {
-        socklen_t len = sizeof(int);
-        int value;
-
-        return getsockopt(fd, SOL_SOCKET, name, &value, &len) < 0 ? -errno : value;
-}
-
 /* Checksums guard what crosses a wire. Over a socket of this machine they would be summed to find nothing but a guest that lies, and it
  * can lie with the right sum too: they are taken as a virtual network card takes them. Of other machines each is verified. */
 static bool is_local(int domain) {
@@ -103,11 +97,13 @@ static bool is_local(int domain) {
 }
 
 void sock_set_up(Sock *s) {
-        int domain = get_int(s->fd, SO_DOMAIN);
+        int domain = AF_UNSPEC, bytes = 0;
 
+        (void) sockopt_get_int(s->fd, SOL_SOCKET, SO_DOMAIN, &domain);
+        (void) sockopt_get_int(s->fd, SOL_SOCKET, SO_SNDBUF, &bytes);
         s->up = true;
         s->local = is_local(domain);
-        s->send_buffer = domain == AF_UNIX && sock_is_stream(s) ? MAX(get_int(s->fd, SO_SNDBUF), 0) : 0;
+        s->send_buffer = domain == AF_UNIX && sock_is_stream(s) ? bytes : 0;
         __atomic_store_n(&s->device.down, false, __ATOMIC_RELAXED);
         timer_stop(loop_timers(s->loop), &s->tick);
         if (is_dgram_listener(s)) {
@@ -220,13 +216,13 @@ static void retry(Sock *s) {
 }
 
 static void finish_connecting(Sock *s, uint32_t events) {
-        socklen_t len = sizeof(int);
-        int error = 0;
+        int error = 0, r;
 
         if (!(events & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
                 return;
-        if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-                error = errno;
+        r = sockopt_get_int(s->fd, SOL_SOCKET, SO_ERROR, &error);
+        if (r < 0)
+                error = -r;
         if (error == 0 && events & EPOLLHUP)
                 error = ECONNREFUSED;
         if (error != 0) {
@@ -553,18 +549,15 @@ static int open_connection(Sock *s, const char **ret_what) {
 }
 
 static int adopt_descriptor(Sock *s, int fd, const char **ret_what) {
-        socklen_t len = sizeof(int);
-        int type = 0, flags, listening = 0;
+        int flags;
         struct sockaddr_storage peer;
         socklen_t peer_len = sizeof(peer);
 
         *ret_what = "the descriptor is no socket of the type this kind of device has";
-        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != s->kind->type)
+        if (!sockopt_is(fd, SO_TYPE, s->kind->type))
                 return -EINVAL;
         *ret_what = "the descriptor is not connected";
-        len = sizeof(int);
-        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0 || listening ||
-            getpeername(fd, (struct sockaddr *) &peer, &peer_len) < 0)
+        if (!sockopt_is(fd, SO_ACCEPTCONN, 0) || getpeername(fd, (struct sockaddr *) &peer, &peer_len) < 0)
                 return -EINVAL;
         *ret_what = "taking over the descriptor";
         flags = fcntl(fd, F_GETFL);

@@ -25,6 +25,7 @@
 
 #include "basic/cleanup.h"
 #include "basic/macro.h"
+#include "basic/sockopt.h"
 #include "vhostnet/vhost-net-internal.h"
 #include "vhostnet/vhost.h"
 
@@ -44,16 +45,15 @@ static uint32_t link_len(VnetLink link) {
 }
 
 static int check_socket(int fd, bool own_header, const char **ret_what) {
-        int domain, on = 0;
-        socklen_t len = sizeof(domain);
+        int on = 0, r;
 
-        if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 || domain != AF_PACKET) {
+        if (!sockopt_is(fd, SO_DOMAIN, AF_PACKET)) {
                 *ret_what = "the backend is neither a TAP nor a packet socket";
                 return -EPROTO;
         }
-        len = sizeof(on);
-        if (getsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &on, &len) < 0)
-                return -errno;
+        r = sockopt_get_int(fd, SOL_PACKET, PACKET_VNET_HDR, &on);
+        if (r < 0)
+                return r;
         if (!on == !own_header) {
                 *ret_what = "PACKET_VNET_HDR must be on exactly when feature any-layout is off";
                 return -EPROTO;
