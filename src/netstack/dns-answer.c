@@ -76,20 +76,24 @@ static int to_wire(const ldns_pkt *pkt, DnsAnswer *ret) {
         return ldns_pkt2wire(&ret->data, pkt, &ret->len) == LDNS_STATUS_OK ? 0 : -ENOMEM;
 }
 
-int dns_answer_finish(const ldns_pkt *query, const DnsQuestion *q, const ldns_pkt *pkt, size_t room, DnsAnswer *ret) {
-        int r = to_wire(pkt, ret);
-
-        if (room > DNS_HEADER_LEN && room < DNS_UDP_ROOM_MAX)
-                room = CLAMP((size_t) ldns_pkt_edns_udp_size(query), room, (size_t) DNS_UDP_ROOM_MAX);
-        if (r < 0 || ret->len <= room)
-                return r;
-        free(ret->data);
-        *ret = (DnsAnswer){};
-
+int dns_answer_cut(const ldns_pkt *query, const DnsQuestion *q, const ldns_pkt *pkt, DnsAnswer *ret) {
         _cleanup_(ldns_pkt_freep) ldns_pkt *cut = dns_answer_new(query, q, ldns_pkt_aa(pkt));
+
         if (!cut)
                 return -ENOMEM;
         ldns_pkt_set_tc(cut, true);
         ldns_pkt_set_rcode(cut, ldns_pkt_get_rcode(pkt));
         return to_wire(cut, ret);
+}
+
+int dns_answer_finish(const ldns_pkt *query, const DnsQuestion *q, const ldns_pkt *pkt, size_t room, DnsAnswer *ret) {
+        int r = to_wire(pkt, ret);
+
+        if (room < DNS_UDP_ROOM_MAX)
+                room = CLAMP((size_t) ldns_pkt_edns_udp_size(query), room, (size_t) DNS_UDP_ROOM_MAX);
+        if (r < 0 || ret->len <= room)
+                return r;
+        free(ret->data);
+        *ret = (DnsAnswer){};
+        return dns_answer_cut(query, q, pkt, ret);
 }

@@ -21,6 +21,7 @@ ldns_rr *dns_answer_simple(ldns_rr_type type, const uint8_t *owner, size_t owner
 /* @rr is used up; NULL: it could not be made. 0 or -ENOMEM. */
 int dns_answer_push(ldns_pkt *pkt, ldns_pkt_section section, ldns_rr *rr);
 
-/* @room: as of dns_local_answer(), or DNS_HEADER_LEN: nothing fits. What does not fit goes without records, and says so (TC): the client asks again over TCP. 0 and @ret, to be
- * freed by the caller, or -ENOMEM. */
+/* The message of @pkt; both: 0 and @ret, to be freed by the caller, or -ENOMEM. @room: as of dns_local_answer(). What does not fit is cut. */
 int dns_answer_finish(const ldns_pkt *query, const DnsQuestion *q, const ldns_pkt *pkt, size_t room, DnsAnswer *ret);
+/* The same without records, and saying so (TC): the client asks again over TCP. */
+int dns_answer_cut(const ldns_pkt *query, const DnsQuestion *q, const ldns_pkt *pkt, DnsAnswer *ret);

@@ -221,6 +221,13 @@ static Dns64Verdict reply_aaaa(Dns64 *x, DnsQuestion *q, uint8_t *query, const l
         return DNS64_ASK;
 }
 
+/* What the resolver's answer @from was made into goes to the client: cut where that was. */
+static Dns64Verdict answer_with(const ldns_pkt *query, const Dns64 *x, const ldns_pkt *pkt, const ldns_pkt *from, size_t room, DnsAnswer *ret) {
+        int r = ldns_pkt_tc(from) ? dns_answer_cut(query, &x->question, pkt, ret) : dns_answer_finish(query, &x->question, pkt, room, ret);
+
+        return r < 0 ? DNS64_FAIL : DNS64_ANSWER;
+}
+
 static Dns64Verdict reply_a(const Netstack *s, Dns64 *x, const ldns_pkt *query, const ldns_pkt *from, size_t room, DnsAnswer *ret) {
         _cleanup_(ldns_pkt_freep) ldns_pkt *pkt = dns_answer_new(query, &x->question, /* ours= */ false);
         int n = pkt ? synthesize(s, pkt, from, x->ttl) : -ENOMEM;
@@ -232,9 +239,7 @@ static Dns64Verdict reply_a(const Netstack *s, Dns64 *x, const ldns_pkt *query, 
                 x->kept = (DnsAnswer){};
                 return DNS64_ANSWER;
         }
-        if (ldns_pkt_tc(from))
-                room = DNS_HEADER_LEN; /* nothing fits: it asks again by TCP */
-        return dns_answer_finish(query, &x->question, pkt, room, ret) < 0 ? DNS64_FAIL : DNS64_ANSWER;
+        return answer_with(query, x, pkt, from, room, ret);
 }
 
 static Dns64Verdict reply_ptr(Dns64 *x, const DnsQuestion *q, const ldns_pkt *query, const ldns_pkt *from, size_t room, DnsAnswer *ret) {
@@ -242,9 +247,7 @@ static Dns64Verdict reply_ptr(Dns64 *x, const DnsQuestion *q, const ldns_pkt *qu
 
         if (!pkt || alias(pkt, &x->question, q, from) < 0)
                 return DNS64_FAIL;
-        if (ldns_pkt_tc(from))
-                room = DNS_HEADER_LEN;
-        return dns_answer_finish(query, &x->question, pkt, room, ret) < 0 ? DNS64_FAIL : DNS64_ANSWER;
+        return answer_with(query, x, pkt, from, room, ret);
 }
 
 Dns64Verdict dns64_reply(const Netstack *s, Dns64 *x, DnsQuestion *q, uint8_t *query, size_t len, const uint8_t *reply, size_t reply_len,
