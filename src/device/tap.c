@@ -5,8 +5,8 @@
  *
  * Receiving: one preadv2() a frame, each landing behind the one before it, so that a batch of small frames stays in a few cache
  * lines. A batch goes up when it is full, when the arena cannot take another frame (of which less is used while somebody has little
- * to say: TAP_BATCH_LEN), or when the kernel has no more. After TURN_BATCHES the others on the loop get their turn; the
- * descriptor is level-triggered, so the next wake-up goes on.
+ * to say: TAP_BATCH_LEN), or when the kernel has no more. Then the others on the loop get their turn; the descriptor is
+ * level-triggered, so the next wake-up goes on.
  *
  * Sending: one pwritev2() a frame, straight from the pieces. The kernel takes a frame into the guest's stack before it returns,
  * so there is nothing to queue. What the far end cannot do is done before (offload.h).
@@ -21,7 +21,6 @@
 #include "device/tap-private.h"
 
 #define SLOT_LEN (TAP_HEADER_LEN + FRAME_LEN_MAX + 1) /* one more byte tells a frame that is too long */
-#define TURN_BATCHES 1
 #define SMALL_FRAME_LEN 512 /* what belongs to a conversation, not to a transfer */
 #define LIKE_TURNS 4        /* that brought less than the one before, until as much is no longer expected */
 #define FEW_FRAMES 4        /* so many are a conversation */
@@ -201,23 +200,17 @@ static void pass_batch(TapLane *l, unsigned n) {
                 l->handler->receive(&l->tap->device, l->frames, n, l->userdata);
 }
 
-/* A turn: some batches, then the others. */
+/* A turn: one batch, then the others. */
 static void tap_receive(TapQueue *q) {
         TapLane *l = q->lane;
+        unsigned n;
+        int r;
 
         q->asked = 0;
-        for (unsigned i = 0; i < TURN_BATCHES; i++) {
-                unsigned n;
-                int r = read_turn(q, &n);
-
-                pass_batch(l, n);
-                if (!l->loop) /* stopped by what it received */
-                        return;
-                if (r < 0)
-                        tap_gone(l, r);
-                if (r <= 0)
-                        return;
-        }
+        r = read_turn(q, &n);
+        pass_batch(l, n);
+        if (r < 0 && l->loop) /* not stopped by what it received */
+                tap_gone(l, r);
 }
 
 /* The write of a frame that asks something runs the guest's TCP, where the guest is on this host: its answer is in the queue by then. Whatever
