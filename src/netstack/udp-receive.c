@@ -12,7 +12,6 @@
  */
 
 #include <errno.h>
-#include <netinet/ip.h>
 #include <netinet/udp.h>
 
 #include "netstack/arp.h"
@@ -23,8 +22,8 @@
 #include "netstack/udp.h"
 
 #define UDP_LAST_TURNS 1024
-#define UDP_PAYLOAD_MAX (UINT16_MAX - sizeof(struct iphdr) - sizeof(struct udphdr))
 #define UDP_HEADER_LEN sizeof(struct udphdr)
+#define UDP_PAYLOAD_MAX (UINT16_MAX - UDP_HEADER_LEN) /* of IPv6, whose header is not in a packet's length */
 #define UDP_ROOM 2048
 #define UDP_BIG_BATCH 7                    /* rooms that hold anything, in one arena */
 #define UDP_SCRATCH_LEN 65536              /* for one datagram */

@@ -67,12 +67,12 @@ static bool udp_is_no_run(int r) {
         return r == -EINVAL || r == -EMSGSIZE || r == -EIO;
 }
 
-/* One message @m, which begins with @o's datagram, could not be sent: counted, and told as the host's stack would tell it. */
-static void udp_send_failed(Netstack *s, const UdpOut *o, const HostMsg *m, int error) {
+/* Of what begins with @o's datagram @n could not be sent: counted, and told as the host's stack would tell it. */
+static void udp_send_failed(Netstack *s, const UdpOut *o, unsigned n, int error) {
         HostError e = { .peer = o->msg.peer, .error = error };
         IovCur bytes = iovcur_make(o->msg.iov, o->msg.n_iov, sizeof(e.payload));
 
-        counter_add(&s->counters.drops[DROP_UDP_SEND], udp_datagrams(m));
+        counter_add(&s->counters.drops[DROP_UDP_SEND], n);
         e.payload_len = iovcur_left(&bytes);
         (void) iovcur_copy(&bytes, e.payload, e.payload_len);
         (void) icmp_relay_error(s, &(Endpoint){ o->flow->key.guest, o->flow->key.guest_port }, &o->remote,
@@ -88,11 +88,11 @@ static int udp_try(Netstack *s, int fd, const HostMsg *msgs, unsigned n) {
 }
 
 /* A run whose datagrams the host's own link would have to cut, or whose link knows no runs: the kernel
- * refuses it, and takes them one by one. 0, or the error of the first that failed. */
-static int udp_send_singly(Netstack *s, int fd, const HostMsg *run) {
+ * refuses it, and takes them one by one. 0, or the error of the first that failed; @ret_left: how many did not go. */
+static int udp_send_singly(Netstack *s, int fd, const HostMsg *run, unsigned *ret_left) {
         IovCur bytes = iovcur_make(run->iov, run->n_iov, run->len);
 
-        while (iovcur_left(&bytes) > 0) {
+        for (*ret_left = udp_datagrams(run); *ret_left > 0; (*ret_left)--) {
                 struct iovec iov[FRAME_IOV_MAX];
                 HostMsg one = *run;
 
@@ -159,6 +159,7 @@ static void udp_send_gathered(UdpSend *u, int fd) {
         for (unsigned sent = 0; sent < u->n_msgs;) {
                 UdpOut *o = &u->out[u->first[sent]];
                 int r = udp_try(s, fd, u->msgs + sent, u->n_msgs - sent);
+                unsigned left = udp_datagrams(&u->msgs[sent]);
 
                 if (r > 0) {
                         sent += MIN((unsigned) r, u->n_msgs - sent);
@@ -171,10 +172,10 @@ static void udp_send_gathered(UdpSend *u, int fd) {
                 }
                 if (u->msgs[sent].gso_size > 0 && udp_is_no_run(r)) {
                         o->flow->udp.no_runs = true;
-                        r = udp_send_singly(s, fd, &u->msgs[sent]);
+                        r = udp_send_singly(s, fd, &u->msgs[sent], &left);
                 }
                 if (r < 0)
-                        udp_send_failed(s, o, &u->msgs[sent], -r);
+                        udp_send_failed(s, o, left, -r);
                 sent++;
         }
 }

@@ -190,8 +190,6 @@ static void udp_peer_add(Flow *f, const IpAddr *addr) {
         uf->peers[uf->n_peers++] = *addr;
 }
 
-/* The mapping of the guest's endpoint, made when there is none: one for each family of the host's world, @family, for a guest of IPv6 may
- * speak to both by NAT64. */
 /* Gives a new flow towards the host its socket. Without one it is closed and counted: false. */
 static bool udp_open_socket(Netstack *s, Flow *f, HostSocketType type, int family) {
         int r = s->ops->dgram_open(s->userdata, type, family, /* local= */ NULL, flow_cookie(f), &f->fd);
@@ -206,6 +204,8 @@ static bool udp_open_socket(Netstack *s, Flow *f, HostSocketType type, int famil
         return true;
 }
 
+/* The mapping of the guest's endpoint, made when there is none: one for each family of the host's world, @family, for a guest of IPv6 may
+ * speak to both by NAT64. */
 static Flow *udp_outbound_flow(Netstack *s, const Packet *p, uint16_t sport, uint16_t dport, int family) {
         FlowKey key = { .guest = p->src, .guest_port = sport, .kind = FLOW_UDP };
         Flow *f;
@@ -268,11 +268,9 @@ Flow *udp_inbound_flow(Netstack *s, Forward *fw, const Endpoint *client, const I
                 if (f && f->udp.forward == fw->config.id && endpoint_equal(&f->udp.client, client) &&
                     (!local || ip_equal(&f->udp.local, local)))
                         return f;
-                if (!f && !have_free) {
+                if (!f && !have_free) { /* the client's may stand behind it, where another's was when he came */
                         free_key = key;
                         have_free = true;
-                        if (local && i == 0)
-                                break;
                 }
         }
         if (!local)
@@ -373,6 +371,11 @@ static void udp_input_outside(Netstack *s, const Packet *p, uint16_t sport, uint
         udp_collect_packet(s, f, f->fd, dport, &peer, p, payload);
 }
 
+/* A frame of 64 KiB could be a datagram for each of its bytes: work for us, and none for who sends it. */
+static bool udp_run_is_too_long(const Packet *p, size_t len) {
+        return p->gso_type == VIRTIO_NET_HDR_GSO_UDP_L4 && p->gso_size > 0 && len > (size_t) p->gso_size * UDP_GUEST_RUN_MAX;
+}
+
 /* Reads the header at p->l4 and trims to what it says. False (counted) when it lies. */
 static bool udp_parse(Netstack *s, Packet *p, uint16_t *ret_sport, uint16_t *ret_dport) {
         IovCur cur = p->l4;
@@ -382,7 +385,7 @@ static bool udp_parse(Netstack *s, Packet *p, uint16_t *ret_sport, uint16_t *ret
         if (iovcur_copy(&cur, &h, sizeof(h))) /* a run of datagrams has one header: what its length says is
                                                  the sender's affair */
                 len = p->gso_type == VIRTIO_NET_HDR_GSO_UDP_L4 ? iovcur_left(&p->l4) : ntohs(h.uh_ulen);
-        if (len < sizeof(h) || !iovcur_trim(&p->l4, len) || h.uh_dport == 0) {
+        if (len < sizeof(h) || !iovcur_trim(&p->l4, len) || h.uh_dport == 0 || udp_run_is_too_long(p, len - sizeof(h))) {
                 netstack_drop(s, DROP_UDP_MALFORMED);
                 return false;
         }

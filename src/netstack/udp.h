@@ -11,6 +11,7 @@
 #define UDP_PEERS_MAX 64                            /* destination addresses remembered per mapping, oldest forgotten */
 #define UDP_RECV_BATCH 32
 #define UDP_SEGMENTS_MAX 64                         /* datagrams in one HostMsg: what UDP_SEGMENT takes */
+#define UDP_GUEST_RUN_MAX 1024                      /* datagrams in one frame of a guest's: the kernel's sockets make 128 at most */
 #define UDP_RUN_MAX (65535 - 48)                    /* payload of a run: it travels as one packet, of either family */
 #define UDP_SHARES 256                              /* guests are told apart by a hash of their MAC address; one has 7/8 of the table at most */
 

@@ -331,6 +331,43 @@ static void test_runs_refused(void) {
         g_assert_cmpuint(fake_drops_total(h), ==, 0);
 }
 
+/* A socket that fills up while a refused run goes one by one: what it took is sent, the rest is dropped, and counted once. */
+static void test_refused_when_full(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        g_autofree Batch *t = g_new0(Batch, 1);
+        Packet4 p = packet4("8.8.8.8", 9);
+
+        packet_send(h, packet_udp(&p, "x", 1));
+        FakeSocket *k = fake_last_socket(h, FAKE_UDP);
+        k->gso_max = 2;
+        k->send_room_msgs = 3;
+        for (unsigned i = 0; i < 10; i++)
+                batch_add(t, packet_udp(&p, "yyy", 3));
+        batch_send(h, t);
+        g_assert_cmpuint(k->sent->len, ==, 1 + 3);
+        g_assert_cmpuint(fake_drops(h, DROP_UDP_SEND), ==, 7);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+}
+
+/* A run of more datagrams than any sender makes of 64 KiB is work for us, and none for who sends it. */
+static void test_runs_limit(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        g_autofree uint8_t *payload = pattern(20 * UDP_GUEST_RUN_MAX + 1, 3);
+        Packet4 p = packet4("8.8.8.8", 9);
+        struct virtio_net_hdr_v1 hdr = {
+                .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .gso_type = VIRTIO_NET_HDR_GSO_UDP_L4, .gso_size = htole16(20),
+                .csum_start = htole16(34), .csum_offset = htole16(6), .hdr_len = htole16(42),
+        };
+
+        for (unsigned over = 0; over <= 1; over++) {
+                g_autoptr(GByteArray) b = packet_udp(&p, payload, 20 * UDP_GUEST_RUN_MAX + over);
+
+                fake_input_hdr(h, &hdr, b->data, b->len);
+                g_assert_cmpuint(fake_drops(h, DROP_UDP_MALFORMED), ==, over);
+                g_assert_cmpuint(fake_last_socket(h, FAKE_UDP)->sent->len, ==, UDP_GUEST_RUN_MAX / UDP_SEGMENTS_MAX);
+        }
+}
+
 /* What a guest sends one by one leaves as a run where it can, and arrives as it was sent. */
 static void test_joined_out(void) {
         static const struct {
@@ -930,6 +967,27 @@ static void test_forward_local(void) {
         packet_expect_icmp(h, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, "7.7.7.7", "7.7.7.7", IPPROTO_UDP);
 }
 
+/* Who was given another port, for another client had his, keeps it when that one is gone. */
+static void test_forward_keeps_port(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        FakeSocket *k = add_forward(h, 1, FORWARD_SOURCE_GATEWAY);
+
+        push(h, k, "7.7.7.7:777", "the first");
+        push(h, k, "8.8.8.8:777", "the second");
+        fake_run(h);
+        expect_udp(h, "192.168.127.1:777", 53, "the first", 9);
+        expect_udp(h, "192.168.127.1:4876", 53, "the second", 10);
+        fake_advance(h, UDP_TIMEOUT_ONESHOT_USEC - 1);
+        push(h, k, "8.8.8.8:777", "still the second");
+        fake_run(h);
+        fake_advance(h, USEC_PER_SEC);
+        g_assert_cmpuint(flow_count(h->stack->flows, FLOW_UDP), ==, 1);
+        fake_clear_frames(h);
+        push(h, k, "8.8.8.8:777", "the same");
+        fake_run(h);
+        expect_udp(h, "192.168.127.1:4876", 53, "the same", 8);
+}
+
 static void test_forward_flood(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
         FakeSocket *k = add_forward(h, 1, FORWARD_SOURCE_CLIENT);
@@ -968,6 +1026,8 @@ int main(int argc, char **argv) {
         g_test_add_func("/udp/send-errors", test_send_errors);
         g_test_add_func("/udp/runs-out", test_runs_out);
         g_test_add_func("/udp/runs-refused", test_runs_refused);
+        g_test_add_func("/udp/refused-when-full", test_refused_when_full);
+        g_test_add_func("/udp/runs-limit", test_runs_limit);
         g_test_add_func("/udp/joined-out", test_joined_out);
         g_test_add_func("/udp/joined-limits", test_joined_limits);
         g_test_add_func("/udp/joined-refused", test_joined_refused);
@@ -984,6 +1044,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/udp/forward", test_forward);
         g_test_add_func("/udp/forward-gateway", test_forward_gateway);
         g_test_add_func("/udp/forward-local", test_forward_local);
+        g_test_add_func("/udp/forward-keeps-port", test_forward_keeps_port);
         g_test_add_func("/udp/forward-flood", test_forward_flood);
         g_test_add_func("/udp/forward-unknown-guest", test_forward_unknown_guest);
         return g_test_run();
