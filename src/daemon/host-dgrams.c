@@ -128,6 +128,14 @@ static void add_controls(struct msghdr *m, void *control, const HostMsg *msg, Ho
                 m->msg_control = NULL;
 }
 
+static unsigned before_a_run(const HostMsg *msgs, unsigned n) {
+        unsigned i = 0;
+
+        while (i < n && msgs[i].gso_size == 0)
+                i++;
+        return i;
+}
+
 int host_dgram_send(void *userdata, int fd, const HostMsg *msgs, unsigned n) {
         struct mmsghdr mm[DGRAM_BATCH_MAX];
         struct sockaddr_storage sa[DGRAM_BATCH_MAX];
@@ -139,6 +147,11 @@ int host_dgram_send(void *userdata, int fd, const HostMsg *msgs, unsigned n) {
         bool choose = h->has_source && s && host_cookie_kind(s->cookie) != HOST_KIND_LISTENER; /* a forward's answers leave from where it listens */
 
         n = MIN(n, (unsigned) DGRAM_BATCH_MAX);
+        if (is_unix) { /* knows no runs: those in front of one go, and then it is refused */
+                n = before_a_run(msgs, n);
+                if (n == 0)
+                        return -EINVAL;
+        }
         for (unsigned i = 0; i < n; i++) {
                 struct msghdr *m = &mm[i].msg_hdr;
                 *m = (struct msghdr){ .msg_iov = msgs[i].iov, .msg_iovlen = msgs[i].n_iov };
@@ -184,7 +197,7 @@ static void read_controls(struct msghdr *m, HostMsg *msg) {
 
 /* The default holds some 300 small datagrams: 3 ms of a flood, and a busy machine may let us wait longer. Most sockets never need more. */
 static void make_roomy(HostSocket *s) {
-        if (!s || s->is_roomy)
+        if (!s || s->is_roomy || host_cookie_kind(s->cookie) == HOST_KIND_DNS) /* a question's, which waits for one answer */
                 return;
         (void) sockopt_set_int(s->io.fd, SOL_SOCKET, SO_RCVBUF, DGRAM_BUFFER);
         s->is_roomy = true;

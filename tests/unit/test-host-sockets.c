@@ -785,6 +785,26 @@ static void test_messages_empty(void) {
         end(&f);
 }
 
+/* No message of a Unix socket is a run: each goes by itself. */
+static void test_messages_no_runs(void) {
+        Fixture f;
+        struct iovec one = { (void *) "one", 3 }, two[] = { { (void *) "abc", 3 }, { (void *) "defg", 4 } };
+        HostMsg msgs[] = { { .iov = &one, .n_iov = 1, .len = 3 }, { .iov = two, .n_iov = 2, .len = 7, .gso_size = 4 } };
+        char room[16];
+        int pair[2];
+
+        begin(&f, false);
+        g_assert_cmpint(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), ==, 0);
+        g_assert_cmpint(host_sockets_adopt_messages(f.sockets, pair[0]), ==, 0);
+        g_assert_cmpint(OPS->dgram_send(f.sockets, pair[0], msgs, 2), ==, 1); /* those in front of it */
+        g_assert_cmpint(OPS->dgram_send(f.sockets, pair[0], msgs + 1, 1), ==, -EINVAL);
+        g_assert_cmpint(recv(pair[1], room, sizeof(room), 0), ==, 3);
+        g_assert_cmpint(recv(pair[1], room, sizeof(room), 0), <, 0);
+        close_it(&f, pair[0], /* reset= */ false);
+        (void) close(pair[1]);
+        end(&f);
+}
+
 static int do_ping(void *arg) {
         OnLoop *o = arg;
         return OPS->dgram_open(o->f->sockets, HOST_SOCKET_PING, AF_INET, NULL, o->cookie, &o->fd);
@@ -946,6 +966,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/host-sockets/dgrams", test_dgrams);
         g_test_add_func("/host-sockets/messages-with-descriptors", test_messages_with_descriptors);
         g_test_add_func("/host-sockets/messages-empty", test_messages_empty);
+        g_test_add_func("/host-sockets/messages-no-runs", test_messages_no_runs);
         g_test_add_func("/host-sockets/after-ping", test_after_ping);
         g_test_add_func("/host-sockets/runs", test_runs);
         g_test_add_func("/host-sockets/bursts", test_bursts);
