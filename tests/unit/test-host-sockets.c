@@ -877,6 +877,30 @@ static int receive_buffer(int fd) {
         return size;
 }
 
+/* A DNS query's socket has one answer to wait for, and is read one message at a time: that is no burst. */
+static void test_no_burst(void) {
+        uint64_t cookie = host_cookie(HOST_KIND_DNS, 0, 1);
+        Fixture f;
+        int far = bound(SOCK_DGRAM);
+        Endpoint to = local_of(far);
+        struct sockaddr_in from;
+        socklen_t len = sizeof(from);
+        struct iovec iov;
+        char byte;
+
+        begin(&f, false);
+        int fd = open_dgram(&f, NULL, cookie), before = receive_buffer(fd);
+        HostMsg m = message(&to, &iov, "?", 1), in = { .iov = &(struct iovec){ &byte, 1 }, .n_iov = 1 };
+        g_assert_cmpint(OPS->dgram_send(f.sockets, fd, &m, 1), ==, 1);
+        g_assert_cmpint(recvfrom(far, &byte, 1, 0, (struct sockaddr *) &from, &len), ==, 1);
+        g_assert_cmpint(sendto(far, "!", 1, 0, (struct sockaddr *) &from, len), ==, 1);
+        wait_events(&f, cookie, HOST_EVENT_IN);
+        g_assert_cmpint(OPS->dgram_recv(f.sockets, fd, &in, 1), ==, 1);
+        g_assert_cmpint(receive_buffer(fd), ==, before);
+        (void) close(far);
+        end(&f);
+}
+
 /* A socket that brings bursts is given more room, no other is, and none loses an event by it. */
 static void test_bursts(void) {
         Fixture f;
@@ -970,6 +994,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/host-sockets/after-ping", test_after_ping);
         g_test_add_func("/host-sockets/runs", test_runs);
         g_test_add_func("/host-sockets/bursts", test_bursts);
+        g_test_add_func("/host-sockets/no-burst", test_no_burst);
         g_test_add_func("/host-sockets/error-queue", test_error_queue);
         return g_test_run();
 }
