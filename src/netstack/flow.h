@@ -72,6 +72,7 @@ typedef struct TcpFlow {
         bool interactive : 1;   /* the host answers quickly: ACKs wait for its answer */
         bool delayed_ack : 1;   /* an ACK waits for that answer until ack_at */
         bool hop_limited : 1;   /* the host's packets have the hop limit of the guest's SYN */
+        uint8_t carried;        /* delayed ACKs in a row that answers carried, up to TCP_STEADY: none came to be due */
         uint8_t dscp;           /* of the guest's packets, and the host's; in the place it has in the header */
         uint16_t mss;           /* payload bytes of a full segment to the guest, options deducted */
         uint32_t iss, irs;

@@ -576,7 +576,8 @@ static void finish_flow(Netstack *s, Flow *f, bool output_due) {
                 if (small && !t->delayed_ack && t->host_nxt + t->fin_received == t->rcv_nxt) {
                         t->ack_now = false;
                         t->delayed_ack = true;
-                        t->ack_at = netstack_now(s) + TCP_DELAYED_ACK;
+                        t->ack_at = tcp_deadline(s, t, TCP_DELAYED_ACK);
+                        t->carried = (uint8_t) MIN(t->carried + 1, TCP_STEADY); /* tcp_send_ack() says otherwise */
                 } else
                         tcp_send_ack(s, f);
         }

@@ -41,6 +41,8 @@ void tcp_send_control(Netstack *s, Flow *f, uint8_t flags, uint32_t seq) {
 
 void tcp_send_ack(Netstack *s, Flow *f) {
         tcp_update_window(s, f);
+        if (f->tcp.delayed_ack)
+                f->tcp.carried = 0;
         f->tcp.ack_now = f->tcp.delayed_ack = false;
         f->tcp.ack_at = USEC_INFINITY;
         tcp_send_control(s, f, TCP_ACK, f->tcp.snd_max); /* not snd_nxt, which goes back for repairs: the guest may be ahead of it */
@@ -300,8 +302,10 @@ void tcp_output(Netstack *s, Flow *f) {
                         break;
                 }
         }
-        if (budget < turn)
+        if (budget < turn) {
                 t->bulk = t->host_readable || turn - budget >= TCP_BULK_MIN;
+                t->carried = t->bulk ? 0 : t->carried;
+        }
         if (t->host_eof && t->snd_nxt == tcp_data_end(t) && (!t->fin_sent || t->snd_nxt != t->snd_max) && !t->output_blocked)
                 send_fin(s, f);
         if (t->rto_at == USEC_INFINITY && t->host_readable && t->snd_nxt == t->snd_una && usable_window(s, t) == 0)
@@ -380,14 +384,15 @@ void tcp_discard_acked(Netstack *s, Flow *f, bool all) {
                 return;
         if (!all && acked < discard_threshold(f)) {
                 if (t->discard_at == USEC_INFINITY)
-                        t->discard_at = netstack_now(s) + TCP_DISCARD_DELAY;
+                        t->discard_at = tcp_deadline(s, t, TCP_DISCARD_DELAY);
                 return;
         }
         t->discard_at = USEC_INFINITY;
         ssize_t n = s->ops->discard(s->userdata, f->fd, acked);
         if (n > 0) {
                 t->discarded += (uint32_t) n;
-                t->discard_rest = t->discarded != tcp_data_end(t) || n >= TCP_DISCARD_MIN; /* what came meanwhile may be the burst's end */
+                /* what came meanwhile may be the burst's end */
+                t->discard_rest = !tcp_is_steady(t) && (t->discarded != tcp_data_end(t) || n >= TCP_DISCARD_MIN);
         }
 }
 

@@ -41,6 +41,9 @@
 #define TCP_KEEPALIVE_INTERVAL (30 * USEC_PER_SEC)
 #define TCP_KEEPALIVE_PROBES 5
 #define TCP_DELAYED_ACK (10 * USEC_PER_MSEC) /* more than a tick of the host: a nearer deadline has the timer hardware set at each wait */
+#define TCP_STEADY 64                      /* requests in a row whose ACKs their answers carried: from then on the timer is to cost little */
+#define TCP_STEADY_DELAY (40 * USEC_PER_MSEC) /* in place of the two delays above: as long as Linux delays an ACK at least, ... */
+#define TCP_STEADY_TICK (10 * USEC_PER_MSEC)  /* ... rounded up to this */
 #define TCP_CLOSED_MAX 256                 /* flows remembered after their end */
 #define TCP_CLOSED_TIME (10 * USEC_PER_SEC)
 #define TCP_CWND_MAX (16 * 1024 * 1024)
@@ -71,6 +74,11 @@ static inline uint32_t seq_max(uint32_t a, uint32_t b) {
 }
 static inline uint32_t seq_min(uint32_t a, uint32_t b) {
         return seq_lt(a, b) ? a : b;
+}
+
+/* Has the host answered one small request after the other for a while? */
+static inline bool tcp_is_steady(const TcpFlow *t) {
+        return t->carried == TCP_STEADY;
 }
 
 /* What the guest may have on its way when nothing else speaks against it. */
@@ -173,6 +181,7 @@ void tcp_update_window(Netstack *s, Flow *f); /* moves the right edge as far as 
 bool tcp_window_update_due(const Netstack *s, const Flow *f);
 
 /* ---- tcp-timer.c ---- */
+usec_t tcp_deadline(const Netstack *s, const TcpFlow *t, usec_t delay); /* @delay from now, or what a steady flow has in place of it */
 void tcp_timer(Timer *t, usec_t now, void *userdata);
 void tcp_timer_update(Netstack *s, Flow *f); /* re-arms the flow's timer for the earliest of its deadlines */
 void tcp_rto_restart(Netstack *s, Flow *f);  /* after an ACK of new data or a first send */

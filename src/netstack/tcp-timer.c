@@ -44,6 +44,14 @@ void tcp_timer_update(Netstack *s, Flow *f) {
                 (void) timer_set(&s->timers, &f->timer, when); /* -ENOMEM: the next event tries again */
 }
 
+/* Nearly every deadline of a steady flow is overtaken by the next event, but each that is earlier than what the loop's timer stands at costs a
+ * system call, and so does each that fires. So they are few: later, and together. */
+usec_t tcp_deadline(const Netstack *s, const TcpFlow *t, usec_t delay) {
+        if (!tcp_is_steady(t))
+                return netstack_now(s) + delay;
+        return DIV_ROUND_UP(netstack_now(s) + TCP_STEADY_DELAY, TCP_STEADY_TICK) * TCP_STEADY_TICK;
+}
+
 /* Has ARP found nobody at the address a connection from outside is for? It has asked for three seconds by now, as the host's own would. */
 static bool guest_is_missing(Netstack *s, const Flow *f) {
         MacAddr mac;

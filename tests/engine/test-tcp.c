@@ -914,6 +914,98 @@ static void test_delayed_ack(void) {
         guest_send(&g, RST, 0, NULL, 0);
 }
 
+/* The far end writes @len bytes, and the guest takes and acknowledges all of them. */
+static void pass_down(Guest *g, size_t len) {
+        g_autofree uint8_t *data = g_malloc0(len);
+        fake_stream_push(g->h, g->socket, data, len);
+        fake_run(g->h);
+        for (size_t got = 0; got < len;) {
+                Parsed r = guest_take(g);
+                got += r.payload_len;
+                g->ack += (uint32_t) r.payload_len;
+                if (fake_n_frames(g->h) == 0)
+                        guest_send(g, ACK, 65535, NULL, 0);
+        }
+        g_assert_cmpuint(fake_n_frames(g->h), ==, 0);
+}
+
+/* @n small requests, each answered before its ACK is due. */
+static void converse(Guest *g, unsigned n) {
+        for (unsigned i = 0; i < n; i++) {
+                guest_send(g, ACK | PSH, 65535, "q", 1);
+                g->seq++;
+                g_assert_cmpuint(fake_n_frames(g->h), ==, 0);
+                fake_stream_push(g->h, g->socket, "a", 1);
+                fake_run(g->h);
+                Parsed r = guest_take(g);
+                g_assert_cmpuint(r.ack, ==, g->seq);
+                g_assert_cmpuint(r.payload_len, ==, 1);
+                g->ack++;
+        }
+}
+
+/* A request without an answer: is its ACK there after @usec? */
+static bool acked_after(Guest *g, usec_t usec) {
+        guest_send(g, ACK | PSH, 65535, "q", 1);
+        g->seq++;
+        g_assert_cmpuint(fake_n_frames(g->h), ==, 0);
+        fake_advance(g->h, usec);
+        if (fake_n_frames(g->h) == 0)
+                return false;
+        g_assert_cmpuint(guest_take(g).ack, ==, g->seq);
+        return true;
+}
+
+/* What was due is answered, and the next request, whose ACK does not wait, at once. */
+static void be_quick_again(Guest *g) {
+        guest_send(g, ACK | PSH, 65535, "q", 1);
+        g->seq++;
+        g_assert_cmpuint(guest_take(g).ack, ==, g->seq);
+        fake_stream_push(g->h, g->socket, "aa", 2);
+        fake_run(g->h);
+        g_assert_cmpuint(guest_take(g).payload_len, ==, 2);
+        g->ack += 2;
+}
+
+/* A host that has answered TCP_STEADY requests in a row is given longer, but not a single one less, ... */
+static void test_steady_ack(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        converse(&g, TCP_STEADY - 1);
+        g_assert_true(acked_after(&g, TCP_DELAYED_ACK));
+
+        be_quick_again(&g);
+        converse(&g, TCP_STEADY);
+        g_assert_false(acked_after(&g, TCP_STEADY_DELAY - 1));
+        fake_advance(h, TCP_STEADY_TICK);
+        g_assert_cmpuint(guest_take(&g).ack, ==, g.seq);
+
+        be_quick_again(&g); /* it was not once: from the beginning */
+        g_assert_true(acked_after(&g, TCP_DELAYED_ACK));
+        guest_send(&g, RST, 0, NULL, 0);
+}
+
+/* ... and so is what was acknowledged, unless more than answers came. */
+static void test_steady_discard(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Guest g = guest_connect(h, "10.1.2.3", 80);
+        converse(&g, TCP_STEADY + 1);
+        fake_advance(h, TCP_DISCARD_DELAY);
+        g_assert_cmpuint(g.socket->n_discarded, ==, TCP_STEADY); /* the last answer is not acknowledged */
+        converse(&g, 2);
+        fake_advance(h, TCP_STEADY_DELAY - 1);
+        g_assert_cmpuint(g.socket->n_discarded, ==, TCP_STEADY);
+        fake_advance(h, TCP_STEADY_TICK);
+        g_assert_cmpuint(g.socket->n_discarded, ==, TCP_STEADY + 2);
+
+        pass_down(&g, TCP_BULK_MIN);
+        uint64_t before = g.socket->n_discarded;
+        converse(&g, 2);
+        fake_advance(h, TCP_DISCARD_DELAY);
+        g_assert_cmpuint(g.socket->n_discarded, >, before);
+        guest_send(&g, RST, 0, NULL, 0);
+}
+
 /* Each segment out of order is answered at once; closing the hole delivers all. */
 static void test_out_of_order(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
@@ -965,21 +1057,6 @@ static void test_zero_window(void) {
         guest_send(&g, ACK, 8000, NULL, 0);
         guest_send(&g, RST, 8000, NULL, 0);
         g_assert_cmpuint(flows(h), ==, 0);
-}
-
-/* The far end writes @len bytes, and the guest takes and acknowledges all of them. */
-static void pass_down(Guest *g, size_t len) {
-        g_autofree uint8_t *data = g_malloc0(len);
-        fake_stream_push(g->h, g->socket, data, len);
-        fake_run(g->h);
-        for (size_t got = 0; got < len;) {
-                Parsed r = guest_take(g);
-                got += r.payload_len;
-                g->ack += (uint32_t) r.payload_len;
-                if (fake_n_frames(g->h) == 0)
-                        guest_send(g, ACK, 65535, NULL, 0);
-        }
-        g_assert_cmpuint(fake_n_frames(g->h), ==, 0);
 }
 
 /* What the guest has acknowledged leaves the host's queue: much of it at once, and what came behind it; a few bytes a moment later. If
@@ -2122,6 +2199,8 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/parking", test_parking);
         g_test_add_func("/tcp/park-limit", test_park_limit);
         g_test_add_func("/tcp/delayed-ack", test_delayed_ack);
+        g_test_add_func("/tcp/steady-ack", test_steady_ack);
+        g_test_add_func("/tcp/steady-discard", test_steady_discard);
         g_test_add_func("/tcp/out-of-order", test_out_of_order);
         g_test_add_func("/tcp/zero-window", test_zero_window);
         g_test_add_func("/tcp/discard", test_discard);
