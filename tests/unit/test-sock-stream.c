@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Frames out of byte streams: in pieces of every size, around the arena's end, at every limit; handshakes; ends in and out of step. */
+/*
+ * Frames out of byte streams: in pieces of every size, around the arena's end, at every limit; handshakes; ends in and out of step. The
+ * program has a recv() of its own, which can have more to give than a socket.
+ */
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -12,6 +15,149 @@
 #include "sock-fixture.h"
 
 #define LONGEST FRAMING_FRAME_MAX
+
+#define READ_MAX (1024 * 1024) /* what sock-stream.c asks for at most */
+#define READS_MAX 32
+
+/* While there is some, it comes before what waits in the socket, and a read gets all it has room for. */
+static struct {
+        GByteArray *bytes; /* (owned, nullable) */
+        size_t at;
+        size_t short_by; /* of the second read */
+        Rig *rig;
+        unsigned n_reads;
+        size_t room[READS_MAX];
+        Timer other;          /* somebody else on the loop, due since the first read */
+        unsigned other_after; /* how many reads */
+} plenty;
+
+static void on_other(Timer *timer, usec_t now, void *userdata) {
+        plenty.other_after = plenty.n_reads;
+}
+
+ssize_t recv(int fd, void *buf, size_t len, int flags) {
+        if (!plenty.bytes || fd != sock_fd(plenty.rig->device))
+                return recvfrom(fd, buf, len, flags, NULL, NULL);
+        g_assert_cmpuint(plenty.n_reads, <, READS_MAX);
+        plenty.room[plenty.n_reads] = len;
+        if (plenty.n_reads++ == 0)
+                g_assert_cmpint(timer_set(loop_timers(plenty.rig->loop), &plenty.other, loop_now(plenty.rig->loop) - 1), >=, 0);
+        size_t n = MIN(plenty.bytes->len - plenty.at, len);
+        if (n == 0)
+                return recvfrom(fd, buf, len, flags, NULL, NULL);
+        if (plenty.n_reads == 2)
+                n -= plenty.short_by;
+        memcpy(buf, plenty.bytes->data + plenty.at, n);
+        plenty.at += n;
+        return (ssize_t) n;
+}
+
+static int turn_over(void *arg) {
+        return 0;
+}
+
+/* A device that has had a frame, and finds @n frames of @len bytes, the last of @last, and one more in its socket. Returns the far end;
+ * @expected: what comes out of these. */
+static int begin_with_plenty(Rig *r, unsigned n, uint32_t len, uint32_t last, GByteArray *expected) {
+        g_autofree uint8_t *bytes = g_malloc(4 + MAX(len, last));
+        int pair[2];
+
+        rig_pair(SOCK_STREAM, pair);
+        rig_adopt(r, "qemu", pair[0]);
+        rig_write(pair[1], bytes, rig_frame(bytes, true, 60, 0));
+        rig_wait(r, &r->n_frames, 1);
+        g_assert_cmpint(loop_call(r->loop, turn_over, NULL), ==, 0); /* it waits for what comes now */
+        g_byte_array_set_size(r->frames, 0);
+
+        plenty.rig = r;
+        plenty.at = plenty.n_reads = plenty.other_after = 0;
+        timer_init(&plenty.other, on_other);
+        plenty.bytes = g_byte_array_new();
+        for (unsigned i = 0; i <= n; i++) {
+                uint32_t l = i < n - 1 ? len : i == n ? 60 : last;
+                size_t all = rig_frame(bytes, true, l, (uint8_t) i);
+
+                if (i < n)
+                        g_byte_array_append(plenty.bytes, bytes, (guint) all);
+                g_byte_array_append(expected, (const guint8 *) &l, sizeof(l));
+                g_byte_array_append(expected, bytes + 4, l);
+        }
+        rig_write(pair[1], bytes, 4 + 60);
+        return pair[1];
+}
+
+static void end_plenty(Rig *r, int far) {
+        rig_stop(r);
+        g_clear_pointer(&plenty.bytes, g_byte_array_unref);
+        (void) close(far);
+        rig_end(r);
+}
+
+/* A read that brought all it had room for is followed by another, one that brought less waits for an event of its own. */
+static void test_reads(void) {
+        for (int more = -1; more <= 1; more++) {
+                g_autoptr(GByteArray) expected = g_byte_array_new();
+                unsigned n = READ_MAX / 4096, whole = 1 + n + (more == 0);
+                uint8_t bytes[4 + 60];
+                Rig r = {};
+                int far = begin_with_plenty(&r, n, 4092, (uint32_t) (4092 + more), expected);
+
+                rig_wait(&r, &r.n_frames, whole);
+                g_assert_cmpint(loop_call(r.loop, turn_over, NULL), ==, 0);
+                g_assert_cmpuint(rig_get(&r, &r.n_frames), ==, whole);
+                g_assert_cmpuint(plenty.n_reads, ==, more < 0 ? 1 : 2);
+                for (unsigned i = 0; i < plenty.n_reads; i++)
+                        g_assert_cmpuint(plenty.room[i], ==, READ_MAX);
+
+                rig_write(far, bytes, rig_frame(bytes, true, 60, 7));
+                rig_wait(&r, &r.n_frames, n + 3);
+                g_byte_array_append(expected, (const guint8 *) &(uint32_t){ 60 }, 4);
+                g_byte_array_append(expected, bytes + 4, 60);
+                g_assert_cmpmem(r.frames->data, r.frames->len, expected->data, expected->len);
+                end_plenty(&r, far);
+        }
+}
+
+/* After some reads the others on the loop have their turn, and then it goes on where it was. */
+static void test_turns(void) {
+        g_autoptr(GByteArray) expected = g_byte_array_new();
+        unsigned n = (2 * SOCK_TURN_READS + 1) * READ_MAX / 4096;
+        Rig r = {};
+        int far = begin_with_plenty(&r, n, 4092, 4092, expected);
+
+        rig_wait(&r, &r.n_frames, n + 2);
+        g_assert_cmpint(loop_call(r.loop, turn_over, NULL), ==, 0);
+        g_assert_cmpuint(plenty.n_reads, ==, 2 * SOCK_TURN_READS + 2);
+        g_assert_cmpuint(plenty.other_after, ==, SOCK_TURN_READS);
+        g_assert_cmpmem(r.frames->data, r.frames->len, expected->data, expected->len);
+        end_plenty(&r, far);
+}
+
+/* With a part of a frame before it, a read may have less room, and never less than the rest of any frame takes. */
+static void test_rooms(void) {
+        const unsigned n = 4 * READ_MAX / (4 + LONGEST), first = (2 * READ_MAX - LONGEST) / (4 + LONGEST);
+        g_autoptr(GByteArray) expected = g_byte_array_new();
+        Rig r = {};
+
+        plenty.short_by = LONGEST; /* of two reads of 1 MiB: what is left of the arena then is too little */
+        int far = begin_with_plenty(&r, n, LONGEST, LONGEST, expected);
+        rig_wait(&r, &r.n_frames, 1 + first);
+        g_assert_cmpint(loop_call(r.loop, turn_over, NULL), ==, 0);
+        g_assert_cmpuint(plenty.n_reads, ==, 2);
+
+        rig_write(far, "\0", 1);
+        rig_wait(&r, &r.n_frames, 1 + n);
+        rig_write(far, "\0", 1); /* the last read may have had more room than was needed */
+        rig_wait(&r, &r.n_frames, 1 + n + 1);
+        g_assert_cmpint(loop_call(r.loop, turn_over, NULL), ==, 0);
+        for (unsigned i = 0; i < plenty.n_reads; i++) {
+                g_assert_cmpuint(plenty.room[i], <=, READ_MAX);
+                g_assert_cmpuint(plenty.room[i], >=, FRAMING_HEADER_MAX + LONGEST);
+        }
+        g_assert_cmpmem(r.frames->data, r.frames->len, expected->data, expected->len);
+        plenty.short_by = 0;
+        end_plenty(&r, far);
+}
 
 static void test_pieces(void) {
         static const uint32_t lens[] = { 14, 15, 60, 333, 1514 };
@@ -392,6 +538,9 @@ int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/sock-stream/pieces", test_pieces);
         g_test_add_func("/sock-stream/long", test_long);
+        g_test_add_func("/sock-stream/reads", test_reads);
+        g_test_add_func("/sock-stream/turns", test_turns);
+        g_test_add_func("/sock-stream/rooms", test_rooms);
         g_test_add_func("/sock-stream/limits", test_limits);
         g_test_add_func("/sock-stream/ends", test_ends);
         g_test_add_func("/sock-stream/handshakes", test_handshakes);
