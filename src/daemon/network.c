@@ -21,6 +21,7 @@
 #include "basic/iovcur.h"
 #include "basic/parse.h"
 #include "basic/rights.h"
+#include "daemon/stack-timer.h"
 #include "daemon/switch-guard.h"
 #include "netstack/rate.h"
 
@@ -110,25 +111,10 @@ void network_config_deinit(NetworkConfig *c) {
 
 /* ---- on the network's thread: the gateway's world ---- */
 
-static void arm_stack_timer(Network *n) {
-        usec_t next = netstack_next_timer(n->stack);
-        if (next == USEC_INFINITY)
-                timer_stop(loop_timers(n->loop), &n->stack_timer);
-        else if (next != n->stack_timer.when)
-                (void) timer_set(loop_timers(n->loop), &n->stack_timer, next); /* reserved: it cannot fail */
-}
-
-/* It only ends the wait: after_wake() follows. */
-static void on_stack_timer(Timer *t, usec_t now, void *userdata) {}
-
-/* After each batch of events: timers that are due and flows that waited have their turn, what came of it all leaves, the timer follows. */
 static void after_wake(void *userdata) {
         Network *n = userdata;
-        if (!n->stack)
-                return;
-        netstack_run_timers(n->stack);
-        netstack_reap(n->stack);
-        arm_stack_timer(n);
+        if (n->stack)
+                stack_timer_turn(&n->stack_timer, loop_timers(n->loop), n->stack);
 }
 
 /* What the host's sockets said need not wait for what the devices bring. */
@@ -586,8 +572,7 @@ static const HostSocketsHandler sockets_handler = {
 
 static int begin_here(void *arg) {
         Network *n = arg;
-        timer_init(&n->stack_timer, on_stack_timer);
-        int r = timer_reserve(loop_timers(n->loop), &n->stack_timer); /* all the gateway's timers hang on it */
+        int r = stack_timer_init(&n->stack_timer, loop_timers(n->loop));
         if (r < 0)
                 return r;
         loop_before_batches(n->loop, before_devices);

@@ -8,6 +8,7 @@
 
 #include "basic/iovcur.h"
 #include "basic/rights.h"
+#include "daemon/stack-timer.h"
 #include "device/tap-queue.h"
 #include "netstack/shard.h"
 
@@ -232,22 +233,11 @@ static const HostSocketsHandler sockets_handler = {
         .output = on_output, /* the rest is for what a shard's netstack never has */
 };
 
-/* It only ends the wait: after_wake() follows. */
-static void on_stack_timer(Timer *t, usec_t now, void *userdata) {}
-
 static void after_wake(void *userdata) {
         Shard *s = userdata;
-        usec_t next;
 
-        if (!s->stack)
-                return;
-        netstack_run_timers(s->stack);
-        netstack_reap(s->stack);
-        next = netstack_next_timer(s->stack);
-        if (next == USEC_INFINITY)
-                timer_stop(loop_timers(s->loop), &s->stack_timer);
-        else if (next != s->stack_timer.when)
-                (void) timer_set(loop_timers(s->loop), &s->stack_timer, next);
+        if (s->stack)
+                stack_timer_turn(&s->stack_timer, loop_timers(s->loop), s->stack);
 }
 
 /* ---- life ---- */
@@ -259,7 +249,9 @@ static int begin_here(void *arg) {
         int r;
 
         thread_drop_capabilities();
-        timer_init(&s->stack_timer, on_stack_timer);
+        r = stack_timer_init(&s->stack_timer, loop_timers(s->loop));
+        if (r < 0)
+                return r;
         r = host_sockets_new(&s->sockets, s->loop, &sockets_handler, s, /* no_peek_offset= */ false);
         if (r < 0)
                 return r;
@@ -276,7 +268,7 @@ static int end_here(void *arg) {
         device_stop_queue(s->config.device, s->config.queue);
         s->stack = netstack_free(s->stack);
         s->sockets = host_sockets_free(s->sockets);
-        timer_stop(loop_timers(s->loop), &s->stack_timer);
+        timer_release(loop_timers(s->loop), &s->stack_timer);
         return 0;
 }
 

@@ -21,12 +21,23 @@
 #define BIG 65000u
 #define N_QUEUES 2
 
+static void *_Atomic full; /* the heap of a timer queue, which does not get to grow */
+
+void *__real_reallocarray(void *p, size_t n, size_t size);
+void *__wrap_reallocarray(void *p, size_t n, size_t size);
+
+void *__wrap_reallocarray(void *p, size_t n, size_t size) {
+        return p && p == full ? NULL : __real_reallocarray(p, n, size);
+}
+
 typedef struct World {
         Device device;
         Loop *shard_loop; /* (borrowed) from start_queue() on, with what is to be called there: */
         const DeviceHandler *device_handler;
         void *device_userdata;
         unsigned n_stopped;
+        bool fill; /* its timer queue, when the shard begins */
+        Timer timers[64];
 
         Loop *network; /* (owned) */
         NetworkConfig config;
@@ -43,6 +54,17 @@ typedef struct World {
 
 /* ---- the device ---- */
 
+/* Without room, and without memory for any. */
+static void fill_timers(World *w, TimerQueue *q) {
+        for (unsigned i = 0; i < G_N_ELEMENTS(w->timers); i++) {
+                full = q->heap;
+                timer_init(&w->timers[i], NULL);
+                if (timer_set(q, &w->timers[i], USEC_INFINITY - 1) < 0)
+                        return;
+        }
+        g_assert_not_reached();
+}
+
 static int device_start_here(Device *d, unsigned queue, Loop *loop, const DeviceHandler *handler, void *userdata) {
         World *w = CONTAINER_OF(d, World, device);
 
@@ -51,6 +73,8 @@ static int device_start_here(Device *d, unsigned queue, Loop *loop, const Device
         w->shard_loop = loop;
         w->device_handler = handler;
         w->device_userdata = userdata;
+        if (w->fill)
+                fill_timers(w, loop_timers(loop));
         return 0;
 }
 
@@ -157,7 +181,9 @@ static int nothing(void *arg) {
         return 0;
 }
 
+/* @data: whether to fill its timer queue. */
 static void begin(World *w, gconstpointer data) {
+        w->fill = data;
         w->device = (Device){ .ops = &device_ops, .n_queues = N_QUEUES, .split = true, .queue_counters = g_new0(Counters, N_QUEUES - 1) };
         pthread_mutex_init(&w->device.watch_lock, NULL);
         pthread_mutex_init(&w->lock, NULL);
@@ -184,6 +210,7 @@ static void end(World *w, gconstpointer data) {
         g_byte_array_unref(w->sent);
         g_byte_array_unref(w->taken);
         g_free(w->device.queue_counters);
+        full = NULL;
 }
 
 /* ---- frames ---- */
@@ -333,6 +360,18 @@ static void test_connects(World *w, gconstpointer data) {
         close(listener);
 }
 
+/* Its netstack's timers run however many others there are: the answer is sent again. */
+static void test_timer(World *w, gconstpointer data) {
+        int listener;
+        Syn s = syn(w, listen_somewhere(&listener));
+
+        push(w, &s, sizeof(s));
+        for (unsigned i = 0; i < 20000 && read_count(w, &w->n_sent) < 2; i++)
+                g_usleep(1000);
+        g_assert_cmpuint(read_count(w, &w->n_sent), >=, 2);
+        close(listener);
+}
+
 static int offer(World *w, const void *data, size_t len) {
         struct iovec iov = { (void *) data, len };
 
@@ -477,15 +516,17 @@ int main(int argc, char **argv) {
         static const struct {
                 const char *path;
                 void (*fn)(World *w, gconstpointer data);
+                bool fill;
         } cases[] = {
                 { "/shard/hands-over", test_hands_over }, { "/shard/full", test_full }, { "/shard/connects", test_connects },
                 { "/shard/seen", test_seen },             { "/shard/gone", test_gone }, { "/shard/end", test_end },
                 { "/shard/offer", test_offer },           { "/shard/offer-all", test_offer_all },
                 { "/shard/offer-full", test_offer_full }, { "/shard/offer-end", test_offer_end },
+                { "/shard/timer", test_timer, true },
         };
 
         g_test_init(&argc, &argv, NULL);
         for (size_t i = 0; i < ELEMENTSOF(cases); i++)
-                g_test_add(cases[i].path, World, NULL, begin, cases[i].fn, end);
+                g_test_add(cases[i].path, World, cases[i].fill ? &cases[i] : NULL, begin, cases[i].fn, end);
         return g_test_run();
 }
