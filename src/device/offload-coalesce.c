@@ -12,12 +12,17 @@
 #include <netinet/ip6.h>
 
 #include "basic/iovcur.h"
+#include "device/device.h"
 #include "device/offload-private.h"
 
 #define RUNS_OPEN_MAX 8 /* flows looked at in parallel; an older run ends when a ninth begins */
 #define NO_FRAME UINT8_MAX
 
 _Static_assert(FRAME_BATCH_MAX < NO_FRAME, "frames of a batch are counted in a byte");
+
+bool offload_must_join(uint32_t have) {
+        return (~have & (DEVICE_OFFLOAD_TSO4 | DEVICE_OFFLOAD_TSO6)) != 0;
+}
 
 typedef struct Run {
         OffloadLayout l;     /* of the first segment */

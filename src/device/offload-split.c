@@ -13,6 +13,10 @@
 /* A header for each cut frame, and the pieces of payload: each cut ends one piece and begins another. */
 #define SPLIT_IOV_MAX (2 * OFFLOAD_FRAMES_MAX + FRAME_IOV_MAX)
 
+bool offload_must_cut(uint32_t have) {
+        return have != _DEVICE_OFFLOAD_ALL;
+}
+
 struct OffloadSplit {
         struct {
                 uint8_t room[OFFLOAD_HEADROOM];

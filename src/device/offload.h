@@ -12,6 +12,9 @@
 #define OFFLOAD_FRAMES_MAX 128 /* frames one super-frame may become: 64 KiB at an MSS of 512 and up */
 #define OFFLOAD_HEADROOM 4     /* bytes before a changed frame that are the caller's: what its framing puts there */
 
+bool offload_must_cut(uint32_t have);  /* are there frames that offload_split() changes for a far end with @have (DeviceOffload)? */
+bool offload_must_join(uint32_t have); /* does what comes from it gain by offload_coalesce()? */
+
 /* Checks a virtio-net header against its frame (virtio 1.2, 5.1.6.2): types, offsets, header lengths, gso_size.
  * True when it is safe to act on. Frames from a guest go through this before anything else looks at the header. */
 bool offload_header_is_valid(const Frame *f);

@@ -123,16 +123,20 @@ static int set_offloads(int fd, uint32_t wanted, uint32_t *ret) {
 
 /* Linux takes frames beyond 64 KiB from a TAP, in pieces large enough for their number, since 6.6, and super-segments of IPv4 without a length
  * since 6.3. To try is no way to find out: an older one may drop what it took. */
-static bool kernel_takes_big(void) {
-        struct utsname u;
+bool tap_release_takes_big(const char *release) {
         unsigned major, minor;
 
-        return uname(&u) == 0 && sscanf(u.release, "%u.%u", &major, &minor) == 2 && (major > 6 || (major == 6 && minor >= 6));
+        return sscanf(release, "%u.%u", &major, &minor) == 2 && (major > 6 || (major == 6 && minor >= 6));
+}
+
+static bool kernel_takes_big(void) {
+        struct utsname u;
+
+        return uname(&u) == 0 && tap_release_takes_big(u.release);
 }
 
 /* The descriptor's side: header format, offloads, owner. */
 static int setup_descriptor(Tap *t, const TapConfig *c, const char **ret_what) {
-        const uint32_t both = DEVICE_OFFLOAD_TSO4 | DEVICE_OFFLOAD_TSO6;
         int hdr_len = TAP_HEADER_LEN, little_endian = 1, r;
 
         *ret_what = "setting the virtio-net header's format";
@@ -150,9 +154,9 @@ static int setup_descriptor(Tap *t, const TapConfig *c, const char **ret_what) {
         if (c->set_owner && ioctl(t->queues[0].fd, TUNSETOWNER, (unsigned long) c->tun_owner) < 0)
                 return -errno;
 
-        t->cut = t->device.offloads != _DEVICE_OFFLOAD_ALL;
+        t->cut = offload_must_cut(t->device.offloads);
         t->device.big = !t->cut && kernel_takes_big();
-        t->join = (t->device.offloads & both) != both;
+        t->join = offload_must_join(t->device.offloads);
         return 0;
 }
 

@@ -58,6 +58,8 @@ struct Tap {
 TapLane *tap_lane_new(Tap *t, Counters *counters); /* NULL: out of memory */
 TapLane *tap_lane_free(TapLane *l); /* returns NULL */
 
+bool tap_release_takes_big(const char *release); /* frames beyond 64 KiB; as uname() has it */
+
 extern const DeviceOps tap_ops;
 
 static inline Tap *tap_of(const Device *d) {

@@ -16,7 +16,6 @@
 
 /* What the two kinds have in common, read off the TAP. */
 static int copy_common(TapVhost *t) {
-        const uint32_t both = DEVICE_OFFLOAD_TSO4 | DEVICE_OFFLOAD_TSO6;
         const Device *tap = t->tap;
 
         t->device.mac = tap->mac;
@@ -30,8 +29,8 @@ static int copy_common(TapVhost *t) {
                 if (!t->device.peer)
                         return -ENOMEM;
         }
-        t->cut = tap->offloads != _DEVICE_OFFLOAD_ALL;
-        t->join = (tap->offloads & both) != both;
+        t->cut = offload_must_cut(tap->offloads);
+        t->join = offload_must_join(tap->offloads);
         return 0;
 }
 

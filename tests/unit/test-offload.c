@@ -780,6 +780,16 @@ static unsigned coalesce(Batch *b) {
 }
 
 /* Cutting, then joining what was cut: the same bytes and the same header. */
+/* Whoever lacks anything is cut for; whoever lacks a kind of TCP segmentation is joined for. */
+static void test_far_end(void) {
+        for (uint32_t lacks = 0; lacks <= _DEVICE_OFFLOAD_ALL; lacks++) {
+                uint32_t have = _DEVICE_OFFLOAD_ALL & ~lacks;
+
+                g_assert_true(offload_must_cut(have) == (lacks != 0));
+                g_assert_true(offload_must_join(have) == (lacks & DEVICE_OFFLOAD_TSO4 || lacks & DEVICE_OFFLOAD_TSO6));
+        }
+}
+
 static void test_round_trip(void) {
         g_autofree Built *b = g_malloc(sizeof(Built));
         g_autofree uint8_t *out = g_malloc(FRAME_LEN_MAX), *copies = g_malloc(2 * FRAME_LEN_MAX);
@@ -1085,6 +1095,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/offload/longest", test_longest);
         g_test_add_func("/offload/complete", test_complete);
         g_test_add_func("/offload/complete-odd-places", test_complete_odd_places);
+        g_test_add_func("/offload/far-end", test_far_end);
         g_test_add_func("/offload/split", test_split);
         g_test_add_func("/offload/split-limits", test_split_limits);
         g_test_add_func("/offload/split-not-needed", test_split_not_needed);
