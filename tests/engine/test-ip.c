@@ -225,7 +225,7 @@ static void test_protocols(void) {
         packet_expect_icmp(h, ICMP_DEST_UNREACH, ICMP_PKT_FILTERED, "192.168.127.1", "8.8.8.8", 132);
 }
 
-static void give(FakeHost *h, size_t len, uint32_t mtu, bool df) {
+static void give_more(FakeHost *h, size_t len, uint32_t mtu, bool df) {
         MacAddr mac = FAKE_GUEST_MAC;
         uint8_t *l4 = netstack_tx_reserve(h->stack, len);
         struct udphdr udp = { .uh_sport = htons(1), .uh_dport = htons(2), .uh_ulen = htons((uint16_t) len) };
@@ -238,7 +238,25 @@ static void give(FakeHost *h, size_t len, uint32_t mtu, bool df) {
                 l4[i] = (uint8_t) (i * 7 + i / 256);
         memcpy(l4, &udp, sizeof(udp));
         ip_send(h->stack, &how, l4, len);
+}
+
+static void give(FakeHost *h, size_t len, uint32_t mtu, bool df) {
+        give_more(h, len, mtu, df);
         netstack_flush(h->stack);
+}
+
+/* What waits stays in the cache: another packet joins it up to 520 KiB, and is the first of its own beyond that. */
+static void test_send_wait(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        size_t room;
+
+        give_more(h, 100, 1500, false);
+        give_more(h, 100, 1500, false);
+        room = 520 * 1024 - h->stack->arena_used - TX_HEADROOM;
+        (void) netstack_tx_reserve(h->stack, room);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+        (void) netstack_tx_reserve(h->stack, room + 1);
+        g_assert_cmpuint(fake_n_frames(h), ==, 2);
 }
 
 static void test_send_pieces(void) {
@@ -314,6 +332,7 @@ static void test_garbage(void) {
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/ip/headers", test_headers);
+        g_test_add_func("/ip/send-wait", test_send_wait);
         g_test_add_func("/ip/padding", test_padding);
         g_test_add_func("/ip/sources", test_sources);
         g_test_add_func("/ip/destinations", test_destinations);

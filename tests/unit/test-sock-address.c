@@ -123,9 +123,51 @@ static void test_files(void) {
         g_assert_cmpint(g_rmdir(dir), ==, 0);
 }
 
+static struct {
+        bool may;  /* go beyond the system's limit */
+        int snd, rcv; /* what was set, bytes */
+} buffers;
+
+int __real_setsockopt(int fd, int level, int option, const void *value, socklen_t len);
+int __wrap_setsockopt(int fd, int level, int option, const void *value, socklen_t len);
+
+int __wrap_setsockopt(int fd, int level, int option, const void *value, socklen_t len) {
+        bool is_forced = option == SO_SNDBUFFORCE || option == SO_RCVBUFFORCE, is_snd = option == SO_SNDBUFFORCE || option == SO_SNDBUF;
+
+        if (level != SOL_SOCKET || (!is_forced && !is_snd && option != SO_RCVBUF))
+                return __real_setsockopt(fd, level, option, value, len);
+        if (is_forced && !buffers.may) {
+                errno = EPERM;
+                return -1;
+        }
+        memcpy(is_snd ? &buffers.snd : &buffers.rcv, value, sizeof(int));
+        return 0;
+}
+
+static void check_buffers(int family, int type, int bytes) {
+        _cleanup_close_ int fd = socket(family, type | SOCK_CLOEXEC, 0);
+
+        g_assert_cmpint(fd, >=, 0);
+        for (unsigned may = 0; may < 2; may++) {
+                buffers = (typeof(buffers)){ .may = may };
+                sock_set_buffers(fd, family);
+                g_assert_cmpint(buffers.snd, ==, bytes);
+                g_assert_cmpint(buffers.rcv, ==, bytes);
+        }
+}
+
+/* With CAP_NET_ADMIN or without. TCP sizes its own. */
+static void test_buffers(void) {
+        check_buffers(AF_UNIX, SOCK_STREAM, 4 * 1024 * 1024);
+        check_buffers(AF_UNIX, SOCK_SEQPACKET, 1024 * 1024);
+        check_buffers(AF_UNIX, SOCK_DGRAM, 1024 * 1024);
+        check_buffers(AF_INET, SOCK_STREAM, 0);
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/sock-address/parse", test_parse);
         g_test_add_func("/sock-address/files", test_files);
+        g_test_add_func("/sock-address/buffers", test_buffers);
         return g_test_run();
 }
