@@ -478,8 +478,8 @@ static void host_set_keepalive(void *userdata, int fd, bool on) {
         (void) sockopt_set_int(fd, SOL_SOCKET, SO_KEEPALIVE, on);
 }
 
-static int host_stream_pair(void *userdata, uint64_t service_cookie, int *ret_flow_fd, int *ret_service_fd) {
-        HostSockets *h = userdata;
+/* A flow's end of a pair, ended by host_close(), and a service's. */
+static int make_pair(HostSockets *h, int *ret_flow_fd, int *ret_service_fd) {
         int fds[2];
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
                 return -errno;
@@ -488,21 +488,32 @@ static int host_stream_pair(void *userdata, uint64_t service_cookie, int *ret_fl
         if (!s)
                 return -ENOMEM;
         s->is_unix = true;
-        int r = host_socket_adopt(h, TAKE_FD(service_fd), service_cookie, STREAM_EVENTS, ret_service_fd);
+        *ret_flow_fd = TAKE_FD(flow_fd);
+        *ret_service_fd = TAKE_FD(service_fd);
+        return 0;
+}
+
+static int host_stream_pair(void *userdata, uint64_t service_cookie, int *ret_flow_fd, int *ret_service_fd) {
+        HostSockets *h = userdata;
+        int flow_fd = -EBADF, service_fd = -EBADF;
+        int r = make_pair(h, &flow_fd, &service_fd);
+        if (r < 0)
+                return r;
+        r = host_socket_adopt(h, service_fd, service_cookie, STREAM_EVENTS, ret_service_fd);
         if (r < 0) {
-                host_close(h, TAKE_FD(flow_fd), /* reset= */ false);
+                host_close(h, flow_fd, /* reset= */ false);
                 return r;
         }
-        *ret_flow_fd = TAKE_FD(flow_fd);
+        *ret_flow_fd = flow_fd;
         return 0;
 }
 
 static int host_service_open(void *userdata, uint16_t port, const Endpoint *guest, int *ret_flow_fd) {
         HostSockets *h = userdata;
-        int fds[2];
+        int flow_fd = -EBADF, service_fd = -EBADF, r;
         if (h->handler->service_connect) {
                 int fd = h->handler->service_connect(h->userdata, port);
-                int r = fd >= 0 ? host_sockets_adopt_stream(h, fd) : fd;
+                r = fd >= 0 ? host_sockets_adopt_stream(h, fd) : fd;
                 if (r < 0 && fd >= 0)
                         (void) close(fd);
                 if (r >= 0)
@@ -510,18 +521,16 @@ static int host_service_open(void *userdata, uint16_t port, const Endpoint *gues
                 if (r != -ENOENT)
                         return r;
         }
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
-                return -errno;
-        _cleanup_close_ int flow_fd = fds[0], service_fd = fds[1];
-        HostSocket *s = get(h, flow_fd);
-        if (!s)
-                return -ENOMEM;
-        int r = h->handler->service(h->userdata, port, guest, service_fd);
+        r = make_pair(h, &flow_fd, &service_fd);
         if (r < 0)
                 return r;
-        (void) TAKE_FD(service_fd);
-        s->is_unix = true;
-        *ret_flow_fd = TAKE_FD(flow_fd);
+        r = h->handler->service(h->userdata, port, guest, service_fd);
+        if (r < 0) {
+                (void) close(service_fd);
+                host_close(h, flow_fd, /* reset= */ false);
+                return r;
+        }
+        *ret_flow_fd = flow_fd;
         return 0;
 }
 

@@ -11,7 +11,7 @@
 #include <pthread.h>
 #include <sys/socket.h>
 
-#include "daemon/host-sockets.h"
+#include "daemon/host-sockets-private.h"
 
 #define OPS (&host_sockets_ops)
 #define COOKIE 77
@@ -29,6 +29,8 @@ typedef struct Fixture {
         pthread_cond_t came;
         GArray *events; /* (owned) Event, under @lock */
         bool no_peek_offset;
+        bool refuses; /* the service, whose end of a flow is: */
+        int service_fd;
 } Fixture;
 
 static void on_event(void *userdata, uint64_t cookie, uint32_t events) {
@@ -41,7 +43,16 @@ static void on_event(void *userdata, uint64_t cookie, uint32_t events) {
         pthread_mutex_unlock(&f->lock);
 }
 
-static const HostSocketsHandler handler = { .event = on_event };
+static int on_service(void *userdata, uint16_t port, const Endpoint *guest, int fd) {
+        Fixture *f = userdata;
+
+        if (f->refuses)
+                return -EMFILE;
+        f->service_fd = fd;
+        return 0;
+}
+
+static const HostSocketsHandler handler = { .event = on_event, .service = on_service };
 
 static int begin_here(void *arg) {
         Fixture *f = arg;
@@ -127,6 +138,10 @@ static int do_connect(void *arg) {
 static int do_pair(void *arg) {
         OnLoop *o = arg;
         return OPS->stream_pair(o->f->sockets, o->cookie, &o->fd, &o->fd2);
+}
+static int do_service(void *arg) {
+        OnLoop *o = arg;
+        return OPS->service_open(o->f->sockets, 53, o->to, &o->fd);
 }
 static int do_dgram(void *arg) {
         OnLoop *o = arg;
@@ -707,6 +722,32 @@ static unsigned n_open(void) {
         return n;
 }
 
+/* Of a flow to a service that takes it there is one descriptor here and a record; of one that it refuses, neither. */
+static void test_service(void) {
+        Fixture f;
+        Endpoint guest = {};
+        OnLoop o = { .f = &f, .to = &guest };
+        unsigned before;
+        char byte;
+
+        begin(&f, false);
+        before = n_open();
+        f.refuses = true;
+        g_assert_cmpint(loop_call(f.loop, do_service, &o), ==, -EMFILE);
+        g_assert_cmpuint(f.sockets->n_open, ==, 0);
+        g_assert_cmpuint(n_open(), ==, before);
+
+        f.refuses = false;
+        g_assert_cmpint(loop_call(f.loop, do_service, &o), ==, 0);
+        g_assert_cmpuint(f.sockets->n_open, ==, 1);
+        g_assert_cmpint(write(f.service_fd, "x", 1), ==, 1);
+        g_assert_cmpint(read(o.fd, &byte, 1), ==, 1);
+        close_it(&f, o.fd, /* reset= */ false);
+        g_assert_cmpuint(f.sockets->n_open, ==, 0);
+        (void) close(f.service_fd);
+        end(&f);
+}
+
 /* A Unix socket of messages: what its far end, anybody's program, sends beside them is not taken in. */
 static void test_messages_with_descriptors(void) {
         Fixture f;
@@ -992,6 +1033,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/host-sockets/messages-empty", test_messages_empty);
         g_test_add_func("/host-sockets/messages-no-runs", test_messages_no_runs);
         g_test_add_func("/host-sockets/after-ping", test_after_ping);
+        g_test_add_func("/host-sockets/service", test_service);
         g_test_add_func("/host-sockets/runs", test_runs);
         g_test_add_func("/host-sockets/bursts", test_bursts);
         g_test_add_func("/host-sockets/no-burst", test_no_burst);
