@@ -28,13 +28,13 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <time.h>
 
 #include "basic/loop.h"
+#include "basic/rights.h"
 
 #define EVENT_ROUNDS_MAX 32 /* sd_event dispatches in a row before the fast lane gets its turn again */
 
@@ -419,27 +419,13 @@ static void *loop_thread(void *arg) {
         return NULL;
 }
 
-/* All signals belong to the control thread, but for those that a thread brings upon itself: blocked, these
- * would kill. */
 static int thread_start(Loop *l, const char *name) {
-        sigset_t block, before;
         char full[16];
         int r;
 
-        (void) sigfillset(&block);
-        (void) sigdelset(&block, SIGSEGV);
-        (void) sigdelset(&block, SIGBUS);
-        (void) sigdelset(&block, SIGFPE);
-        (void) sigdelset(&block, SIGILL);
-
-        /* Inherited by the new thread; blocked from its first instruction on. */
-        r = pthread_sigmask(SIG_SETMASK, &block, &before);
-        if (r != 0)
-                return -r;
-        r = pthread_create(&l->thread, NULL, loop_thread, l);
-        (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
-        if (r != 0)
-                return -r;
+        r = thread_create(&l->thread, NULL, loop_thread, l);
+        if (r < 0)
+                return r;
 
         l->started = true;
         (void) snprintf(full, sizeof(full), "vnet/%s", name);

@@ -15,7 +15,6 @@
 #include <pcap/pcap.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -376,27 +375,17 @@ static void *capture_thread(void *arg) {
 /* A thread of its own that takes no signal and that nobody joins. */
 static int start_thread(Capture *c) {
         pthread_attr_t attr;
-        sigset_t block, before;
         pthread_t thread;
         int r;
 
-        (void) sigfillset(&block);
-        (void) sigdelset(&block, SIGSEGV);
-        (void) sigdelset(&block, SIGBUS);
-        (void) sigdelset(&block, SIGFPE);
-        (void) sigdelset(&block, SIGILL);
         (void) pthread_attr_init(&attr);
         (void) pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-        r = pthread_sigmask(SIG_SETMASK, &block, &before);
-        if (r == 0) {
-                c->refs++;
-                r = pthread_create(&thread, &attr, capture_thread, c);
-                if (r != 0)
-                        c->refs--;
-                (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
-        }
+        c->refs++;
+        r = thread_create(&thread, &attr, capture_thread, c);
+        if (r < 0)
+                c->refs--;
         (void) pthread_attr_destroy(&attr);
-        return -r;
+        return r;
 }
 
 /* ---- the control thread ---- */
