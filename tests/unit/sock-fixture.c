@@ -15,7 +15,7 @@
 static void on_receive(Device *d, Frame *frames, unsigned n, void *userdata) {
         Rig *r = userdata;
 
-        g_mutex_lock(&r->lock);
+        pthread_mutex_lock(&r->lock);
         for (unsigned i = 0; i < n; i++) {
                 g_byte_array_append(r->frames, (const guint8 *) &frames[i].len, sizeof(frames[i].len));
                 for (unsigned k = 0; k < frames[i].n_iov; k++)
@@ -23,36 +23,36 @@ static void on_receive(Device *d, Frame *frames, unsigned n, void *userdata) {
         }
         r->flags = frames[n - 1].hdr.flags;
         r->n_frames += n;
-        g_mutex_unlock(&r->lock);
+        pthread_mutex_unlock(&r->lock);
 }
 
 static void on_event(Device *d, DeviceEvent event, int error, void *userdata) {
         Rig *r = userdata;
 
-        g_mutex_lock(&r->lock);
+        pthread_mutex_lock(&r->lock);
         r->n_up += event == DEVICE_UP;
         r->n_down += event == DEVICE_DOWN;
         r->n_refused += event == DEVICE_REFUSED;
         if (event == DEVICE_DOWN)
                 r->error = error;
-        g_mutex_unlock(&r->lock);
+        pthread_mutex_unlock(&r->lock);
 }
 
 static void on_gone(Device *d, int error, void *userdata) {
         Rig *r = userdata;
 
-        g_mutex_lock(&r->lock);
+        pthread_mutex_lock(&r->lock);
         r->n_gone++;
         r->error = error;
-        g_mutex_unlock(&r->lock);
+        pthread_mutex_unlock(&r->lock);
 }
 
 static void on_writable(Device *d, void *userdata) {
         Rig *r = userdata;
 
-        g_mutex_lock(&r->lock);
+        pthread_mutex_lock(&r->lock);
         r->n_writable++;
-        g_mutex_unlock(&r->lock);
+        pthread_mutex_unlock(&r->lock);
 }
 
 static const DeviceHandler handler = { .receive = on_receive, .event = on_event, .gone = on_gone, .writable = on_writable };
@@ -60,9 +60,9 @@ static const DeviceHandler handler = { .receive = on_receive, .event = on_event,
 static void on_wake(void *userdata) {
         Rig *r = userdata;
 
-        g_mutex_lock(&r->lock);
+        pthread_mutex_lock(&r->lock);
         r->n_wakes++;
-        g_mutex_unlock(&r->lock);
+        pthread_mutex_unlock(&r->lock);
 }
 
 /* ---- life ---- */
@@ -123,9 +123,9 @@ void rig_end(Rig *r) {
 /* ---- looking at it ---- */
 
 unsigned rig_get(Rig *r, const unsigned *what) {
-        g_mutex_lock(&r->lock);
+        pthread_mutex_lock(&r->lock);
         unsigned n = *what;
-        g_mutex_unlock(&r->lock);
+        pthread_mutex_unlock(&r->lock);
         return n;
 }
 

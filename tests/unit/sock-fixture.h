@@ -3,6 +3,7 @@
 /* A socket device on a loop of its own, for the tests of sock*.c: what it says is counted, and frames are kept as they came. */
 
 #include <glib.h>
+#include <pthread.h>
 
 #include "device/framing.h"
 #include "device/sock.h"
@@ -12,7 +13,7 @@
 typedef struct Rig {
         Device *device; /* (owned) */
         Loop *loop;     /* (owned) NULL: not started */
-        GMutex lock;    /* of what follows */
+        pthread_mutex_t lock; /* of what follows; not GLib's own, which a build under TSan does not see through */
         unsigned n_wakes;   /* of the loop */
         unsigned n_frames, n_up, n_down, n_refused, n_gone, n_writable;
         int error;          /* of the last of down and gone */

@@ -28,7 +28,7 @@ static void test_lengths(void) {
                 rig_wait(&r, &r.n_frames, 3);
                 g_assert_cmpuint(rig_drops(&r, DROP_ETH_SHORT), ==, 3);
                 g_assert_cmpuint(rig_drops(&r, DROP_ETH_LONG), ==, 2);
-                g_assert_cmpuint(r.n_down + r.n_gone, ==, 0);
+                g_assert_cmpuint(rig_get(&r, &r.n_down) + rig_get(&r, &r.n_gone), ==, 0);
                 (void) close(pair[1]);
                 rig_end(&r);
         }
@@ -106,7 +106,7 @@ static void test_nameless(void) {
         rig_write(fd, bytes, 60);
         rig_wait(&r, &r.n_frames, 1);
         g_assert_cmpuint(rig_drops(&r, DROP_DEVICE_DOWN), ==, 5);
-        g_assert_cmpuint(r.n_up, ==, 1);
+        g_assert_cmpuint(rig_get(&r, &r.n_up), ==, 1);
         (void) close(nameless);
         (void) close(fd);
         rig_end(&r);

@@ -175,9 +175,11 @@ static void test_pieces(void) {
                         for (size_t at = 0; at < len; at += step)
                                 rig_write(pair[1], bytes + at, MIN(step, len - at));
                         rig_wait(&r, &r.n_frames, ++n);
+                        pthread_mutex_lock(&r.lock);
                         g_assert_cmpuint(r.frames->len, ==, 4 + lens[k]);
                         g_assert_cmpmem(r.frames->data + 4, lens[k], bytes + 4, lens[k]);
                         g_byte_array_set_size(r.frames, 0);
+                        pthread_mutex_unlock(&r.lock);
                 }
         (void) close(pair[1]);
         rig_end(&r);
@@ -303,7 +305,7 @@ static void test_handshakes(void) {
         rig_wait(&r, &r.n_down, 3);
         g_assert_cmpint(r.error, ==, -EPROTO);
         g_assert_true(rig_at_end(fd));
-        g_assert_cmpuint(r.n_up, ==, 2);
+        g_assert_cmpuint(rig_get(&r, &r.n_up), ==, 2);
         (void) close(fd);
         rig_end(&r);
 }

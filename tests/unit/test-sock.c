@@ -100,7 +100,7 @@ static void test_refused(void) {
         rig_wait(&r, &r.n_refused, 1);
         rig_write(first, bytes, rig_frame(bytes, true, 60, 7));
         rig_wait(&r, &r.n_frames, 1);
-        g_assert_cmpuint(r.n_down, ==, 0);
+        g_assert_cmpuint(rig_get(&r, &r.n_down), ==, 0);
         (void) close(first);
         (void) close(second);
         rig_end(&r);
@@ -121,7 +121,7 @@ static void test_takeover(void) {
                         rig_wait(&r, &r.n_frames, i);
         }
         rig_wait(&r, &r.n_frames, 200);
-        g_assert_cmpuint(r.n_refused, ==, 0);
+        g_assert_cmpuint(rig_get(&r, &r.n_refused), ==, 0);
         rig_end(&r);
 }
 
@@ -191,7 +191,7 @@ static void test_descriptor(void) {
         (void) close(pair[1]);
         rig_wait(&r, &r.n_gone, 1);
         g_assert_cmpint(r.error, ==, -ECONNRESET);
-        g_assert_cmpuint(r.n_down, ==, 0);
+        g_assert_cmpuint(rig_get(&r, &r.n_down), ==, 0);
         rig_end(&r);
 
         int lonely = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -233,8 +233,8 @@ static void test_move(void) {
                 rig_begin(&r);
         }
         rig_wait(&r, &r.n_frames, 1);
-        g_assert_cmpuint(r.n_down, ==, 0);
-        g_assert_cmpuint(r.n_up, ==, 1);
+        g_assert_cmpuint(rig_get(&r, &r.n_down), ==, 0);
+        g_assert_cmpuint(rig_get(&r, &r.n_up), ==, 1);
         g_assert_cmpuint(r.frames->data[r.frames->len - 1], ==, 7);
         (void) close(fd);
         rig_wait(&r, &r.n_down, 1);
@@ -293,7 +293,7 @@ static void inherit(const char *kind, int type, const char *greeting) {
                 rig_write(fd, bytes, len);
                 rig_wait(&r, &r.n_frames, before + 1);
         }
-        g_assert_cmpuint(r.n_down, ==, 0);
+        g_assert_cmpuint(rig_get(&r, &r.n_down), ==, 0);
         rig_stop(&r);
         fds[1] = dup(sock_leave(r.device));
         (void) close(fd);
