@@ -615,6 +615,8 @@ static bool op_offer(void *userdata, uint32_t port, const Frame *f) {
         g_assert_cmpuint(port, ==, h->port.id);
         g_assert_true(iovcur_copy(&c, data, f->len));
         g_assert_cmpuint(iovcur_left(&c), ==, 0);
+        h->offered_hdr = f->hdr;
+        memcpy(h->offered, data, MIN(f->len, sizeof(h->offered)));
         if (!h->shard || !netstack_shard_takes(h->shard->stack, f))
                 return false;
         fake_input_hdr(h->shard, &f->hdr, data, f->len);

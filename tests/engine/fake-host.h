@@ -94,6 +94,8 @@ typedef struct FakeHost {
         Netstack *stack;       /* (owned) */
         NetstackPort port;     /* where fake_input() comes from */
         struct FakeHost *shard; /* (borrowed, nullable) who is offered segments of no connection here */
+        struct virtio_net_hdr_v1 offered_hdr; /* of what was offered last ... */
+        uint8_t offered[64];                  /* ... and how it began */
 } FakeHost;
 
 #define FAKE_FD_FIRST 1000

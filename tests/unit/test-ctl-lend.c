@@ -58,9 +58,12 @@ static void count(int channel, unsigned *ret_v4, unsigned *ret_v6) {
         char bytes[2] = "";
         struct iovec iov = { bytes, sizeof(bytes) };
         struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf, .msg_controllen = sizeof(control.buf) };
-        int fds[253];
+        int fds[253], type = 0;
+        socklen_t type_len = sizeof(type);
         size_t n;
 
+        g_assert_cmpint(getsockopt(channel, SOL_SOCKET, SO_TYPE, &type, &type_len), ==, 0);
+        g_assert_cmpint(type, ==, SOCK_SEQPACKET); /* what basic/lend.h says */
         g_assert_cmpint(recvmsg(channel, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC), ==, 1);
         g_assert_cmpint(bytes[0], ==, LEND_BYTE);
         g_assert_cmpint(m.msg_flags & MSG_CTRUNC, ==, 0);
@@ -76,6 +79,7 @@ static void count(int channel, unsigned *ret_v4, unsigned *ret_v6) {
                         g_assert_cmpint(getsockopt(fds[i], SOL_SOCKET, SO_DOMAIN, &domain, &len), ==, 0);
                         *ret_v4 += domain == AF_INET;
                         *ret_v6 += domain == AF_INET6;
+                        g_assert_true(fcntl(fds[i], F_GETFL) & O_NONBLOCK); /* or the daemon would wait for a guest */
                 }
                 (void) close(fds[i]);
         }

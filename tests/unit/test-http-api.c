@@ -76,6 +76,33 @@ static void test_privileged_port(void) {
         tear_down();
 }
 
+/* "localhost" is loopback's address; a port without a host is no guest's when the host asks; and nobody sees another network's. */
+static void test_host_forwards(void) {
+        NetworkOptions o = NETWORK_OPTIONS_INIT;
+        Error e = ERROR_INIT;
+        HttpCaller other = host_caller(getuid()), host = host_caller(getuid());
+        int own_fd;
+        g_autofree char *local = g_strdup_printf("127.%u.0.1:48124", loopback_take(&own_fd));
+        g_autofree char *any = g_strdup_printf("{\"local\":\"%s\",\"remote\":\":80\"}", local),
+                        *expose = g_strdup_printf("{\"local\":\"%s\",\"remote\":\"192.168.127.2:80\"}", local),
+                        *listed = g_strdup_printf("[{\"local\":\"%s\",\"remote\":\"192.168.127.2:80\",\"protocol\":\"tcp\"}]\n", local);
+        Network *n;
+
+        set_up();
+        o.subnet = "192.168.128.0/24";
+        g_assert_cmpint(manager_create_network(manager, "other", getuid(), &o, &n, &e), ==, 0);
+        other.network = "other";
+        host.guest = guest_caller(HTTP_GATEWAY_OFF).guest;
+        assert_answers(host, "POST", EXPOSE, any, 500, "Network 'net' has 2 guests, name the one that is meant");
+        assert_answers(host, "POST", EXPOSE, expose, 200, "");
+        assert_answers(host, "GET", ALL, "", 200, listed);
+        assert_answers(other, "GET", ALL, "", 200, "[]\n");
+        assert_answers(other, "POST", UNEXPOSE, "{\"local\":\"localhost:70000\"}", 500, "proxy not found");
+        assert_answers(host, "POST", EXPOSE, "{\"local\":\"LocalHost:79x\",\"remote\":\":80\"}", 500, "'127.0.0.1:79x' is no place to listen");
+        tear_down();
+        (void) close(own_fd);
+}
+
 static void test_no_network(void) {
         HttpCaller c = host_caller(getuid());
 
@@ -135,13 +162,21 @@ static void test_guest_forwards(void) {
 /* ---- metrics ---- */
 
 static unsigned n_asked;
+static const Network *made_up, *mute; /* who says what we want, and nothing */
 
 int __real_network_get_stats(Network *n, NetstackStats *ret_stats, Counters *ret_counters);
 int __wrap_network_get_stats(Network *n, NetstackStats *ret_stats, Counters *ret_counters);
 
 int __wrap_network_get_stats(Network *n, NetstackStats *ret_stats, Counters *ret_counters) {
+        int r = __real_network_get_stats(n, ret_stats, ret_counters);
+
         n_asked++;
-        return __real_network_get_stats(n, ret_stats, ret_counters);
+        if (n == made_up) {
+                ret_stats->udp_flows = 7;
+                ret_stats->bypassed_bytes = UINT64_C(5000000000);
+                ret_counters->drops[DROP_UDP_FILTERED] = 9;
+        }
+        return n == mute ? -ENOMEM : r;
 }
 
 static unsigned count(const char *text, const char *what) {
@@ -172,6 +207,22 @@ static void test_metrics_ask_once(void) {
         g_assert_cmpuint(count(r.text, "\nvnetd_drops_total{network=\"other\","), ==, _DROP_MAX);
         g_assert_true(g_str_has_suffix(r.text, "# EOF\n"));
         free(r.text);
+
+        made_up = n; /* each figure is of the network whose name it bears */
+        http_api_answer(manager, &host, "GET", "/metrics", "", 0, &r);
+        g_assert_cmpuint(count(r.text, "\nvnetd_udp_flows{network=\"net\"} 0\n"), ==, 1);
+        g_assert_cmpuint(count(r.text, "\nvnetd_udp_flows{network=\"other\"} 7\n"), ==, 1);
+        g_assert_cmpuint(count(r.text, "\nvnetd_bypassed_bytes_total{network=\"other\"} 5000000000\n"), ==, 1);
+        g_assert_cmpuint(count(r.text, "reason=\"udp-filtered\"} 9\n"), ==, 1);
+        g_assert_cmpuint(count(r.text, "{network=\"other\",reason=\"udp-filtered\"} 9\n"), ==, 1);
+        free(r.text);
+
+        mute = n; /* and of one that says nothing there is none */
+        http_api_answer(manager, &host, "GET", "/metrics", "", 0, &r);
+        g_assert_cmpuint(count(r.text, "\nvnetd_udp_flows{network=\"net\"} 0\n"), ==, 1);
+        g_assert_cmpuint(count(r.text, "\nvnetd_udp_flows{network=\"other\"}"), ==, 0);
+        free(r.text);
+        made_up = mute = NULL;
         tear_down();
 }
 
@@ -190,6 +241,7 @@ static void test_metrics_without_networks(void) {
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/http-api/privileged-port", test_privileged_port);
+        g_test_add_func("/http-api/host/forwards", test_host_forwards);
         g_test_add_func("/http-api/no-network", test_no_network);
         g_test_add_func("/http-api/guest/reads", test_guest_reads);
         g_test_add_func("/http-api/guest/forwards", test_guest_forwards);

@@ -38,6 +38,7 @@ typedef struct World {
         unsigned n_stopped;
         bool fill; /* its timer queue, when the shard begins */
         Timer timers[64];
+        _Atomic bool full;
 
         Loop *network; /* (owned) */
         NetworkConfig config;
@@ -89,6 +90,8 @@ static unsigned device_send_here(Device *d, unsigned queue, Frame *frames, unsig
         World *w = CONTAINER_OF(d, World, device);
 
         g_assert_cmpuint(queue, ==, 1);
+        if (atomic_load(&w->full))
+                return 0;
         pthread_mutex_lock(&w->lock);
         for (unsigned i = 0; i < n; i++)
                 g_byte_array_append(w->sent, frames[i].iov[0].iov_base, (guint) frames[i].iov[0].iov_len);
@@ -372,6 +375,35 @@ static void test_timer(World *w, gconstpointer data) {
         close(listener);
 }
 
+/* What a full device does not take is counted as such, and goes again like all that nobody acknowledges. */
+static void test_device_full(World *w, gconstpointer data) {
+        int listener;
+        Syn s = syn(w, listen_somewhere(&listener));
+        NetstackStats stats = {};
+        Counters before = {}, after = {};
+
+        atomic_store(&w->full, true);
+        push(w, &s, sizeof(s));
+        for (unsigned i = 0; i < 20000 && counter_read(&before.tx_dropped) == 0; i++) {
+                before = (Counters){};
+                shard_add_stats(w->shard, &stats, &before);
+                g_usleep(1000);
+        }
+        g_assert_cmpuint(counter_read(&before.drops[DROP_DEVICE_FULL]), ==, counter_read(&before.tx_dropped));
+        g_assert_cmpuint(counter_read(&before.tx_frames), ==, 0);
+        g_assert_cmpuint(counter_read(&before.tx_bytes), ==, 0);
+        g_assert_cmpuint(read_count(w, &w->n_sent), ==, 0);
+
+        atomic_store(&w->full, false);
+        for (unsigned i = 0; i < 20000 && read_count(w, &w->n_sent) < 1; i++)
+                g_usleep(1000);
+        g_assert_cmpuint(read_count(w, &w->n_sent), >=, 1);
+        shard_add_stats(w->shard, &stats, &after);
+        g_assert_cmpuint(counter_read(&after.tx_frames), >=, 1);
+        g_assert_cmpuint(counter_read(&after.tx_bytes), >=, sizeof(Syn));
+        close(listener);
+}
+
 static int offer(World *w, const void *data, size_t len) {
         struct iovec iov = { (void *) data, len };
 
@@ -478,6 +510,14 @@ static void test_seen(World *w, gconstpointer data) {
         g_assert_cmpint(loop_call(w->network, nothing, NULL), ==, 0);
         g_assert_cmpuint(w->seen.b[4], ==, 1);
         g_assert_cmpuint(w->n_seen, <, 100);
+
+        unsigned n = w->n_seen;
+        for (unsigned i = 0; i < 3; i++) { /* the same again, beyond the pause: no news */
+                g_usleep(20000);
+                push(w, &s, sizeof(s));
+        }
+        g_assert_cmpint(loop_call(w->network, nothing, NULL), ==, 0);
+        g_assert_cmpuint(w->n_seen, ==, n);
 }
 
 static int gone_here(void *arg) {
@@ -523,6 +563,7 @@ int main(int argc, char **argv) {
                 { "/shard/offer", test_offer },           { "/shard/offer-all", test_offer_all },
                 { "/shard/offer-full", test_offer_full }, { "/shard/offer-end", test_offer_end },
                 { "/shard/timer", test_timer, true },
+                { "/shard/device-full", test_device_full },
         };
 
         g_test_init(&argc, &argv, NULL);
