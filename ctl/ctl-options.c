@@ -206,7 +206,7 @@ static const Verb *verb_by_name(const char *name) {
 static void consider(const char *typed, const Verb *v, const Verb **best, unsigned *distance) {
         unsigned d = edit_distance(typed, v->name);
 
-        if (d < *distance && d < strlen(typed)) {
+        if (d < *distance && 2 * d <= strlen(typed)) { /* what shares less than half is another word */
                 *best = v;
                 *distance = d;
         }

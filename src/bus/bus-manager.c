@@ -53,11 +53,19 @@ static bool kind_is_known(const char *kind) {
         return false;
 }
 
+static int refuse_kind(const char *kind, Error *e) {
+        char all[256] = "";
+        size_t n = 0;
+
+        for (const char *const *k = manager_device_kinds(); *k && n < sizeof(all); k++)
+                n += (size_t) snprintf(all + n, sizeof(all) - n, "%s%s", n > 0 ? ", " : "", *k);
+        return error_set(e, ERROR_NOT_SUPPORTED, "There are no devices of kind '%s', but of %s", ERROR_QUOTE(kind), all);
+}
+
 /* What can be refused before anybody is asked. */
 static int check_device_args(Bus *b, const char *kind, const DeviceOptions *o, Error *e) {
         if (!kind_is_known(kind))
-                return error_set(e, ERROR_NOT_SUPPORTED, "There are no devices of kind '%s'",
-                                 ERROR_QUOTE(kind));
+                return refuse_kind(kind, e);
         if (o->name && manager_device(b->manager, o->name))
                 return error_set(e, ERROR_DEVICE_EXISTS, "There is a device '%s' already", o->name);
         if (o->network && o->network[0] && !manager_network(b->manager, o->network))

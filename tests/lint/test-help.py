@@ -67,6 +67,8 @@ if "Commands:" in text:
     for slip in ("statsu", "netwrok list"):
         wrong = run(*slip.split())
         check(wrong.returncode == 2 and "did you mean" in wrong.stderr, f"{slip}: {wrong.stderr!r}")
+    wrong = run("ping")  # no slip: three of its four letters would be other ones
+    check(wrong.returncode == 2 and "--help" in wrong.stderr and "did you mean" not in wrong.stderr, f"ping: {wrong.stderr!r}")
 
 # The manual.
 for option in sorted(long_options):
