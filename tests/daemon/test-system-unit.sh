@@ -68,16 +68,16 @@ each_capability_is_needed() {
 }
 
 within() {
-        local pid
+        local pid crashed
 
         mount --make-rshared / # as on a real machine, so that later mounts reach the service
         mknod -m 666 /dev/net/tun c 10 200
         install_all
         mkdir -p /run/netns
         ip netns add g1
-        as_nobody unshare --user --map-root-user --net sleep 120 &
+        setpriv --reuid=65534 --regid=65534 --clear-groups unshare --user --map-root-user --net sleep 120 & # no function: its process, not a shell's
         guest=$!
-        sleep 0.5
+        until [ "$(readlink "/proc/$guest/ns/net")" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.05; done
 
         busctl call org.vnetd1 /org/vnetd1 org.vnetd1.Manager ListNetworks | grep -q default || fail "no activation"
         pid=$(systemctl show vnetd -p MainPID --value)
@@ -100,8 +100,13 @@ within() {
         systemctl service-log-level vnetd debug || fail "cannot set the log level"
         systemctl restart vnetd || fail "cannot restart"
         vnetctl --system device list | grep -q '^path-all' || fail "the restart lost a device"
-        kill -KILL "$(systemctl show vnetd -p MainPID --value)"
-        sleep 1
+        crashed=$(systemctl show vnetd -p MainPID --value)
+        kill -KILL "$crashed"
+        for _ in {1..100}; do
+                pid=$(systemctl show vnetd -p MainPID --value)
+                [ "$pid" = 0 ] || [ "$pid" = "$crashed" ] || break
+                sleep 0.1
+        done
         vnetctl --system status >/dev/null || fail "not back after a crash"
 
         each_capability_is_needed

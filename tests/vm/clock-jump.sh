@@ -56,7 +56,7 @@ echo nameserver 203.0.113.2 > /etc/resolv.conf
 echo 0 0 > /proc/sys/net/ipv4/ping_group_range
 unshare -n sleep 100000 &
 far=$!
-sleep 0.3
+soon is_apart $far
 ip link add type veth
 ip link set veth1 netns $far
 ip addr add 203.0.113.1/24 dev veth0
@@ -69,6 +69,9 @@ ip route add default via 203.0.113.2
 far nc -ll -p 9000 -e cat 2> /dev/null &
 far nc -ll -p 9001 -e $dir/feed 2> /dev/null &
 far socat UDP-RECVFROM:53,fork EXEC:$dir/dns 2> /dev/null &
+soon listens $far tcp 9000
+soon listens $far tcp 9001
+soon listens $far udp 53
 
 # ---- what the guest does ----
 
@@ -218,7 +221,7 @@ with_pasta() {
 name=${compare:-vnetd}
 unshare -n sleep 100000 &
 guest=$!
-sleep 0.3
+soon is_apart $guest
 with_$name
 kill $guest
 exit $failed

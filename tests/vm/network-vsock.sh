@@ -31,7 +31,7 @@ begin=$(head -c 100000 $dir/www/blob | sha256sum)
 httpd -p 127.0.0.1:8080 -h $dir/www
 unshare -n -m sleep 100000 &
 guest=$!
-sleep 0.5
+soon is_apart $guest
 guest ip link set lo up
 
 # Where udhcpc looks when nobody names a script, as gvforwarder does not.
@@ -76,6 +76,7 @@ whole_life() { # NAME KIND-OF-BRIDGE MTU
         lease=$(cat $dir/guest/address)
         guest nc -ll -p 9000 -e cat $dir/www/blob &
         server=$!
+        soon listens $guest tcp 9000
         check "$1: a port is exposed" ctl expose 6443 "$lease:9000"
         check "$1: $size MiB come up through it unchanged" up
 

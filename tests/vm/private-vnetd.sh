@@ -17,12 +17,17 @@ check() { # DESCRIPTION COMMAND...
         fi
 }
 same() { [ -n "$1" ] && [ "$1" = "$2" ]; }
-soon() { # COMMAND...: within ten seconds
-        for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+soon() { # COMMAND...: within half a minute, since the machine may be emulated and starved
+        for _ in $(seq 150); do
                 "$@" && return 0
-                sleep 0.5
+                sleep 0.2
         done
         return 1
+}
+is_apart() { [ "$(readlink "/proc/$1/ns/net")" != "$(readlink /proc/self/ns/net)" ]; } # PID of an unshare that has done its work
+listens() { # PID tcp|udp PORT: in the namespace of that process
+        cat "/proc/$1/net/$2" "/proc/$1/net/${2}6" 2> /dev/null |
+                awk -v port="$(printf ':%04X' "$3")" 'index($2, port) && ($4 == "0A" || $4 == "07") { n++ } END { exit !n }'
 }
 ctl() { "$vnetctl" --bus-address=$address "$@"; }
 

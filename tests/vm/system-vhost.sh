@@ -37,10 +37,12 @@ queues_are() { # DEVICE N: as the service says, and as the kernel has them
 }
 journal_has() { # FIELD...: in each line the service itself wrote
         local lines field
-        lines=$(journalctl _SYSTEMD_UNIT=vnetd.service -o json | grep -c "\"MESSAGE\"")
+        journalctl --sync
+        journalctl _SYSTEMD_UNIT=vnetd.service -o json > /tmp/journal # once: it goes on
+        lines=$(grep -c "\"MESSAGE\"" /tmp/journal)
         [ "$lines" -gt 5 ] || return 1
         for field; do
-                [ "$(journalctl _SYSTEMD_UNIT=vnetd.service -o json | grep -c "\"$field\"")" = "$lines" ] || return 1
+                [ "$(grep -c "\"$field\"" /tmp/journal)" = "$lines" ] || return 1
         done
 }
 mine() { # as user other, with a session of theirs
@@ -49,19 +51,22 @@ mine() { # as user other, with a session of theirs
 }
 session_is_up() {
         loginctl enable-linger other
-        for _ in {1..40}; do
+        for _ in {1..100}; do
                 mine systemctl --user is-system-running 2> /dev/null | grep -qx running && return
                 sleep 0.5
         done
         return 1
 }
 own_page() { # of a server in a namespace that run made, by a port it publishes
-        mine vnetctl run --publish=6444:80 -- busybox timeout 15 busybox httpd -f -p 80 -h /tmp/www &
-        for _ in {1..10}; do
-                [ "$(timeout 5 busybox wget -q -O - http://127.0.0.1:6444/page)" = "it is the guest" ] && wait && return
-                sleep 1
+        local ok=1
+        mine sh -c 'echo $$ > /tmp/server; exec vnetctl run --publish=6444:80 -- busybox httpd -f -p 80 -h /tmp/www' &
+        for _ in {1..30}; do
+                [ "$(timeout 5 busybox wget -q -O - http://127.0.0.1:6444/page)" != "it is the guest" ] || { ok=0; break; }
+                sleep 0.5
         done
-        return 1
+        kill "$(cat /tmp/server)" # which vnetctl passes on
+        wait $!
+        return $ok
 }
 own_forward_is_kept() {
         mine vnetctl expose 6445 192.168.127.9:80 && mine systemctl --user restart vnetd &&
@@ -130,7 +135,10 @@ check "a device that listens" ctl device create qemu --name=vm --listen=tcp:127.
 ip netns add g3
 "$bridge" qemu tcp:127.0.0.1:7777 /run/netns/g3 eth0 1500 > /tmp/bridge 2>&1 &
 machine=$!
-sleep 1
+for _ in {1..150}; do # until there is an interface
+        ! grep -q up /tmp/bridge || break
+        sleep 0.2
+done
 check "its guest gets a lease" ip netns exec g3 busybox udhcpc -i eth0 -n -q -t 20 -T 1 -s /tmp/dhcp
 check "and reaches the gateway" ip netns exec g3 ping -c 2 -W 5 192.168.127.1
 before=$(main_pid)

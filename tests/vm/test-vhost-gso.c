@@ -20,7 +20,7 @@
 
 #define OFFLOADS_TSO 0x07u /* checksums, TSO for both families */
 #define OFFLOADS_USO 0x60u
-#define WAIT_MSEC 5000
+#define WAIT_MSEC 20000
 #define ETH 14u
 #define FRAME_MAX 65600u
 #define FIRST_SEQ 0xfffff000u /* wraps within the first super-frame */

@@ -12,7 +12,7 @@
 
 #define PORT 1024
 #define FRAME_LEN 1514
-#define WAIT_MSEC 5000
+#define WAIT_MSEC 20000
 
 typedef struct Seen {
         GMutex lock;
