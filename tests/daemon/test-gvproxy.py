@@ -22,12 +22,12 @@ PROGRAM = sys.argv[1]
 
 class Connection(http.client.HTTPConnection):
     def __init__(self, path):
-        super().__init__("unix", timeout=10)
+        super().__init__("unix", timeout=30)
         self.path = str(path)
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(10)
+        self.sock.settimeout(30)
         self.sock.connect(self.path)
 
 
@@ -42,7 +42,7 @@ class Gvproxy:
         self.process = subprocess.Popen([PROGRAM, *args], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
     def __enter__(self):
-        for _ in range(100):
+        for _ in range(300):
             if self.api.exists() or self.process.poll() is not None:
                 return self
             time.sleep(0.1)
@@ -185,7 +185,10 @@ def test_bad_input():
         assert data.startswith(b"HTTP/1.1 200 OK"), data
         s.close()
         equal((g.ask("/services/forwarder/all"), g.ask("/services/dns/all")), before)
-        time.sleep(0.5)
+        for _ in range(100):  # those that are being closed
+            if len(os.listdir(f"/proc/{g.process.pid}/fd")) <= n_open:
+                break
+            time.sleep(0.1)
         equal(len(os.listdir(f"/proc/{g.process.pid}/fd")), n_open)  # nothing leaked
 
 
@@ -212,7 +215,7 @@ def test_tunnel():
     with Gvproxy("-ssh-port", "-1") as g:
         for query, text in (("", b"ip is mandatory"), ("?port=1", b"ip is mandatory"), ("?ip=192.168.127.2", b"strconv.ParseUint"), ("?ip=x&port=1", b"")):
             s = socket.socket(socket.AF_UNIX)
-            s.settimeout(10)
+            s.settimeout(30)
             s.connect(str(g.api))
             s.sendall(f"POST /tunnel{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             data = b""
@@ -231,7 +234,7 @@ def test_tunnel():
 
 
 def test_process():
-    run = lambda *args: subprocess.run([PROGRAM, *args], capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL)
+    run = lambda *args: subprocess.run([PROGRAM, *args], capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
     assert run("-version").stdout.startswith("gvproxy version ") and run("--version").returncode == 0
     for args, text in ((["-nonsense"], "flag provided but not defined: -nonsense"), (["-mtu"], "flag needs an argument: -mtu"),
                        (["-listen-qemu", "x"], "invalid value for qemu listen address"), (["-listen-bess", "unix:///x"], "must be unixpacket://"),
@@ -296,7 +299,7 @@ stack:
             equal(g.json("/services/dns/all"), [{"Name": "a.test.", "Records": [{"Name": "x", "IP": "10.20.0.8"}, {"Name": "", "IP": "10.20.0.9", "Regexp": "^y"}],
                                                  "DefaultIP": "10.20.0.7"}])
         pathlib.Path(d, "bad.yaml").write_text("a: [")
-        r = subprocess.run([PROGRAM, "-config", d + "/bad.yaml"], capture_output=True, text=True, timeout=10)
+        r = subprocess.run([PROGRAM, "-config", d + "/bad.yaml"], capture_output=True, text=True, timeout=30)
         assert r.returncode == 1 and "yaml: line" in r.stderr, r
         pathlib.Path(d, "empty.yaml").write_text("")
         with Gvproxy("-config", d + "/empty.yaml") as g:

@@ -390,14 +390,12 @@ def namespace_goes_with_its_process(w):
         c = None
         if connected:
             def greet():
-                s = w.host.connect('127.0.0.1', port, timeout=2)
-                try:
+                with contextlib.suppress(OSError):  # nobody listens yet
+                    s = w.host.connect('127.0.0.1', port, timeout=2)
                     if s.recv(5) == b'hello':
                         return s
-                except OSError:
-                    pass
-                s.close()
-            c = wait_until(greet, 10, 'a greeting')
+                    s.close()
+            c = wait_until(greet, 20, 'a greeting')
             check(any(f['state'] == 'bypass' for f in w.flows()), w.ctl('flows'))
         p.kill()
         p.wait()
@@ -439,12 +437,12 @@ def removal_resets(w):
     server = ns.listen()
     with exposed(w, ns, server.getsockname()[1]) as port:
         count = bypassed(w)
-        c = w.host.connect('127.0.0.1', port, timeout=5)
+        c = w.host.connect('127.0.0.1', port, timeout=20)
         s, _ = server.accept()
         equal(bypassed(w) - count, 1, 'led past')
         w.ctl('device', 'remove', device)
         for x in c, s:
-            x.settimeout(5)
+            x.settimeout(20)
             try:
                 check(x.recv(1) is None, 'no end, a reset')
             except ConnectionResetError:

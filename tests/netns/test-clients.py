@@ -50,10 +50,10 @@ def udhcpc_gets_all(w):
     p = w.spawn('busybox', 'udhcpc', '-f', '-i', 'eth0', '-s', world_script(w, 'configure', netns.CONFIGURE), ns=g,
                 env={**os.environ, 'OUT': out}, stderr=subprocess.DEVNULL)
     wait_until(lambda: f"ip={lease['ip']}\n" in netns.read(out), 20, 'the same address for the same client')
-    wait_until(lambda: lease['ip'] in g.run('ip', 'addr').stdout, 5, 'the address is set up')
+    wait_until(lambda: lease['ip'] in g.run('ip', 'addr').stdout, 20, 'the address is set up')
     check(lease['ip'] in w.ctl('leases'), w.ctl('leases'))
     p.send_signal(signal.SIGUSR2)
-    wait_until(lambda: lease['ip'] not in w.ctl('leases'), 5, 'the lease given back is gone')
+    wait_until(lambda: lease['ip'] not in w.ctl('leases'), 20, 'the lease given back is gone')
     p.terminate()
     p.wait(10)
     w.drop_guest(g)
@@ -191,9 +191,9 @@ def dns_follows_resolv_conf(w):
     equal(who(), '"one"', 'before')
     netns.write('/etc/resolv.conf.new', f'nameserver {OUTSIDE2}\n')
     os.rename('/etc/resolv.conf.new', '/etc/resolv.conf')
-    wait_until(lambda: who() == '"two"', 5, 'the new resolver is asked', every=0.1)
+    wait_until(lambda: who() == '"two"', 20, 'the new resolver is asked', every=0.1)
     netns.write('/etc/resolv.conf', f'nameserver {OUTSIDE}\nsearch example.test\n')
-    wait_until(lambda: who() == '"one"', 5, 'the file is written in place', every=0.1)
+    wait_until(lambda: who() == '"one"', 20, 'the file is written in place', every=0.1)
 
 
 def dns_of_the_network(w):
@@ -343,7 +343,7 @@ def udp_sizes(w):
     """Datagrams of every kind of size, there and back, to outside and to the host; each arrives whole, or not at all."""
     g = the_guest(w)
     for ns, bind, addr in (w.outside, OUTSIDE, OUTSIDE), (w.host, '127.0.0.1', HOST_ADDRESS):
-        server, c = ns.socket(socket.SOCK_DGRAM, timeout=5), g.socket(socket.SOCK_DGRAM, timeout=5)
+        server, c = ns.socket(socket.SOCK_DGRAM, timeout=20), g.socket(socket.SOCK_DGRAM, timeout=20)
         server.bind((bind, 0))
         c.connect((addr, server.getsockname()[1]))
         for size in 0, 1, 511, 1400, 1471, 1472, 1473, 2944, 9000, 32000, 65000, 65507:
@@ -360,7 +360,7 @@ def udp_sizes(w):
 def udp_mapping(w):
     """One guest socket is one socket outside, whomever it speaks to (RFC 4787), and hears nobody it has not spoken to."""
     g = the_guest(w)
-    servers = [w.outside.socket(socket.SOCK_DGRAM, timeout=5) for _ in range(3)]
+    servers = [w.outside.socket(socket.SOCK_DGRAM, timeout=20) for _ in range(3)]
     for s, addr in zip(servers, (OUTSIDE, OUTSIDE, OUTSIDE2)):
         s.bind((addr, 0))
     c = g.socket(socket.SOCK_DGRAM, timeout=1)
@@ -374,6 +374,7 @@ def udp_mapping(w):
         raise Failed(f'a stranger was heard: {c.recvfrom(100)}')
     except TimeoutError:
         pass
+    c.settimeout(20)
     c.sendto(b'hello', servers[2].getsockname())
     equal(servers[2].recvfrom(100)[1], next(iter(seen)), 'the source for another address')
     servers[2].sendto(b'let me in', next(iter(seen)))

@@ -374,7 +374,7 @@ def error_rate(w):
     got = len([e for e in t.ask(*[t.ip() / UDP(sport=9, dport=1000 + i) / b'x' for i in range(sent)]) if ICMPv6DestUnreach in e])
     comment(f'{sent} datagrams, {got} errors')
     check(0 < got < sent, got)
-    wait_until(lambda: [e for e in t.ask(t.ip() / UDP(sport=9, dport=9) / b'x') if ICMPv6DestUnreach in e], 5, 'an error again')
+    wait_until(lambda: [e for e in t.ask(t.ip() / UDP(sport=9, dport=9) / b'x') if ICMPv6DestUnreach in e], 20, 'an error again')
 
 
 # ---- probes of others' making ----

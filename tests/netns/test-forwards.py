@@ -270,7 +270,7 @@ def guest_gone(w):
     n = len(w.devices())
     with exposed(w, '6444', f'{g.addr}:80'):
         w.drop_guest(g)
-        wait_until(lambda: len(w.devices()) == n - 1, 5, 'the device is gone')
+        wait_until(lambda: len(w.devices()) == n - 1, 20, 'the device is gone')
         reset_within(w, 6444, 8)
     with exposed(w, '6444', '192.168.127.200:80'):
         reset_within(w, 6444, 8)
@@ -306,10 +306,10 @@ def udp_forward(w):
     for args, source in (([], OUTSIDE), (['--source=gateway'], GATEWAY)):
         with g.inside():
             server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        server.settimeout(5)
+        server.settimeout(20)
         server.bind(('0.0.0.0', 5300))
         with exposed(w, ':5301/udp', f'{g.addr}:5300', *args):
-            clients = [w.outside.socket(socket.SOCK_DGRAM, timeout=5) for _ in range(2)]
+            clients = [w.outside.socket(socket.SOCK_DGRAM, timeout=20) for _ in range(2)]
             for n, c in enumerate(clients):
                 c.sendto(b'question %d' % n, (HOST, 5301))
             seen = {}
@@ -328,14 +328,14 @@ def udp_forward(w):
             check(data == big, 'a big datagram came otherwise')
             server.sendto(big[::-1], peer)
             check(clients[0].recvfrom(65535)[0] == big[::-1], 'a big answer came otherwise')
-            local = w.host.socket(socket.SOCK_DGRAM, timeout=5)
+            local = w.host.socket(socket.SOCK_DGRAM, timeout=20)
             local.sendto(b'from loopback', ('127.0.0.1', 5301))
             data, peer = server.recvfrom(2000)
             equal((data, peer[0]), (b'from loopback', GATEWAY), 'a client on loopback')
             server.sendto(b'to loopback', peer)
             equal(local.recvfrom(2000), (b'to loopback', ('127.0.0.1', 5301)), 'the answer')
         server.close()
-        c = w.outside.socket(socket.SOCK_DGRAM, timeout=2)
+        c = w.outside.socket(socket.SOCK_DGRAM, timeout=20)
         c.connect((HOST, 5301))
         c.send(b'anybody?')
         try:
@@ -352,10 +352,10 @@ def udp_forward_addresses(w):
     run('ip', 'addr', 'add', second + '/24', 'dev', 'veth0')
     with g.inside():
         server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.settimeout(5)
+    server.settimeout(20)
     server.bind(('0.0.0.0', 5300))
     with exposed(w, ':5301/udp', f'{g.addr}:5300'):
-        c = w.outside.socket(socket.SOCK_DGRAM, timeout=5)
+        c = w.outside.socket(socket.SOCK_DGRAM, timeout=20)
         for addr in second, HOST, second:
             c.sendto(b'whom?', (addr, 5301))
             data, peer = server.recvfrom(2000)
@@ -363,7 +363,7 @@ def udp_forward_addresses(w):
             server.sendto(b'me', peer)
             equal(c.recvfrom(2000), (b'me', (addr, 5301)), 'the answer')
         c.close()
-        gone = w.outside.socket(socket.SOCK_DGRAM, timeout=5)
+        gone = w.outside.socket(socket.SOCK_DGRAM, timeout=20)
         gone.sendto(b'bye', (second, 5301))
         _, peer = server.recvfrom(2000)
         gone.close()

@@ -107,12 +107,12 @@ def talk(path, data, timeout=30):
 
 class Connection(http.client.HTTPConnection):
     def __init__(self, path):
-        super().__init__('unix', timeout=10)
+        super().__init__('unix', timeout=30)
         self.path = path
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(10)
+        self.sock.settimeout(30)
         self.sock.connect(self.path)
 
 
@@ -154,7 +154,7 @@ class Gvproxy:
         self.bridge.kill()
         self.bridge.wait()
         self.w.procs.remove(self.bridge)
-        wait_until(lambda: 'eth0' not in self.guest.run('ip', 'link').stdout, 5, 'the interface is gone')
+        wait_until(lambda: 'eth0' not in self.guest.run('ip', 'link').stdout, 20, 'the interface is gone')
 
     def configure(self):
         out = f'{self.dir}/lease'
@@ -233,12 +233,11 @@ def case_ssh_forwards(w):
     one = f'{w.dir}/one'
     equal(stat.S_IMODE(os.stat(one).st_mode), 0o600, 'mode')
     waiting = Job(talk, one, b'early')
-    time.sleep(1)
+    wait_until(lambda: any(why in read(g.log) for why in ('Connection', 'closed')), 30, lambda: 'why it has to wait: ' + read(g.log))
     sshd = Sshd(w, g.guest)
     with open(f'{w.dir}/authorized', 'a') as f:
         f.write(read(f'{key_dir}/key:%h.pub'))
     equal(waiting.wait(40), b'ylrae', 'a client from before')
-    check('Connection' in read(g.log) or 'closed' in read(g.log), 'why it had to wait:', read(g.log))
 
     got = talk(one, DATA, 100)
     equal(hashlib.sha256(got[::-1]).hexdigest(), SHA, 'both ways')
@@ -419,7 +418,7 @@ def case_stdio(w):
     write(f'{w.dir}/pcap', 'of before')
     g = Gvproxy(w, 'stdio', '-pcap', f'{w.dir}/pcap', kind='stdio')
     equal(g.addr, '192.168.127.2', 'DHCP')
-    g.guest.run('ping', '-c', 2, '-i', '0.2', '-W', 2, GATEWAY)
+    g.guest.run('ping', '-c', 2, '-i', '0.2', '-W', 10, GATEWAY)
     server = w.host.listen('127.0.0.1')
     c = g.guest.connect('192.168.127.254', server.getsockname()[1])
     s, _ = server.accept()

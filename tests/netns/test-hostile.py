@@ -75,7 +75,7 @@ class Injector:
 
     def __init__(self, g):
         self.mac = bytes.fromhex(g.mac().replace(':', ''))
-        g.run('busybox', 'ping', '-c', 1, '-W', 3, GATEWAY)
+        g.run('busybox', 'ping', '-c', 1, '-W', 10, GATEWAY)
         neigh = g.run('ip', 'neigh', 'show', GATEWAY).stdout
         self.gateway = bytes.fromhex(neigh.split('lladdr ')[1].split()[0].replace(':', ''))
         with g.inside():
@@ -128,7 +128,7 @@ def served(w, seconds=3):
     equal(read_all(s), b'me too', 'the bystander')
     s.close()
     server.close()
-    check(time.monotonic() - began < seconds, f'the bystander waited {time.monotonic() - began:.1f} s')
+    check(time.monotonic() - began < seconds or netns.starved(), f'the bystander waited {time.monotonic() - began:.1f} s')
     r = g.run('busybox', 'ping', '-c', 1, '-W', 5, GATEWAY, ok=False)
     check(r.returncode == 0, 'the gateway does not answer the bystander', r.stdout)
     query = struct.pack('!6H', 1, 0x100, 1, 0, 0, 0) + b'\7gateway\4vnet\10internal\0\0\1\0\1'
@@ -340,7 +340,7 @@ def black_holed_connects(w):
             c = v.connect(*server.getsockname())
             server.accept()[0].close()
             took = time.monotonic() - began
-            check(took < 0.5, f'connection {n + 1} took {took:.2f} s')
+            check(took < 0.5 or netns.starved(), f'connection {n + 1} took {took:.2f} s')
             comment(f'connection {n + 1} took {took * 1000:.1f} ms')
             c.close()
             server.close()

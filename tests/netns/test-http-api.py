@@ -232,7 +232,7 @@ def forwards(w):
     begins(ask('/services/forwarder/expose', {'local': '127.0.0.1:9090', 'remote': '192.168.127.2:8080', 'protocol': 'tcp'}), 500,
            'proxy already running for tcp on 127.0.0.1:9090')
     done('/services/forwarder/unexpose', {'local': '127.0.0.1:9090'})
-    wait_until(lambda: closed(9090), 5, 'port 9090 is closed')
+    wait_until(lambda: closed(9090), 20, 'port 9090 is closed')
     begins(ask('/services/forwarder/unexpose', {'local': '127.0.0.1:9090'}), 500, 'proxy not found')
     with w.host.listen('127.0.0.1', 9301):
         begins(ask('/services/forwarder/expose', {'local': '127.0.0.1:9301', 'remote': '192.168.127.2:8080'}), 500,

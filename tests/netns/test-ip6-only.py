@@ -90,7 +90,7 @@ def guest(w, network='six', name=None):
     w.guests.append(g)
     g.prefix = prefix(w, network)
     g.addr6 = wait_until(lambda: ip6.address(g, g.prefix), 10, 'an address by SLAAC')
-    wait_until(lambda: ip6.default_route(g), 5, 'a default route')
+    wait_until(lambda: ip6.default_route(g), 20, 'a default route')
     return g
 
 
@@ -153,7 +153,7 @@ def networkd_by_slaac(w):
     def then():
         equal(len(global_addresses(g)), 1)
         check(list(global_addresses(g))[0].startswith(w.six_prefix.rstrip(':')), global_addresses(g))
-        equal(g.run('ping', '-6', '-c', '1', '-W', '3', OUTSIDE6).returncode, 0)
+        equal(g.run('ping', '-6', '-c', '1', '-W', '10', OUTSIDE6).returncode, 0)
     networkd_gets(w, g, 'slaac', ['DHCP=no', 'IPv6AcceptRA=yes', '[IPv6AcceptRA]', 'DHCPv6Client=no', 'UseDomains=yes'],
                   [f'DNS={w.six_prefix}1', 'vnet.internal', 'example.test', 'ADMIN_STATE=configured'], then)
 
@@ -248,7 +248,7 @@ exit 0
     p.terminate()
     p.wait(10)
     g.run('dhclient', '-r', *args, 'eth0')
-    wait_until(lambda: dig(asking, 'web.vnet.internal', 'AAAA') == [], 5, 'the name is given back')
+    wait_until(lambda: dig(asking, 'web.vnet.internal', 'AAAA') == [], 20, 'the name is given back')
     equal(dig(asking, '-x', a), [])
 
 
@@ -389,7 +389,7 @@ def attach_by_ip6_alone(w):
         out = w.ctl('attach', '--network=six', str(p.pid))
         a = out.split()[1].rstrip(',')
         check(ipaddress.ip_address(a) in ipaddress.ip_network(w.six_prefix + '/64'), out)
-        check(' 0% packet loss' in run('nsenter', f'--net=/proc/{p.pid}/ns/net', 'ping', '-6', '-c', '1', '-W', '3', OUTSIDE6).stdout, 'ping')
+        check(' 0% packet loss' in run('nsenter', f'--net=/proc/{p.pid}/ns/net', 'ping', '-6', '-c', '1', '-W', '10', OUTSIDE6).stdout, 'ping')
     finally:
         p.kill()
         p.wait()
@@ -558,7 +558,7 @@ def nat64_ping(w):
     need('ping')
     g = guest(w)
     for size in 0, 56, 1400, 8000:
-        out = g.run('ping', '-6', '-c', '2', '-i', '0.2', '-W', '3', '-s', size, OUTSIDE64).stdout
+        out = g.run('ping', '-6', '-c', '2', '-i', '0.2', '-W', '10', '-s', size, OUTSIDE64).stdout
         check(' 0% packet loss' in out, out)
     out = g.run('ping', '-6', '-c', '1', '-t', '1', '-W', '2', OUTSIDE64, ok=False).stdout
     check(f'From {g.prefix}1' in out or 'From _gateway' in out or 'Time exceeded' in out, out)
@@ -601,11 +601,11 @@ def nat64_without_ip6_outside(w):
     w.host.run('ip', '-6', 'route', 'del', 'default')
     w.host.run('ip', 'route', 'add', 'default', 'via', netns.OUTSIDE)
     try:
-        wait_until(lambda: ip6.default_route(g), 5, 'a default route')
+        wait_until(lambda: ip6.default_route(g), 20, 'a default route')
         both = ip6.guest(w)
-        wait_until(lambda: not ip6.default_route(both), 5, 'without NAT64 it is gone')
+        wait_until(lambda: not ip6.default_route(both), 20, 'without NAT64 it is gone')
         check(ip6.default_route(g), 'with NAT64 it stays')
-        check(' 0% packet loss' in g.run('ping', '-6', '-c', '1', '-W', '3', OUTSIDE64).stdout, 'IPv4')
+        check(' 0% packet loss' in g.run('ping', '-6', '-c', '1', '-W', '10', OUTSIDE64).stdout, 'IPv4')
         with g.socket(family=socket.AF_INET6, timeout=5) as c:
             try:
                 c.connect(('2001:db8:77::1', 9))
@@ -615,7 +615,7 @@ def nat64_without_ip6_outside(w):
     finally:
         w.host.run('ip', 'route', 'del', 'default')
         ip6.way_out(w)
-    wait_until(lambda: ip6.default_route(g), 5, 'a default route again')
+    wait_until(lambda: ip6.default_route(g), 20, 'a default route again')
 
 
 if __name__ == '__main__':

@@ -218,7 +218,7 @@ def broadcast(w):
     one, others = w.guest('b1'), [w.guest('b2'), w.guest('b3')]
     socks = []
     for g in (one, *others):
-        s = g.socket(socket.SOCK_DGRAM, timeout=5)
+        s = g.socket(socket.SOCK_DGRAM, timeout=20)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         s.bind(('', 7777))
         socks.append(s)

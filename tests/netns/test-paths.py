@@ -136,7 +136,7 @@ def ping_with_hop_limit(w):
     for family, far, at, ttl in ('-4', FAR4, HOPS4[2], 3), ('-6', FAR6, HOPS6[2], 3):
         out = g.run('ping', family, '-n', '-c', 3, '-W', 2, '-t', ttl, far, ok=False).stdout  # routers limit their rate
         check(re.search(rf'From {re.escape(at)} icmp_seq=[123] Time (to live )?exceeded', out), out)
-        check(' 0% packet loss' in g.run('ping', family, '-n', '-c', 2, '-i', 0.2, '-W', 2, far).stdout)
+        check(' 0% packet loss' in g.run('ping', family, '-n', '-c', 2, '-i', 0.2, '-W', 10, far).stdout)
 
 
 def ping_without_ping_sockets(w):
@@ -150,7 +150,7 @@ def ping_without_ping_sockets(w):
         check(len(text.splitlines()) >= 2, 'no raw sockets:', text)
         others = w.spawn('ping', '-n', '-i', 0.2, FAR4, ns=w.host)
         for family, far in ('-4', FAR4), ('-6', FAR6):
-            out = g.run('ping', family, '-n', '-c', 5, '-i', 0.2, '-W', 2, '-s', 1000, far).stdout
+            out = g.run('ping', family, '-n', '-c', 5, '-i', 0.2, '-W', 10, '-s', 1000, far).stdout
             check(' 5 received' in out and 'DUP' not in out, out)
             traceroute(w, family, '-I')
         check(w.stats().get('drop-ping-filtered', 0) > 0, 'the answers to the other ping are not counted')
@@ -187,7 +187,7 @@ def errors_of_routers(w):
             ('-6', 'prohibit', '2001:db8:78::1'):
         far.run('ip', family, 'route', 'replace', kind, dst)
         for type in socket.SOCK_DGRAM, socket.SOCK_STREAM:
-            wait_until(lambda: hears_of_it(g, family, type, dst), 10, f'an error about {kind} {dst}', every=0.5)  # routers limit their rate
+            wait_until(lambda: hears_of_it(g, family, type, dst), 30, f'an error about {kind} {dst}', every=0.5)  # routers limit their rate
         far.run('ip', family, 'route', 'del', kind, dst)
 
 

@@ -3,6 +3,7 @@
 """A guest on a TAP of several queues, served by one thread or each by its own: many flows at once, both ways, byte by byte, while its kernel
 spreads them; what belongs to the network's own thread, whatever queue it comes by; and the limits."""
 
+import contextlib
 import hashlib
 import json
 import fcntl
@@ -298,16 +299,22 @@ def parallel_moved(w):
     g.run('ip', 'neigh', 'replace', HOST_ADDRESS, 'lladdr', GATEWAY_MAC, 'nud', 'permanent', 'dev', 'eth0')
     queue = one_more_queue(g)
     s = w.host.listen('127.0.0.1')
-    pairs = []
+    clients, ends = [], {}
     for _ in range(48):
-        try:
-            pairs.append((g.connect(HOST_ADDRESS, s.getsockname()[1], timeout=0.3), s.accept()[0]))
-        except TimeoutError:
-            pass
-    s.close()
-    check(16 < len(pairs) < 48, 'connections:', len(pairs))
-    for c, _ in pairs:
+        with contextlib.suppress(TimeoutError):
+            clients.append(g.connect(HOST_ADDRESS, s.getsockname()[1], timeout=0.3))
+    check(16 < len(clients) < 48, 'connections:', len(clients))
+    for n, c in enumerate(clients):
         c.settimeout(30)
+        c.sendall(bytes([n]))
+    while len(ends) < len(clients):  # among them may be one that the guest has given up just then
+        e, _ = s.accept()
+        e.settimeout(30)
+        with contextlib.suppress(ConnectionResetError):
+            if name := e.recv(1):
+                ends[name[0]] = e
+    s.close()
+    pairs = [(c, ends[n]) for n, c in enumerate(clients)]
     talk(pairs)
     os.close(queue)
     time.sleep(FORGETFUL)

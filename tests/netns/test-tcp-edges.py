@@ -439,7 +439,7 @@ def refused(w):
     for addr, port in (w.OUTSIDE, 1), (host_address, 1), (w.HOST, 1), (gateway, 1), (gateway, 80):
         why, took = connect_error(g, addr, port)
         equal(why, 'ECONNREFUSED', place(addr, port))
-        check(took < 1, place(addr, port), 'took', took)
+        check(took < 1 or netns.starved(), place(addr, port), 'took', took)
     w.no_flows()
 
 

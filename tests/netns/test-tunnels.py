@@ -52,7 +52,7 @@ def listen(w):
     c.close()
     equal(p.stdout.read(), b'and back', 'from the guest')
     equal(p.wait(10), 0, 'exit')
-    wait_until(lambda: not try_it(), 5, 'the port is closed')
+    wait_until(lambda: not try_it(), 20, 'the port is closed')
     for port, text in (('0', 'Invalid'), ('53', 'none to listen on')):
         r = w.ctl('listen', port, ok=False)
         check(r.returncode != 0 and text in r.stderr, r.stderr)
@@ -61,7 +61,7 @@ def listen(w):
 
 def listen_limit(w):
     """A gateway has 16 such ports; each is free again when its listener goes."""
-    the_guest(w)
+    g = the_guest(w)
     procs = [subprocess.Popen(w.ctl_argv('listen', str(7100 + i)), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) for i in range(SERVICES_MAX)]
     try:
         wait_until(lambda: w.ctl('listen', '7200', ok=False).returncode == EXIT_FAILED if all_there(w) else False, 20, 'the limit')
@@ -71,9 +71,8 @@ def listen_limit(w):
         for p in procs:
             p.kill()
             p.wait()
-    time.sleep(0.3)
+    wait_until(lambda: all(closed(g, 7100 + i) for i in range(SERVICES_MAX)), 20, 'they have gone')
     p = subprocess.Popen(w.ctl_argv('listen', '7200'), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    g = the_guest(w)
     wait_until(lambda: not closed(g, 7200), 10, 'free again')
     equal(p.wait(10), 0, 'exit')
 
@@ -182,8 +181,8 @@ def outbound(w):
     equal(peer[0], '203.0.113.9', 'UDP')
     far.sendto(b'y', peer)
     equal(inside.recvfrom(10)[0], b'y', 'and back')
-    g.run('ping', '-c', 1, '-W', 3, OUTSIDE)
-    g.run('ping', '-c', 1, '-W', 3, '10.70.0.99')
+    g.run('ping', '-c', 1, '-W', 10, OUTSIDE)
+    g.run('ping', '-c', 1, '-W', 10, '10.70.0.99')
     local = w.host.listen('127.0.0.1')
     c = g.connect('10.70.0.254', local.getsockname()[1])
     s, _ = local.accept()

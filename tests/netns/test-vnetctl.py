@@ -252,19 +252,25 @@ def case_attach():
 
 
 def case_monitor():
-    text, lines = start("monitor"), start("monitor", "--json=short")
-    time.sleep(0.5)  # until they listen
-    ctl("run", "--", "true")
-    time.sleep(0.5)
-    for process in (text, lines):
-        process.send_signal(signal.SIGINT)
-    out, _ = text.communicate(timeout=10)
-    assert text.returncode == 0, text.returncode
-    for word in ("InterfacesAdded", "LeaseAdded", "LeaseRemoved", "InterfacesRemoved"):
-        assert f" {word} " in out, out
-    out, _ = lines.communicate(timeout=10)
-    events = [json.loads(line) for line in out.splitlines()]
-    assert {"LeaseAdded", "InterfacesRemoved"} <= {e["signal"] for e in events}, events
+    words = {"InterfacesAdded", "LeaseAdded", "LeaseRemoved", "InterfacesRemoved"}
+    processes = []
+    with tempfile.TemporaryDirectory() as d:
+        paths = [os.path.join(d, name) for name in ("text", "lines")]
+        for path, *arguments in (paths[0], "monitor"), (paths[1], "monitor", "--json=short"):
+            with open(path, "w") as f:
+                processes.append(subprocess.Popen([VNETCTL, *arguments], stdin=subprocess.DEVNULL, stdout=f))
+
+        def told():
+            ctl("run", "--", "true")  # again, should they not have listened yet
+            text, lines = (open(path).read() for path in paths)
+            return all(f" {word} " in text and word in lines for word in words)
+
+        wait_for("events", told, 30)
+        for process in processes:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0, process.returncode
+        for line in open(paths[1]):
+            assert json.loads(line)["signal"], line
 
 
 def case_two_at_once():
