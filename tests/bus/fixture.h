@@ -74,7 +74,7 @@ void pending_wait(Pending *p);                                               /* 
 void pending_assert_ok(Pending *p);                                          /* waits, frees */
 void pending_assert_refused(Pending *p, const char *name, const char *part); /* waits, frees */
 
-#define CALL_TIMEOUT_MSEC 20000
+#define CALL_TIMEOUT_MSEC 60000
 
 /* Collects signals of @path_namespace from the daemon; each is one GVariant (ssv): member, path, parameters.
  */

@@ -70,7 +70,7 @@ static void start_bus(World *w) {
         w->address = g_strconcat("unix:path=", socket, NULL);
 
         for (int i = 0; !w->polkit; i++) {
-                g_assert_cmpint(i, <, 500);
+                g_assert_cmpint(i, <, CALL_TIMEOUT_MSEC / 10);
                 w->polkit = g_dbus_connection_new_for_address_sync(
                                 w->address,
                                 G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT |

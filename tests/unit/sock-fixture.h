@@ -8,7 +8,7 @@
 #include "device/framing.h"
 #include "device/sock.h"
 
-#define RIG_WAIT_MSEC 10000
+#define RIG_WAIT_MSEC 30000
 
 typedef struct Rig {
         Device *device; /* (owned) */

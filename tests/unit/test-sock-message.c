@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <glib/gstdio.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -153,8 +154,9 @@ static void test_unlinked(void) {
         rig_wait(&r, &r.n_up, 1);
         g_assert_cmpint(g_unlink(name), ==, 0);
         g_usleep(4 * SOCK_PROBE_USEC);
-        g_assert_cmpuint(rig_get(&r, &r.n_down), ==, 0);
+        g_assert_cmpint(poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, RIG_WAIT_MSEC), ==, 1);
         g_assert_cmpint(recv(fd, got, sizeof(got), MSG_DONTWAIT), ==, 60);
+        g_assert_cmpuint(rig_get(&r, &r.n_down), ==, 0);
         (void) close(fd);
         rig_wait(&r, &r.n_down, 1);
         rig_end(&r);

@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <glib/gstdio.h>
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -338,7 +340,8 @@ static void test_leave_refused(void) {
                 if (cases[i].said) {
                         fd = rig_dial(&r, cases[i].type);
                         rig_write(fd, cases[i].said, (size_t) cases[i].n);
-                        g_usleep(50000);
+                        for (int left = 1; left > 0; g_usleep(1000)) /* until the device has it */
+                                g_assert_cmpint(ioctl(fd, SIOCOUTQ, &left), ==, 0);
                 }
                 rig_stop(&r);
                 g_assert_cmpint(sock_leave(r.device), ==, -EBADF);
