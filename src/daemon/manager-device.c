@@ -4,6 +4,7 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 
 #include "basic/log.h"
@@ -12,18 +13,14 @@
 #include "device/sock.h"
 #include "device/tap-vhost.h"
 
-static int only_fd(const Device *d, unsigned queue) {
-        return queue == 0 ? sock_fd(d) : -EBADF;
-}
-
 static const DeviceKind kinds[] = {
         { "tap", manager_create_tap, tap_fd, false },
         { "vhost-net", manager_create_vhost, tap_vhost_fd, false },
-        { "qemu", manager_create_sock, only_fd, true },
-        { "qemu-dgram", manager_create_sock, only_fd, true },
-        { "vfkit", manager_create_sock, only_fd, true },
-        { "bess", manager_create_sock, only_fd, true },
-        { "vpnkit", manager_create_sock, only_fd, true },
+        { "qemu", manager_create_sock, NULL, true },
+        { "qemu-dgram", manager_create_sock, NULL, true },
+        { "vfkit", manager_create_sock, NULL, true },
+        { "bess", manager_create_sock, NULL, true },
+        { "vpnkit", manager_create_sock, NULL, true },
 };
 
 static const char *const kind_names[ELEMENTSOF(kinds) + 1] = { "tap", "vhost-net", "qemu", "qemu-dgram", "vfkit", "bess", "vpnkit", NULL };
@@ -143,11 +140,20 @@ static int attach(DeviceEntry *entry, Network *n, Error *e) {
         return 0;
 }
 
-static void store_fds(const DeviceKind *k, const DeviceEntry *entry) {
+/* What store_fds() puts for a socket: once it is plugged in, its own descriptor is its thread's, which closes it when the far end leaves. */
+static int keep_fd(const DeviceKind *k, const Device *d) {
+        int fd = k->sock ? sock_fd(d) : -EBADF;
+
+        return fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -EBADF;
+}
+
+static void store_fds(const DeviceKind *k, const DeviceEntry *entry, int kept) {
         char stored[FDSTORE_NAME_MAX];
         int fd;
 
-        for (unsigned i = 0; (fd = k->fd(entry->pub.device, i)) >= 0; i++)
+        if (kept >= 0)
+                fdstore_put(fdstore_device_name(entry->name, 0, stored), kept);
+        for (unsigned i = 0; k->fd && (fd = k->fd(entry->pub.device, i)) >= 0; i++)
                 fdstore_put(fdstore_device_name(entry->name, i, stored), fd);
 }
 
@@ -172,6 +178,7 @@ static int detach(Manager *m, ManagedDevice *d) {
 int manager_create_device(Manager *m, const char *kind, uint32_t uid, const DeviceOptions *o, ManagedDevice **ret, Error *e) {
         _cleanup_(free_entryp) DeviceEntry *entry = NULL;
         const DeviceKind *k = find_kind(kind);
+        _cleanup_close_ int kept = -EBADF;
         char chosen[NAME_MAX_LEN + 1];
         const char *name = o->name;
         Network *n;
@@ -202,12 +209,13 @@ int manager_create_device(Manager *m, const char *kind, uint32_t uid, const Devi
         memcpy(entry->name, name, strlen(name) + 1);
         entry->persistent = o->persistent;
         entry->event_log = RATELIMIT_INIT(10 * USEC_PER_SEC, 10);
+        kept = keep_fd(k, entry->pub.device);
         r = n ? attach(entry, n, e) : attach_to_lab(m, entry, e);
         if (r < 0)
                 return r;
         HASH_ADD_STR(m->devices, name, entry);
         state_changed(m, STATE_DEVICES); /* first: what is in the store and in no file would be thrown away after a crash */
-        store_fds(k, entry);
+        store_fds(k, entry, kept);
         *ret = &TAKE_PTR(entry)->pub;
         log_info("Device '%s' (%s%s%s) is made%s%s", name, kind, (*ret)->device->peer ? ", " : "", (*ret)->device->peer ?: "",
                  n ? ", in network " : "", n ? network_config(n)->name : "");

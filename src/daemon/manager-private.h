@@ -166,7 +166,7 @@ void manager_free_captures(Manager *m);                       /* all, now; their
 typedef struct DeviceKind {
         const char *kind;
         int (*create)(const char *kind, const char *name, uint32_t uid, const DeviceOptions *o, Device **ret, Error *e);
-        /* (borrowed) what makes it anew after a restart: its descriptors, counted from 0; -EBADF: there are no more. */
+        /* (borrowed) what makes it anew after a restart: its descriptors, counted from 0; -EBADF: there are no more. NULL: a socket has one. */
         int (*fd)(const Device *d, unsigned queue);
         bool sock;                  /* of device/sock.h */
 } DeviceKind;
