@@ -2,11 +2,12 @@
 /*
  * A namespace as a virtual machine: makes a TAP in it and carries its frames over a socket as a VM would.
  *
- *     sock-bridge KIND ADDRESS NETNS IFNAME MTU [mute]
+ *     sock-bridge KIND ADDRESS NETNS IFNAME MTU [mute|gro]
  *
  * KIND: qemu, qemu-dgram, vfkit, bess, vpnkit, http (vpnkit's framing after a request for /connect), stdio (the same after nothing).
- * ADDRESS: a path, tcp:IPV4:PORT, vsock:CID:PORT or fd:N. mute: never reads what comes. Prints "up" when frames can go; ends when the
- * socket does.
+ * ADDRESS: a path, tcp:IPV4:PORT, vsock:CID:PORT or fd:N. mute: never reads what comes. gro: joins segments of TCP over IPv4 whose sums are
+ * right before the namespace sees them, as the driver of a virtual machine's card does (GRO); else each frame costs a call. Prints "up"
+ * when frames can go; ends when the socket does.
  */
 
 #include <arpa/inet.h>
@@ -14,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/virtio_net.h>
 #include <linux/vm_sockets.h>
 #include <net/if.h>
 #include <poll.h>
@@ -35,7 +37,7 @@
 
 static const char *kind;
 static int sock, tap;
-static bool is_stream;
+static bool is_stream, with_gro;
 static unsigned header_len;
 static uint8_t frames[BATCH][4 + FRAME_MAX];
 static uint8_t buffer[BUFFER_LEN];
@@ -46,7 +48,7 @@ static bool is(const char *name) {
 }
 
 static void open_tap(const char *netns, const char *ifname, int mtu) {
-        struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI };
+        struct ifreq ifr = { .ifr_flags = (short) (IFF_TAP | IFF_NO_PI | (with_gro ? IFF_VNET_HDR : 0)) };
         int ns = open(netns, O_RDONLY | O_CLOEXEC), ctl;
 
         if (ns < 0 || setns(ns, CLONE_NEWNET) < 0)
@@ -154,7 +156,9 @@ static void from_tap(void) {
         int r = 0;
 
         for (; n < BATCH; n++) {
-                ssize_t len = read(tap, frames[n] + header_len, FRAME_MAX);
+                struct virtio_net_hdr hdr; /* of no use: nothing was offered to the namespace (TUNSETOFFLOAD) */
+                struct iovec v[] = { { &hdr, sizeof(hdr) }, { frames[n] + header_len, FRAME_MAX } };
+                ssize_t len = with_gro ? readv(tap, v, 2) - (ssize_t) sizeof(hdr) : read(tap, v[1].iov_base, FRAME_MAX);
 
                 if (len < 0)
                         break;
@@ -190,9 +194,134 @@ static void from_tap(void) {
         }
 }
 
-static void to_tap(const uint8_t *at, size_t len) {
-        if (write(tap, at, len) < 0 && errno != EAGAIN && errno != EIO && errno != EINVAL)
+static void check_write(ssize_t r) {
+        if (r < 0 && errno != EAGAIN && errno != EIO && errno != EINVAL)
                 err(1, "write to the interface");
+}
+
+/* ---- joining segments (gro) ---- */
+
+#define ETH_LEN 14
+#define TCP_AT (ETH_LEN + 20) /* after an IPv4 header without options */
+#define TCP_ACK 0x10
+#define TCP_PSH 0x08
+
+static struct {
+        uint8_t *first; /* a frame, NULL: nothing is held */
+        size_t header, segment, len; /* of @first: all headers, payload; of all: what they are together as one frame */
+        struct iovec iov[1 + BATCH * 2];
+        int n;
+} run;
+
+static uint64_t add(uint64_t sum, const uint8_t *at, size_t len) {
+        uint32_t word;
+
+        for (; len >= sizeof(word); at += sizeof(word), len -= sizeof(word)) {
+                memcpy(&word, at, sizeof(word));
+                sum += word;
+        }
+        word = 0;
+        memcpy(&word, at, len);
+        return sum + word;
+}
+
+static uint16_t fold(uint64_t sum) {
+        while (sum >> 16)
+                sum = (sum & 0xffff) + (sum >> 16);
+        return (uint16_t) sum;
+}
+
+static uint16_t get16(const uint8_t *at) {
+        return (uint16_t) (at[0] << 8 | at[1]);
+}
+
+static uint32_t get32(const uint8_t *at) {
+        return (uint32_t) get16(at) << 16 | get16(at + 2);
+}
+
+static void put16(uint8_t *at, size_t value) {
+        at[0] = (uint8_t) (value >> 8);
+        at[1] = (uint8_t) value;
+}
+
+/* RFC 9293, 3.1, and RFC 791's addresses before it. */
+static uint16_t tcp_sum(const uint8_t *frame, size_t len) {
+        uint64_t pseudo = (uint64_t) htons(6) + htons((uint16_t) len);
+
+        return fold(add(add(pseudo, frame + ETH_LEN + 12, 8), frame + TCP_AT, len));
+}
+
+/* The length of all headers where the frame is a segment that may be joined with others: nothing but data, and right. 0: it is not. */
+static size_t segment_header(const uint8_t *frame, size_t len) {
+        size_t header;
+
+        if (len < TCP_AT + 20 || get16(frame + 12) != 0x0800 || frame[ETH_LEN] != 0x45 || frame[ETH_LEN + 9] != 6 ||
+            get16(frame + ETH_LEN + 2) != len - ETH_LEN || get16(frame + ETH_LEN + 6) & 0x3fff)
+                return 0;
+        header = TCP_AT + (size_t) (frame[TCP_AT + 12] >> 4) * 4;
+        if (header < TCP_AT + 20 || header >= len || (frame[TCP_AT + 13] & ~TCP_PSH) != TCP_ACK)
+                return 0;
+        return tcp_sum(frame, len - TCP_AT) == 0xffff && fold(add(0, frame + ETH_LEN, 20)) == 0xffff ? header : 0;
+}
+
+static void flush_run(void) {
+        struct virtio_net_hdr hdr = {};
+        uint8_t *f = run.first;
+
+        if (!f)
+                return;
+        if (run.n > 2) {
+                put16(f + ETH_LEN + 2, run.len - ETH_LEN);
+                put16(f + ETH_LEN + 10, 0);
+                uint16_t sum = (uint16_t) ~fold(add(0, f + ETH_LEN, 20));
+                memcpy(f + ETH_LEN + 10, &sum, sizeof(sum));
+                sum = fold(add((uint64_t) htons(6) + htons((uint16_t) (run.len - TCP_AT)), f + ETH_LEN + 12, 8));
+                memcpy(f + TCP_AT + 16, &sum, sizeof(sum)); /* of the pseudo header: the rest is open */
+                hdr = (struct virtio_net_hdr){ .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .gso_type = VIRTIO_NET_HDR_GSO_TCPV4, .csum_start = TCP_AT,
+                                               .csum_offset = 16, .hdr_len = (uint16_t) run.header, .gso_size = (uint16_t) run.segment };
+        }
+        run.iov[0] = (struct iovec){ &hdr, sizeof(hdr) };
+        check_write(writev(tap, run.iov, run.n));
+        run.first = NULL;
+}
+
+/* Is it what follows, said alike (acknowledgement, window, options), after segments that were all whole? */
+static bool continues_run(const uint8_t *frame, size_t len, size_t header) {
+        const uint8_t *f = run.first;
+
+        return f && header == run.header && run.n < BATCH * 2 && run.len + len - header <= 65535 + ETH_LEN && len - header <= run.segment &&
+                (run.len - header) % run.segment == 0 && !(f[TCP_AT + 13] & TCP_PSH) &&
+                memcmp(frame, f, ETH_LEN) == 0 && memcmp(frame + ETH_LEN + 12, f + ETH_LEN + 12, 8) == 0 && memcmp(frame + TCP_AT, f + TCP_AT, 4) == 0 &&
+                get32(frame + TCP_AT + 4) == get32(f + TCP_AT + 4) + (uint32_t) (run.len - header) &&
+                memcmp(frame + TCP_AT + 8, f + TCP_AT + 8, 5) == 0 && memcmp(frame + TCP_AT + 14, f + TCP_AT + 14, 2) == 0 &&
+                memcmp(frame + TCP_AT + 20, f + TCP_AT + 20, header - TCP_AT - 20) == 0;
+}
+
+static void join(uint8_t *frame, size_t len) {
+        size_t header = segment_header(frame, len);
+
+        if (header > 0 && continues_run(frame, len, header)) {
+                run.first[TCP_AT + 13] |= frame[TCP_AT + 13] & TCP_PSH;
+                run.iov[run.n++] = (struct iovec){ frame + header, len - header };
+                run.len += len - header;
+                return;
+        }
+        flush_run();
+        run.first = frame;
+        run.header = header;
+        run.segment = len - header;
+        run.len = len;
+        run.iov[1] = (struct iovec){ frame, len };
+        run.n = 2;
+        if (header == 0)
+                flush_run();
+}
+
+static void to_tap(uint8_t *at, size_t len) {
+        if (with_gro)
+                join(at, len);
+        else
+                check_write(write(tap, at, len));
 }
 
 static void from_sock(void) {
@@ -216,6 +345,7 @@ static void from_sock(void) {
                 to_tap(buffer + begin + header_len, len);
                 begin += header_len + len;
         }
+        flush_run(); /* its frames lie in the buffer */
         memmove(buffer, buffer + begin, used - begin);
         used -= begin;
         if (used >= header_len && get_header(buffer) > FRAME_MAX)
@@ -223,12 +353,15 @@ static void from_sock(void) {
 }
 
 int main(int argc, char **argv) {
-        bool mute = argc > 6;
+        bool mute = argc > 6 && strcmp(argv[6], "mute") == 0;
 
         if (argc < 6)
-                errx(2, "usage: sock-bridge KIND ADDRESS NETNS IFNAME MTU [mute]");
+                errx(2, "usage: sock-bridge KIND ADDRESS NETNS IFNAME MTU [mute|gro]");
         kind = argv[1];
         is_stream = is("qemu") || is("vpnkit") || is("http") || is("stdio");
+        with_gro = argc > 6 && strcmp(argv[6], "gro") == 0;
+        if (with_gro && !is_stream)
+                errx(2, "gro is for streams");
         header_len = is("qemu") ? 4 : is_stream ? 2 : 0;
         connect_to(argv[2]);
         shake_hands();
