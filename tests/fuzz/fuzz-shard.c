@@ -5,6 +5,7 @@
  */
 
 #include "fake-host.h"
+#include "fuzz-frame.h"
 #include "fuzz.h"
 #include "netstack/netstack-private.h"
 #include "netstack/shard.h"
@@ -15,23 +16,20 @@ static void as_shard(NetstackConfig *c) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-        if (size < 2)
+        FuzzFrame f;
+
+        if (!fuzz_frame(&f, data, size))
                 return 0;
-        size_t at = (size_t) data[0] | (size_t) data[1] << 8;
-        uint8_t *bytes = (uint8_t *) data + 2;
-
-        size -= 2;
-        at = MIN(at, size);
-        struct iovec pieces[2] = { { bytes, at }, { bytes + at, size - at } }, one = { bytes, size };
+        const uint8_t *bytes = f.one.iov_base;
         g_autoptr(FakeHost) h = fake_host_new(as_shard);
-        bool takes = netstack_shard_takes(h->stack, &(Frame){ .iov = &one, .n_iov = 1, .len = (uint32_t) size });
+        bool takes = netstack_shard_takes(h->stack, &f.whole);
 
-        fuzz_check(netstack_shard_takes(h->stack, &(Frame){ .iov = pieces, .n_iov = 2, .len = (uint32_t) size }) == takes);
+        fuzz_check(netstack_shard_takes(h->stack, &f.cut) == takes);
         if (takes) {
                 bool v4 = bytes[12] == 0x08;
 
                 fuzz_check(memcmp(bytes, h->stack->config.mac.b, sizeof(h->stack->config.mac.b)) == 0);
-                fuzz_check(size >= 14 + (v4 ? 20u : 40u) + 20);
+                fuzz_check(f.whole.len >= 14 + (v4 ? 20u : 40u) + 20);
                 fuzz_check(bytes[14 + (v4 ? 9 : 6)] == IPPROTO_TCP);
                 fuzz_check((bytes[14 + (v4 ? 20 : 40) + 13] & 0x17) == 0x02); /* there are no connections: SYN alone */
         }

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "basic/checksum.h"
-#include "basic/macro.h"
 #include "daemon/steer.h"
+#include "fuzz-frame.h"
 #include "fuzz.h"
 
 static const MacAddr gateway = { { 0x5a, 0x94, 0xef, 0xe4, 0x0c, 0xdd } };
@@ -27,21 +27,16 @@ static void check_told(const SteerFrame *s) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-        if (size < 2)
-                return 0;
-        size_t at = (size_t) data[0] | (size_t) data[1] << 8;
-        uint8_t *bytes = (uint8_t *) data + 2;
+        FuzzFrame f;
 
-        size -= 2;
-        at = MIN(at, size);
-        struct iovec pieces[2] = { { bytes, at }, { bytes + at, size - at } }, one = { bytes, size };
-        Frame cut = { .iov = pieces, .n_iov = 2, .len = (uint32_t) size }, whole = { .iov = &one, .n_iov = 1, .len = (uint32_t) size };
+        if (!fuzz_frame(&f, data, size))
+                return 0;
         SteerTable *t = calloc(1, sizeof(*t));
         SteerFrame s;
 
         fuzz_check(t);
         for (unsigned i = 1; i <= 2 * STEER_AFTER; i++) {
-                bool told = steer_look(t, i % 2 ? &cut : &whole, &gateway, USEC_PER_SEC, &s);
+                bool told = steer_look(t, i % 2 ? &f.cut : &f.whole, &gateway, USEC_PER_SEC, &s);
 
                 fuzz_check(!told || i % STEER_AFTER == 0);
                 if (told)
