@@ -46,26 +46,12 @@ BUS_METHOD(method_create_network) {
         return sd_bus_reply_method_return(m, "o", path);
 }
 
-static bool kind_is_known(const char *kind) {
-        for (const char *const *k = manager_device_kinds(); *k; k++)
-                if (streq(*k, kind))
-                        return true;
-        return false;
-}
-
-static int refuse_kind(const char *kind, Error *e) {
-        char all[256] = "";
-        size_t n = 0;
-
-        for (const char *const *k = manager_device_kinds(); *k && n < sizeof(all); k++)
-                n += (size_t) snprintf(all + n, sizeof(all) - n, "%s%s", n > 0 ? ", " : "", *k);
-        return error_set(e, ERROR_NOT_SUPPORTED, "There are no devices of kind '%s', but of %s", ERROR_QUOTE(kind), all);
-}
-
 /* What can be refused before anybody is asked. */
 static int check_device_args(Bus *b, const char *kind, const DeviceOptions *o, Error *e) {
-        if (!kind_is_known(kind))
-                return refuse_kind(kind, e);
+        int r = manager_check_kind(kind, e);
+
+        if (r < 0)
+                return r;
         if (o->name && manager_device(b->manager, o->name))
                 return error_set(e, ERROR_DEVICE_EXISTS, "There is a device '%s' already", o->name);
         if (o->network && o->network[0] && !manager_network(b->manager, o->network))

@@ -40,10 +40,12 @@ static bool is_sock(const ManagedDevice *d) {
         return find_kind(d->device->ops->kind)->sock;
 }
 
-static int unknown_kind(const char *kind, Error *e) {
+int manager_check_kind(const char *kind, Error *e) {
         char list[256] = "";
         size_t len = 0;
 
+        if (find_kind(kind))
+                return 0;
         for (size_t i = 0; i < ELEMENTSOF(kinds) && len < sizeof(list); i++)
                 len += (size_t) snprintf(list + len, sizeof(list) - len, "%s%s", i > 0 ? ", " : "", kinds[i].kind);
         return error_set(e, ERROR_NOT_SUPPORTED, "There is no kind of device '%s'; there are: %s", ERROR_QUOTE(kind), list);
@@ -185,7 +187,7 @@ int manager_create_device(Manager *m, const char *kind, uint32_t uid, const Devi
         int r;
 
         if (!k)
-                return unknown_kind(kind, e);
+                return manager_check_kind(kind, e);
         if (!name) {
                 choose_name(m, kind, chosen, sizeof(chosen));
                 name = chosen;

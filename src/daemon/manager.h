@@ -168,6 +168,7 @@ int manager_detach_device(Manager *m, ManagedDevice *d, Error *e);
 ManagedDevice *manager_device(Manager *m, const char *name);
 ManagedDevice *manager_next_device(Manager *m, ManagedDevice *after);
 const char *const *manager_device_kinds(void); /* NULL-terminated */
+int manager_check_kind(const char *kind, Error *e); /* 0, or ERROR_NOT_SUPPORTED: the error says which there are */
 int manager_device_take_fd(ManagedDevice *d); /* the end of a new device that its guest is to have (owned by the caller), once; -EBADF */
 const char *manager_device_path(const ManagedDevice *d); /* of its socket file; NULL */
 /* Texts of the options it was made with; NULL where it was not. */
