@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "fixture.h"
+#include "loopback.h"
 
 #define N_EACH 40 /* networks that each of two clients makes */
 
@@ -60,14 +61,6 @@ static void test_network(void) {
         fixture_tear_down(&f);
 }
 
-static guint16 free_port(void) {
-        g_autoptr(GSocketListener) listener = g_socket_listener_new();
-        guint16 port = g_socket_listener_add_any_inet_port(listener, NULL, NULL);
-
-        g_socket_listener_close(listener);
-        return port;
-}
-
 static void assert_text(GDBusConnection *c, const char *path, const char *interface, const char *property,
                         const char *text) {
         g_autoptr(GVariant) value = get_property(c, path, interface, property);
@@ -77,7 +70,7 @@ static void assert_text(GDBusConnection *c, const char *path, const char *interf
 }
 
 static void test_forward(void) {
-        g_autofree char *local = g_strdup_printf("127.0.0.1:%u", free_port()),
+        g_autofree char *local = g_strdup_printf("127.0.0.1:%u", loopback_ports(1)),
                         *quoted = g_strdup_printf("'%s'", local);
         g_autofree char *path = NULL, *list = NULL;
         Signals s;

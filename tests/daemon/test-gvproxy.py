@@ -17,6 +17,10 @@ import tempfile
 import threading
 import time
 
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+from loopback import free_port  # noqa: E402
+
 PROGRAM = sys.argv[1]
 
 
@@ -72,12 +76,6 @@ class Gvproxy:
         return json.loads(text)
 
 
-def free_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 def equal(found, expected):
     assert found == expected, f"{found!r} is not {expected!r}"
 
@@ -87,7 +85,7 @@ def begins(found, status, text):
 
 
 def test_forwards():
-    port, ssh, udp = free_port(), free_port(), free_port(socket.SOCK_DGRAM)
+    port, ssh, udp = free_port(), free_port(), free_port()
     with Gvproxy("-ssh-port", str(ssh)) as g:
         equal(g.ask("/services/forwarder/all"),
               (200, f'[{{"local":"127.0.0.1:{ssh}","remote":"192.168.127.2:22","protocol":"tcp"}}]\n'))

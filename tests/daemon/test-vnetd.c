@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "../loopback.h"
 #include "daemon-fixture.h"
 
 #define NETWORK_DEFAULT "/org/vnetd1/network/default"
@@ -74,11 +75,7 @@ static int listen_somewhere(uint16_t *ret_port) {
 }
 
 static char *free_port(void) {
-        uint16_t port;
-        int fd = listen_somewhere(&port);
-
-        (void) close(fd);
-        return g_strdup_printf("%u", port);
+        return g_strdup_printf("%u", loopback_ports(1));
 }
 
 /* ---- start and end ---- */

@@ -17,6 +17,10 @@ import tempfile
 import time
 import traceback
 
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+from loopback import free_port  # noqa: E402
+
 VNETD, VNETCTL = (os.path.abspath(p) for p in sys.argv[1:3])
 NAME_LONG = "n" * 100000
 
@@ -66,12 +70,6 @@ def nothing_left():
     wait_for("devices to go", lambda: not listed("device", "list"))
     wait_for("leases to end", lambda: not listed("leases"))
     wait_for("forwards to go", lambda: not listed("forwards"))
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def try_connect(port):

@@ -82,7 +82,7 @@ static void test_host_forwards(void) {
         Error e = ERROR_INIT;
         HttpCaller other = host_caller(getuid()), host = host_caller(getuid());
         int own_fd;
-        g_autofree char *local = g_strdup_printf("127.%u.0.1:48124", loopback_take(&own_fd));
+        g_autofree char *local = g_strdup_printf("127.%u.0.1:28124", loopback_take(&own_fd));
         g_autofree char *any = g_strdup_printf("{\"local\":\"%s\",\"remote\":\":80\"}", local),
                         *expose = g_strdup_printf("{\"local\":\"%s\",\"remote\":\"192.168.127.2:80\"}", local),
                         *listed = g_strdup_printf("[{\"local\":\"%s\",\"remote\":\"192.168.127.2:80\",\"protocol\":\"tcp\"}]\n", local);
@@ -134,7 +134,7 @@ static void test_guest_forwards(void) {
         g_autofree char *dir = g_dir_make_tmp("vnetd-http-XXXXXX", NULL);
         g_autofree char *unix_body = g_strdup_printf("{\"local\":\"%s/s\",\"remote\":\"tcp://192.168.127.3:80\",\"protocol\":\"unix\"}", dir);
         int own_fd;
-        g_autofree char *local = g_strdup_printf("127.%u.0.1:8123", loopback_take(&own_fd));
+        g_autofree char *local = g_strdup_printf("127.%u.0.1:28123", loopback_take(&own_fd));
         g_autofree char *expose = g_strdup_printf("{\"local\":\"%s\",\"remote\":\":80\"}", local),
                         *listed = g_strdup_printf("[{\"local\":\"%s\",\"remote\":\"192.168.127.3:80\",\"protocol\":\"tcp\"}]\n", local),
                         *bad = g_strdup_printf("{\"local\":\"%s\",\"remote\":\":99999\"}", local),

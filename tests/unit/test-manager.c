@@ -249,18 +249,6 @@ static void refuse_forward(Fixture *f, const char *protocol, const char *local, 
         assert_told(f, "");
 }
 
-/* A port nobody listens on, on loopback of both families, as far as one can know. */
-static uint16_t free_port(void) {
-        struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-        socklen_t len = sizeof(sa);
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-        g_assert_cmpint(bind(fd, (struct sockaddr *) &sa, sizeof(sa)), ==, 0);
-        g_assert_cmpint(getsockname(fd, (struct sockaddr *) &sa, &len), ==, 0);
-        (void) close(fd);
-        return ntohs(sa.sin_port);
-}
-
 /* Can @text be bound by somebody else? */
 static bool is_free(const char *text, int type) {
         struct sockaddr_storage sa;
@@ -280,13 +268,13 @@ static bool is_free(const char *text, int type) {
 }
 
 static bool have_ipv6(void) {
-        g_autofree char *text = g_strdup_printf("[::1]:%u", free_port());
+        g_autofree char *text = g_strdup_printf("[::1]:%u", loopback_ports(1));
 
         return is_free(text, SOCK_STREAM);
 }
 
 static void test_forward(Fixture *f, gconstpointer data) {
-        uint16_t port = free_port();
+        uint16_t port = loopback_ports(1);
         g_autofree char *bare = g_strdup_printf("%u", port), *v4 = g_strdup_printf("127.0.0.1:%u", port),
                         *v6 = g_strdup_printf("[::1]:%u", port), *all = g_strdup_printf(":%u", port),
                         *other = g_strdup_printf("127.0.0.2:%u", port), *told = NULL;
@@ -355,24 +343,8 @@ static void test_forward_refused(Fixture *f, gconstpointer data) {
         refuse_forward(f, "tcp", "[fe80::1]:6443", "192.168.127.2", ERROR_NOT_SUPPORTED, "*link-local*");
 }
 
-/* Ten ports in a row nobody has. */
-static uint16_t free_range(void) {
-        for (uint16_t first = 21000; first < 29000; first = (uint16_t) (first + 10)) {
-                bool all = true;
-
-                for (uint16_t i = 0; i < 10 && all; i++) {
-                        g_autofree char *at = g_strdup_printf("127.0.0.1:%u", first + i);
-
-                        all = is_free(at, SOCK_STREAM);
-                }
-                if (all)
-                        return first;
-        }
-        g_assert_not_reached();
-}
-
 static void test_forward_range(Fixture *f, gconstpointer data) {
-        uint16_t first = free_range();
+        uint16_t first = loopback_ports(10);
         g_autofree char *ten = g_strdup_printf("%u-%u", first, first + 9), *in = g_strdup_printf("127.0.0.1:%u", first + 4),
                         *last = g_strdup_printf("127.0.0.1:%u", first + 9), *half = g_strdup_printf("127.0.0.1:%u-%u", first, first + 4),
                         *one = g_strdup_printf("127.0.0.1:%u-%u", first, first), *next = g_strdup_printf("127.0.0.1:%u-%u", first + 5, first + 9);
@@ -437,8 +409,8 @@ static void add_lease(Fixture *f, const char *addr, uint8_t number, const char *
 }
 
 static void test_forward_guests(Fixture *f, gconstpointer data) {
-        g_autofree char *a = g_strdup_printf("%u", free_port()), *b = g_strdup_printf("%u", free_port()),
-                        *c = g_strdup_printf("%u", free_port());
+        g_autofree char *a = g_strdup_printf("%u", loopback_ports(1)), *b = g_strdup_printf("%u", loopback_ports(1)),
+                        *c = g_strdup_printf("%u", loopback_ports(1));
         ManagedForward *fw;
         Error e;
 
@@ -463,7 +435,7 @@ static void test_forward_guests(Fixture *f, gconstpointer data) {
 
 static void test_forward_in_use(Fixture *f, gconstpointer data) {
         for (int proto = 0; proto < 2; proto++) {
-                uint16_t port = free_port();
+                uint16_t port = loopback_ports(1);
                 struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
                 int fd = socket(AF_INET, (proto ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
                 g_autofree char *local = g_strdup_printf("%u", port);
@@ -478,7 +450,7 @@ static void test_forward_in_use(Fixture *f, gconstpointer data) {
 
 /* When the second of two listeners cannot be had, the first does not stay. */
 static void test_forward_half(Fixture *f, gconstpointer data) {
-        uint16_t port = free_port();
+        uint16_t port = loopback_ports(1);
         struct sockaddr_in6 sa = { .sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT };
         g_autofree char *local = g_strdup_printf("%u", port), *v4 = g_strdup_printf("127.0.0.1:%u", port);
         int fd;
@@ -723,7 +695,7 @@ static void test_device_gone(Fixture *f, gconstpointer data) {
 
 static void test_describe(Fixture *f, gconstpointer data) {
         _cleanup_free_ char *all = NULL, *one = NULL;
-        g_autofree char *port = g_strdup_printf("%u", free_port());
+        g_autofree char *port = g_strdup_printf("%u", loopback_ports(1));
         Error e;
 
         g_assert_cmpint(expose(f, 0, "tcp", port, "192.168.127.2", &e), ==, 0);
