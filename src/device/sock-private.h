@@ -103,6 +103,8 @@ void sock_drop_tx(Sock *s, Drop reason, unsigned n);
 void sock_send_later(Sock *s); /* of a stream for which the kernel has no memory just now: no event tells when it has */
 void sock_block(Sock *s);      /* a send was short: the handler hears when there is room */
 void sock_resume_soon(Sock *s);
+void sock_init(Sock *s); /* with device, kind and descriptors set: its timers, and nobody connected */
+const SockKind *sock_find_kind(const char *kind); /* NULL: there is none of that name */
 
 /* ---- sock-stream.c, sock-message.c ---- */
 int sock_stream_alloc(Sock *s);

@@ -36,36 +36,6 @@ static int do_fill(void *arg) {
         return -EOVERFLOW;
 }
 
-static void test_config(void) {
-        static const struct {
-                SockConfig config;
-                int result;
-        } cases[] = {
-                { { .kind = "qemu", .fd = -EBADF, .mtu = DEVICE_MTU_MIN }, 0 },
-                { { .kind = "qemu", .fd = -EBADF, .mtu = DEVICE_MTU_MAX }, 0 },
-                { { .kind = "qemu", .fd = -EBADF, .mtu = DEVICE_MTU_MIN - 1 }, -EINVAL },
-                { { .kind = "qemu", .fd = -EBADF, .mtu = DEVICE_MTU_MAX + 1 }, -EINVAL },
-                { { .kind = "qemu", .fd = -EBADF, .mac = { { 1 } } }, -EINVAL },
-                { { .kind = "qemu", .fd = -EBADF, .listen = "/tmp/x", .connect = "/tmp/y" }, -EINVAL },
-                { { .kind = "qemu", .fd = 0, .listen = "/tmp/x" }, -EINVAL },
-                { { .kind = "qemu", .fd = -EBADF, .listen = "unixgram:///tmp/x" }, -EINVAL },
-                { { .kind = "bess", .fd = -EBADF, .listen = "tcp:127.0.0.1:1" }, -EINVAL },
-                { { .kind = "vfkit", .fd = -EBADF, .connect = "/tmp/x" }, -EINVAL },
-        };
-
-        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-                SockConfig c = cases[i].config;
-                const char *what = NULL;
-                Device *d = NULL;
-
-                c.name = "c";
-                g_test_message("case %zu", i);
-                g_assert_cmpint(sock_new(&d, &c, &what), ==, cases[i].result);
-                g_assert_true(cases[i].result == 0 ? d != NULL : what != NULL && !d);
-                device_free(d);
-        }
-}
-
 static void test_listen(void) {
         Rig r = {};
 
@@ -372,7 +342,6 @@ static void test_handshake_in_time(void) {
 
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
-        g_test_add_func("/sock/config", test_config);
         g_test_add_func("/sock/listen", test_listen);
         g_test_add_func("/sock/refused", test_refused);
         g_test_add_func("/sock/takeover", test_takeover);
