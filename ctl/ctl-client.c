@@ -81,6 +81,8 @@ int client_connect(Ctl *c) {
                 r = open_user(c);
         else
                 r = open_default(c);
+        if (r == -ENOMEDIUM)
+                return fail("Failed to connect to %s: neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR says where it is", c->bus_label);
         if (r < 0)
                 return fail_errno(r, "Failed to connect to %s", c->bus_label);
         /* The agent of the user's session may ask. */

@@ -193,12 +193,13 @@ static int append_address(Ctl *c, sd_bus_message *m, Opt o, const char *key) {
         char cwd[PATH_MAX];
         int r;
 
-        if (!text || strncmp(text, "tcp:", 4) == 0 || strncmp(text, "vsock:", 6) == 0)
-                return append_string(c, m, o, key);
+        if (!text)
+                return 0;
         for (size_t i = 0; i < ELEMENTSOF(schemes) && path == text; i++)
                 if (strncmp(text, schemes[i], strlen(schemes[i])) == 0)
                         path += strlen(schemes[i]);
-        if (path[0] == '/')
+        /* "tcp:", and what is mistyped: not to become the name of a file, but refused by who knows all there are */
+        if (path[0] == '/' || (path == text && text[strcspn(text, ":/")] == ':'))
                 return append_string(c, m, o, key);
         if (!getcwd(cwd, sizeof(cwd)) || asprintf(&absolute, "%.*s%s/%s", (int) (path - text), text, cwd, path) < 0)
                 return fail_errno(errno, "Failed to find the working directory");
@@ -271,6 +272,9 @@ int verb_device_create(Ctl *c, int argc, char **argv) {
                                   &properties);
         if (r != 0)
                 return r;
+        /* the end of a socket pair that a machine would have is ours, and ends with us */
+        if (!opt_set(c, OPT_LISTEN) && !opt_set(c, OPT_CONNECT) && *value_get_string(properties, "Ifname") == '\0')
+                return fail_usage("A device of kind '%s' needs --listen=ADDRESS or --connect=ADDRESS", kind);
         puts(value_get_string(properties, "Name"));
         return CTL_OK;
 }

@@ -27,7 +27,7 @@ const OptInfo opt_table[_OPT_MAX] = {
         [OPT_NO_PAGER] = { "no-pager", 0, NULL, false, "Do not pipe long output into a pager" },
         [OPT_NO_ASK_PASSWORD] = { "no-ask-password", 0, NULL, false,
                                   "Do not ask for a password: refused is refused" },
-        [OPT_NETWORK] = { "network", 'n', "NAME", false, "The network meant (default: 'default')" },
+        [OPT_NETWORK] = { "network", 'n', "NAME", false, "The network meant (lists: all, else 'default')" },
         [OPT_SUBNET] = { "subnet", 0, "ADDR/LEN", false, "IPv4 subnet of the network, or 'none'" },
         [OPT_SUBNET6] = { "subnet6", 0, "ADDR/LEN", false, "IPv6 subnet of the network" },
         [OPT_NAT64] = { "nat64", 0, "PREFIX", false, "IPv6 guests reach IPv4 by this /96, or 'well-known'" },
@@ -333,7 +333,7 @@ static void print_help_verb(const Verb *v) {
 }
 
 static int check_globals(Ctl *c) {
-        const char *json = opt_value(c, OPT_JSON);
+        const char *json = opt_value(c, OPT_JSON), *source = opt_value(c, OPT_SOURCE);
 
         if (!json || streq(json, "off"))
                 c->json = JSON_OFF;
@@ -345,6 +345,8 @@ static int check_globals(Ctl *c) {
                 return fail_usage("Invalid value '%s' for --json: use pretty, short or off", json);
         if (opt_set(c, OPT_SYSTEM) + opt_set(c, OPT_USER) + opt_set(c, OPT_BUS_ADDRESS) > 1)
                 return fail_usage("Only one of --system, --user and --bus-address can be given");
+        if (source && !streq(source, "client") && !streq(source, "gateway")) /* run without --publish would not look */
+                return fail_usage("Invalid value '%s' for --source: use client or gateway", source);
         return -1;
 }
 
@@ -399,6 +401,6 @@ int options_parse(Ctl *c, int argc, char **argv, int *ret_argc, char ***ret_argv
         if (*ret_argc < v->min)
                 return fail_usage("Too few arguments: vnetctl %s %s", v->name, v->args);
         if (v->max >= 0 && *ret_argc > v->max)
-                return fail_usage("Too many arguments: vnetctl %s %s", v->name, v->args);
+                return fail_usage("Too many arguments: vnetctl %s%s%s", v->name, *v->args ? " " : "", v->args);
         return -1;
 }

@@ -192,6 +192,8 @@ static int connect_bus(Bus *b, sd_event *event, const BusConfig *config) {
                 r = sd_bus_attach_event(b->bus, event, SD_EVENT_PRIORITY_NORMAL);
         if (r >= 0)
                 r = sd_bus_set_exit_on_disconnect(b->bus, true);
+        if (r == -ENOMEDIUM)
+                return log_error_errno(r, "Cannot connect to %s: neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR says where it is", what);
         if (r < 0)
                 return log_error_errno(r, "Cannot connect to %s: %m", what);
         return 0;

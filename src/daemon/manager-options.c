@@ -110,6 +110,14 @@ static int set_interface(NetworkConfig *c, const char *value, Error *e) {
 
 /* ---- both ---- */
 
+static int refuse_key(const char *map, const OptionKey *keys, const char *name, Error *e) {
+        char there[128] = "";
+
+        for (size_t len = 0; keys->name && len < sizeof(there); keys++, len = strlen(there))
+                (void) snprintf(there + len, sizeof(there) - len, "%s%s", len > 0 ? ", " : "", keys->name);
+        return error_set(e, ERROR_INVALID_ARGS, "%s: there is no '%s'; there are: %s", map, ERROR_QUOTE(name), there);
+}
+
 static int set_map(NetworkConfig *c, const char *map, const OptionKey *keys, const char *const *pairs, char ***copy, Error *e) {
         size_t n = 0;
         int r = 0;
@@ -128,7 +136,7 @@ static int set_map(NetworkConfig *c, const char *map, const OptionKey *keys, con
                         if (streq(pairs[k], pairs[i]))
                                 return error_set(e, ERROR_INVALID_ARGS, "%s: '%s' is there twice", map, pairs[i]);
                 if (!key->name)
-                        return error_set(e, ERROR_INVALID_ARGS, "%s: there is no '%s'", map, ERROR_QUOTE(pairs[i]));
+                        return refuse_key(map, keys, pairs[i], e);
                 r = key->set(c, pairs[i + 1], e);
                 (*copy)[i] = strdup(pairs[i]);
                 (*copy)[i + 1] = (*copy)[i] ? strdup(pairs[i + 1]) : NULL;

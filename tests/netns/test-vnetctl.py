@@ -103,6 +103,15 @@ def case_usage():
     ctl("device", "create", "tap", "--mtu=many", status=2)
     ctl("expose", "80/sctp", status=2)
     ctl("run", "--mtu=1", "--", "true", status=2)
+    ctl("run", "--source=nobody", "--", "true", status=2)
+    assert "Too many arguments: vnetctl leases\n" in ctl("leases", "lab", status=2)
+    assert "--listen" in ctl("device", "create", "qemu", status=2) # its machine could be nobody but vnetctl
+    for address in ("tpc:127.0.0.1:5555", "localhost:5555", "tcp:localhost:5555"): # none is a file's name
+        for option in ("--listen", "--connect"):
+            assert address in ctl("device", "create", "qemu", f"{option}={address}", status=1)
+            assert not os.path.exists(address)
+    wait_for("no device to be left", lambda: not listed("device", "list"))
+    assert "captivePortal" in ctl("network", "create", "lab", "--dhcp=portal=https://lab.test/", status=1)
 
 
 def case_no_daemon():
@@ -110,6 +119,8 @@ def case_no_daemon():
     ctl("--bus-address=unix:path=/nonexistent/bus", status=1)
     error = ctl("--bus-address=" + path.replace("/bus", "/second"), status=1)
     assert "vnetd is not running" in error, error
+    nowhere = {k: v for k, v in os.environ.items() if k not in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR")}
+    assert "DBUS_SESSION_BUS_ADDRESS" in ctl("--user", status=1, env=nowhere)
 
 
 def case_networks():
