@@ -171,7 +171,7 @@ static int parse_guest(Network *n, const char *text, uint16_t port, bool must_ex
                 return error_set_errno(e, r, "Cannot ask network '%s' for its guests", network_config(n)->name);
 
         if (text[0] == 0 || (text[0] == ':' && parse_port(text + 1, &remote.port) >= 0))
-                r = must_exist ? check_only_guest(n, leases, n_leases, remote.port, e) : 0;
+                r = must_exist && remote.port != 0 ? check_only_guest(n, leases, n_leases, remote.port, e) : 0; /* without: refused behind us */
         else if (ip_parse(text, &remote.addr) >= 0 || (endpoint_parse(text, &remote) >= 0 && remote.port != 0))
                 r = check_remote_addr(n, text, &remote.addr, e);
         else if (split_host(text, host, &remote.port) >= 0) {

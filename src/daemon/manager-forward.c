@@ -434,7 +434,8 @@ int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, con
         if (r >= 0 && !f->is_ssh && !f->is_outlet)
                 r = remote_spec_parse(n, remote, spec.endpoints[0].port, MAX(spec.n_ports, (uint16_t) 1), origin == ORIGIN_CALL, &f->config, e);
         if (r >= 0 && !f->is_ssh && !f->is_outlet && f->config.remote.port == 0)
-                r = error_set(e, ERROR_INVALID_ARGS, "'%s' names no port: a path has none to take over", ERROR_QUOTE(remote));
+                r = error_set(e, ERROR_INVALID_ARGS, "'%s' names no port of a guest, and a Unix socket has none to take over: ADDRESS:PORT, NAME:PORT, or :PORT for the only guest",
+                              ERROR_QUOTE(remote));
         if (r >= 0)
                 r = check_new(m, uid, f->config.proto, local, &spec, e);
         if (r < 0)

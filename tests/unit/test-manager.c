@@ -336,6 +336,8 @@ static void test_forward_refused(Fixture *f, gconstpointer data) {
         refuse_forward(f, "tcp", "6443", "127.0.0.1:80", ERROR_INVALID_ARGS, "*is not in network 'default'*");
         refuse_forward(f, "tcp", "6443", "", ERROR_NO_SUCH_GUEST, "*has no guest yet*as in 192.168.127.2:6443, or start it first");
         refuse_forward(f, "tcp", "6443", ":80", ERROR_NO_SUCH_GUEST, "*as in 192.168.127.2:80,*");
+        refuse_forward(f, "unix", "/run/x.sock", "", ERROR_INVALID_ARGS, "'' names no port of a guest*or :PORT for the only guest");
+        refuse_forward(f, "unix", "/run/x.sock", "192.168.127.2", ERROR_INVALID_ARGS, "'192.168.127.2' names no port of a guest*");
         refuse_forward(f, "tcp", "6443", "web", ERROR_NO_SUCH_GUEST, "Network 'default' has no guest called 'web'; name an address in*");
         refuse_forward(f, "sctp", "6443", "192.168.127.2", ERROR_INVALID_ARGS, "There is no protocol 'sctp'*");
         refuse_forward(f, "unix", "x", "192.168.127.2:80", ERROR_INVALID_ARGS, "'x' is no place for a Unix socket*");
