@@ -347,8 +347,8 @@ static int pkt_push_soa(ldns_pkt *pkt, ldns_pkt_section section, const DnsQuesti
 }
 
 /* One record with one field. */
-static int pkt_push_simple(ldns_pkt *pkt, ldns_rr_type type, const DnsQuestion *q, ldns_rdf *rdf) {
-        return dns_answer_push(pkt, LDNS_SECTION_ANSWER, dns_answer_simple(type, q->name, q->name_len, DNS_LOCAL_TTL_SEC, rdf));
+static int pkt_push_simple(ldns_pkt *pkt, ldns_rr_type type, const DnsQuestion *q, uint32_t ttl, ldns_rdf *rdf) {
+        return dns_answer_push(pkt, LDNS_SECTION_ANSWER, dns_answer_simple(type, q->name, q->name_len, ttl, rdf));
 }
 
 static bool asks_for(const DnsQuestion *q, ldns_rr_type type) {
@@ -367,14 +367,14 @@ static int pkt_push_record(ldns_pkt *pkt, const DnsQuestion *q, const ldns_rr *r
         return dns_answer_push(pkt, LDNS_SECTION_ANSWER, TAKE_PTR(rr));
 }
 
-static int pkt_push_address(ldns_pkt *pkt, const DnsQuestion *q, const IpAddr *a) {
+static int pkt_push_address(ldns_pkt *pkt, const DnsQuestion *q, uint32_t ttl, const IpAddr *a) {
         bool v4 = ip_is_v4(a);
 
         if (ip_is_null(a) || !asks_for(q, v4 ? LDNS_RR_TYPE_A : LDNS_RR_TYPE_AAAA))
                 return 0;
         if (v4)
-                return pkt_push_simple(pkt, LDNS_RR_TYPE_A, q, ldns_rdf_new_frm_data(LDNS_RDF_TYPE_A, 4, a->b + 12));
-        return pkt_push_simple(pkt, LDNS_RR_TYPE_AAAA, q, ldns_rdf_new_frm_data(LDNS_RDF_TYPE_AAAA, 16, a->b));
+                return pkt_push_simple(pkt, LDNS_RR_TYPE_A, q, ttl, ldns_rdf_new_frm_data(LDNS_RDF_TYPE_A, 4, a->b + 12));
+        return pkt_push_simple(pkt, LDNS_RR_TYPE_AAAA, q, ttl, ldns_rdf_new_frm_data(LDNS_RDF_TYPE_AAAA, 16, a->b));
 }
 
 /* The records of a zone that answer @q. @ret_target: a CNAME's, to be followed; NULL: none. */
@@ -409,15 +409,15 @@ static int pkt_fill(const Netstack *s, ldns_pkt *pkt, const DnsQuestion *q, cons
                 return chain < CNAME_CHAIN_MAX && know(s, &next, &known) ? pkt_fill(s, pkt, &next, &known, chain + 1) : 0;
         }
         if (r == 0)
-                r = pkt_push_address(pkt, q, &k->addr);
+                r = pkt_push_address(pkt, q, k->ttl, &k->addr);
         if (r == 0 && k->match.n == 0)
-                r = pkt_push_address(pkt, q, &k->addr6);
+                r = pkt_push_address(pkt, q, k->ttl, &k->addr6);
         if (r == 0 && asks_for(q, LDNS_RR_TYPE_PTR) && k->ptr_len > 0)
-                r = pkt_push_simple(pkt, LDNS_RR_TYPE_PTR, q, rdf_name(k->ptr, k->ptr_len));
+                r = pkt_push_simple(pkt, LDNS_RR_TYPE_PTR, q, k->ttl, rdf_name(k->ptr, k->ptr_len));
         if (r == 0 && asks_for(q, LDNS_RR_TYPE_SOA) && k->apex)
                 r = pkt_push_soa(pkt, LDNS_SECTION_ANSWER, q, k);
         if (r == 0 && asks_for(q, LDNS_RR_TYPE_NS) && k->apex)
-                r = pkt_push_simple(pkt, LDNS_RR_TYPE_NS, q, rdf_in_zone("gateway", q->name, q->name_len));
+                r = pkt_push_simple(pkt, LDNS_RR_TYPE_NS, q, k->ttl, rdf_in_zone("gateway", q->name, q->name_len));
         if (r < 0)
                 return r;
 

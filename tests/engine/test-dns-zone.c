@@ -97,7 +97,7 @@ static void test_records(void) {
         check(h, "six.lab.test", LDNS_RR_TYPE_A, "OK");
         check(h, "www.lab.test", LDNS_RR_TYPE_ANY, "OK | www.lab.test. 30 IN A 10.1.1.1 | www.lab.test. 30 IN TXT \"hello\"");
         check(h, "lab.test", LDNS_RR_TYPE_MX, "OK | lab.test. 30 IN MX 10 www.lab.test.");
-        check(h, "lab.test", LDNS_RR_TYPE_NS, "OK | lab.test. 10 IN NS gateway.lab.test.");
+        check(h, "lab.test", LDNS_RR_TYPE_NS, "OK | lab.test. 30 IN NS gateway.lab.test.");
         check(h, "_s._tcp.lab.test", LDNS_RR_TYPE_SRV, "OK | _s._tcp.lab.test. 30 IN SRV 0 0 80 www.lab.test.");
         check(h, "d.lab.test", LDNS_RR_TYPE_A,
               "OK | d.lab.test. 30 IN CNAME c.lab.test. | c.lab.test. 30 IN CNAME www.lab.test. | www.lab.test. 30 IN A 10.1.1.1");
@@ -118,7 +118,7 @@ static void test_zones(void) {
 
         PUT_ZONE(h, "testing", NULL, true, "host A 192.168.127.3");
         PUT_ZONE(h, "dynamic.testing.", "192.168.127.254", true);
-        check(h, "wildcard.dynamic.testing", LDNS_RR_TYPE_A, "OK | wildcard.dynamic.testing. 10 IN A 192.168.127.254");
+        check(h, "wildcard.dynamic.testing", LDNS_RR_TYPE_A, "OK | wildcard.dynamic.testing. 30 IN A 192.168.127.254");
         check(h, "wildcard.dynamic.testing", LDNS_RR_TYPE_AAAA, "OK");
         check(h, "host.testing", LDNS_RR_TYPE_A, "OK | host.testing. 30 IN A 192.168.127.3");
         check(h, "other.testing", LDNS_RR_TYPE_A, "NXDOMAIN");
@@ -130,7 +130,7 @@ static void test_zones(void) {
         g_assert_cmpint(netstack_remove_zone(h->stack, "testing"), ==, 0);
         g_assert_cmpint(netstack_remove_zone(h->stack, "testing"), ==, -ENOENT);
         check(h, "host.testing", LDNS_RR_TYPE_A, "relayed");
-        check(h, "x.dynamic.testing", LDNS_RR_TYPE_A, "OK | x.dynamic.testing. 10 IN A 192.168.127.254");
+        check(h, "x.dynamic.testing", LDNS_RR_TYPE_A, "OK | x.dynamic.testing. 30 IN A 192.168.127.254");
 }
 
 /* What the network knows itself: records go before it, and all else of a zone after it. */
@@ -140,7 +140,7 @@ static void test_builtin(void) {
         PUT_ZONE(h, "vnet.internal", "10.9.9.9", false, "gateway A 10.0.0.1");
         check(h, "gateway.vnet.internal", LDNS_RR_TYPE_A, "OK | gateway.vnet.internal. 30 IN A 10.0.0.1");
         check(h, "host.vnet.internal", LDNS_RR_TYPE_A, "OK | host.vnet.internal. 10 IN A 192.168.127.254");
-        check(h, "other.vnet.internal", LDNS_RR_TYPE_A, "OK | other.vnet.internal. 10 IN A 10.9.9.9");
+        check(h, "other.vnet.internal", LDNS_RR_TYPE_A, "OK | other.vnet.internal. 30 IN A 10.9.9.9");
         PUT_ZONE(h, "containers.internal", NULL, true, "db A 10.0.0.2");
         check(h, "host.containers.internal", LDNS_RR_TYPE_A, "OK | host.containers.internal. 10 IN A 192.168.127.254");
         check(h, "db.containers.internal", LDNS_RR_TYPE_A, "OK | db.containers.internal. 30 IN A 10.0.0.2");
