@@ -5,6 +5,7 @@
  */
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -47,11 +48,18 @@ static const ConfigKey *find_key(const char *section, const char *name) {
 
 /* What stands there instead, for the end of a message. */
 static const char *describe_value(const JsonDoc *doc, JsonVal v, char buf[static 80]) {
+        JsonType type = json_type(doc, v);
         const char *text;
+        uint64_t number;
 
-        if (json_get_string(doc, v, &text) < 0)
-                return json_type_to_name(json_type(doc, v));
-        (void) snprintf(buf, 80, "\"%s\"", ERROR_QUOTE(text));
+        if (json_get_string(doc, v, &text) >= 0)
+                (void) snprintf(buf, 80, "\"%s\"", ERROR_QUOTE(text));
+        else if (json_get_u64(doc, v, 0, UINT64_MAX, &number) >= 0)
+                (void) snprintf(buf, 80, "%" PRIu64, number);
+        else if (type == JSON_ARRAY || type == JSON_OBJECT) /* what it holds may be what is wrong */
+                (void) snprintf(buf, 80, "this %s", type == JSON_ARRAY ? "array" : "object");
+        else
+                return json_type_to_name(type);
         return buf;
 }
 

@@ -6,6 +6,8 @@
 
 #include <config.h> /* the build's, not daemon/config.h */
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "basic/log.h"
@@ -224,8 +226,25 @@ static bool same_forward(const ManagedForward *f, const ConfigForward *cf) {
                streq(f->remote, cf->remote) && f->config.source == source && f->config.no_bypass == !cf->bypass;
 }
 
+/* What a file asks for and cannot be had is told like what is wrong with its text. */
+_printf_(2, 3) static void cannot_have(Config *config, const char *format, ...) {
+        _cleanup_free_ char *text = NULL;
+        va_list ap;
+        int r;
+
+        va_start(ap, format);
+        r = vasprintf(&text, format, ap);
+        va_end(ap);
+        if (r < 0) {
+                text = NULL;
+                return;
+        }
+        log_error("%s", text);
+        (void) config_problem(config, "%s", text);
+}
+
 /* Makes the forwards of @n that files have made the ones @c has. */
-static void apply_forwards(Manager *m, Network *n, const ConfigNetwork *c) {
+static void apply_forwards(Manager *m, Network *n, Config *config, const ConfigNetwork *c) {
         Error e;
 
         for (ManagedForward *f = manager_next_forward(m, NULL), *next; f; f = next) {
@@ -246,7 +265,7 @@ static void apply_forwards(Manager *m, Network *n, const ConfigNetwork *c) {
                         there = f->network == n && same_forward(f, cf);
                 if (!there && manager_add_forward(m, n, getuid(), ORIGIN_FILE, cf->protocol, cf->local, cf->remote,
                                                   &(ForwardOptions){ cf->source, !cf->bypass }, NULL, &e) < 0)
-                        log_error("%s:%u: forward left out: %s", c->path, cf->line, e.message);
+                        cannot_have(config, "%s:%u: forward left out: %s", c->path, cf->line, e.message);
         }
 }
 
@@ -258,7 +277,7 @@ static bool zone_is_in(const ConfigNetwork *c, const DnsZoneSpec *spec) {
 }
 
 /* Makes the zones of @n that files have put up the ones @c has. */
-static void apply_zones(Manager *m, Network *n, const ConfigNetwork *c) {
+static void apply_zones(Manager *m, Network *n, Config *config, const ConfigNetwork *c) {
         NetworkEntry *entry = manager_network_entry(m, n);
         Error e;
 
@@ -273,11 +292,11 @@ static void apply_zones(Manager *m, Network *n, const ConfigNetwork *c) {
 
                 if ((!there || !zone_spec_equal(there, &c->zones[i].spec)) &&
                     manager_add_zone(m, n, ORIGIN_FILE, &c->zones[i].spec, &e) < 0)
-                        log_error("%s:%u: zone left out: %s", c->path, c->zones[i].line, e.message);
+                        cannot_have(config, "%s:%u: zone left out: %s", c->path, c->zones[i].line, e.message);
         }
 }
 
-static int make_network(Manager *m, const ConfigNetwork *c) {
+static void make_network(Manager *m, Config *config, const ConfigNetwork *c) {
         NetworkOptions o = {
                 .subnet = c->subnet,
                 .subnet6 = c->subnet6,
@@ -300,16 +319,13 @@ static int make_network(Manager *m, const ConfigNetwork *c) {
         };
         Network *n;
         Error e;
-        int r;
 
-        r = manager_add_network(m, c->name, getuid(), ORIGIN_FILE, &o, &n, &e);
-        if (r < 0) {
-                log_error("%s: network '%s' left out: %s", c->path, c->name, e.message);
-                return r;
+        if (manager_add_network(m, c->name, getuid(), ORIGIN_FILE, &o, &n, &e) < 0) {
+                cannot_have(config, "%s: network '%s' left out: %s", c->path, c->name, e.message);
+                return;
         }
-        apply_zones(m, n, c);
-        apply_forwards(m, n, c);
-        return 0;
+        apply_zones(m, n, config, c);
+        apply_forwards(m, n, config, c);
 }
 
 void manager_follow_host(Manager *m) {
@@ -345,7 +361,7 @@ int manager_load(Manager *m, Error *e) {
 
         for (size_t i = 0; i < m->loaded->n_networks; i++)
                 if (!m->loaded->networks[i].broken)
-                        (void) make_network(m, &m->loaded->networks[i]);
+                        make_network(m, m->loaded, &m->loaded->networks[i]);
         if (m->loaded->n_networks == 0) {
                 r = manager_add_network(m, MANAGER_NAME_DEFAULT, getuid(), ORIGIN_BUILTIN, &NETWORK_OPTIONS_INIT, NULL, e);
                 if (r < 0)
@@ -390,7 +406,7 @@ static bool same_settings(const ConfigNetwork *a, const ConfigNetwork *b) {
                pairs_among(a->static_leases, b->static_leases);
 }
 
-static void reload_network(Manager *m, const ConfigNetwork *c, const ConfigNetwork *before) {
+static void reload_network(Manager *m, Config *config, const ConfigNetwork *c, const ConfigNetwork *before) {
         Network *n = manager_network(m, c->name);
         Error e;
 
@@ -400,7 +416,7 @@ static void reload_network(Manager *m, const ConfigNetwork *c, const ConfigNetwo
                 return;
         }
         if (!n) {
-                (void) make_network(m, c);
+                make_network(m, config, c);
                 return;
         }
         if (manager_network_entry(m, n)->origin == ORIGIN_BUILTIN)
@@ -409,9 +425,9 @@ static void reload_network(Manager *m, const ConfigNetwork *c, const ConfigNetwo
                 log_warning("%s: network '%s' runs already: what has changed beside forwards, zones and new static leases waits for a restart",
                             c->path, c->name);
         if (manager_add_static_leases(n, (const char *const *) c->static_leases, &e) < 0)
-                log_error("%s: network '%s': %s", c->path, c->name, e.message);
-        apply_zones(m, n, c);
-        apply_forwards(m, n, c);
+                cannot_have(config, "%s: network '%s': %s", c->path, c->name, e.message);
+        apply_zones(m, n, config, c);
+        apply_forwards(m, n, config, c);
 }
 
 /* Is there a file that says something? One that cannot be used says nothing. */
@@ -459,7 +475,7 @@ int manager_reload(Manager *m, Error *e) {
                 }
         }
         for (size_t i = 0; i < c->n_networks; i++)
-                reload_network(m, &c->networks[i], config_network(m->loaded, c->networks[i].name));
+                reload_network(m, c, &c->networks[i], config_network(m->loaded, c->networks[i].name));
         state_release(m);
         if (c->n_networks == 0 && !manager_network(m, MANAGER_NAME_DEFAULT)) {
                 r = manager_add_network(m, MANAGER_NAME_DEFAULT, getuid(), ORIGIN_BUILTIN, &NETWORK_OPTIONS_INIT, NULL, e);

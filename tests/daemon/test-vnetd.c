@@ -244,6 +244,14 @@ static void test_reload(Daemon *d, gconstpointer data) {
         call(d, MANAGER, "Manager", "Reload", NULL);
         assert_says(d, "*a.json: network 'a' runs already: what has changed*waits for a restart*");
 
+        daemon_write(d, "networks.d/b.json", "{\"subnet\": \"10.79.0.0/25\"}"); /* good JSON, and cannot be had: refused all the same */
+        daemon_assert_refused(d, MANAGER, "Manager", "Reload", NULL, "org.vnetd1.ConfigInvalid", "*b.json: network 'b' left out: *10.79.0.0/2*");
+        daemon_write(d, "networks.d/b.json", "{\"zones\": [{\"name\": \"lab.test\","
+                                             " \"records\": [{\"name\": \"/(/\", \"type\": \"A\", \"value\": \"10.0.0.1\"}]}]}");
+        daemon_assert_refused(d, MANAGER, "Manager", "Reload", NULL, "org.vnetd1.ConfigInvalid", "*b.json:1: zone left out: *regular expression*");
+        daemon_write(d, "networks.d/b.json", NULL);
+        call(d, MANAGER, "Manager", "Reload", NULL);
+
         daemon_write(d, "networks.d/a.json", NULL);
         call(d, MANAGER, "Manager", "Reload", NULL);
         g_assert_false(daemon_has_network(d, "a"));
