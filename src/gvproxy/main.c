@@ -357,8 +357,8 @@ static int run(Gv *g) {
                 log_error("%s", e.message);
                 return r;
         }
+        log_info("Ready"); /* who is notified may look for it */
         notify(g, "ready", NULL); /* when all sockets are there, unlike gvproxy */
-        log_info("Ready");
         r = sd_event_loop(g->event);
         return r < 0 ? log_error_errno(r, "Event loop failed: %m") : 0;
 }

@@ -69,6 +69,12 @@ def wait_until(fn, seconds=10.0, what='', every=0.02):
         time.sleep(every)
 
 
+def listens(path):
+    """Does anybody, at that Unix socket? The file is there a little before."""
+    with socket.socket(socket.AF_UNIX) as s:
+        return s.connect_ex(path) == 0
+
+
 def run(*argv, timeout=60, ok=True, **kwargs):
     """Runs a command and returns its CompletedProcess, output as text. @ok: it must succeed."""
     r = subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, **kwargs)
@@ -358,7 +364,7 @@ class World:
                       "<policy context='default'><allow send_destination='*' eavesdrop='true'/><allow eavesdrop='true'/>"
                       "<allow own='*'/></policy></busconfig>")
         self.spawn('dbus-daemon', '--nofork', '--nopidfile', '--nosyslog', '--config-file', config, stderr=subprocess.DEVNULL)
-        wait_until(lambda: os.path.exists(self.dir + '/bus'), 20, 'the bus')
+        wait_until(lambda: listens(self.dir + '/bus'), 20, 'the bus')
 
     def start_vnetd(self, log_level='info', wrapper=()):
         self.log = os.path.join(self.dir, 'vnetd.log')

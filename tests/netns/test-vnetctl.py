@@ -66,6 +66,11 @@ def start(*arguments):
     return subprocess.Popen([VNETCTL, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+def listens(path):
+    with socket.socket(socket.AF_UNIX) as s:  # the file is there before anybody listens
+        return s.connect_ex(path) == 0
+
+
 def nothing_left():
     wait_for("devices to go", lambda: not listed("device", "list"))
     wait_for("leases to end", lambda: not listed("leases"))
@@ -319,7 +324,7 @@ def main():
         os.environ["DBUS_SYSTEM_BUS_ADDRESS"] = f"unix:path={directory}/bus"
         log = open(f"{directory}/log", "w+")
         try:
-            wait_for("the buses", lambda: all(os.path.exists(f"{directory}/{bus}") for bus in ("bus", "second")))
+            wait_for("the buses", lambda: all(listens(f"{directory}/{bus}") for bus in ("bus", "second")))
             os.mkdir(f"{directory}/config")
             started.append(subprocess.Popen([VNETD, "--bus-address=" + os.environ["DBUS_SYSTEM_BUS_ADDRESS"],
                                              f"--config-dir={directory}/config", f"--state-dir={directory}"], stderr=log))
