@@ -173,7 +173,7 @@ static void forget_child(SshForward *f) {
         allow_clients(f);
 }
 
-/* Keeps the last line that says something, without what a terminal would act upon. */
+/* Keeps the last line that says something. The log makes harmless what a terminal would act upon. */
 static void hear(SshForward *f, const char *text, size_t len) {
         for (size_t i = 0; i < len; i++) {
                 size_t n = strlen(f->said);
@@ -188,7 +188,7 @@ static void hear(SshForward *f, const char *text, size_t len) {
                         n = 0;
                 }
                 if (n + 2 < sizeof(f->said))
-                        f->said[n] = (unsigned char) text[i] < 0x20 || text[i] == 0x7f ? '?' : text[i];
+                        f->said[n] = text[i];
         }
 }
 
@@ -298,7 +298,6 @@ static void start(SshForward *f) {
         pid_t pid;
 
         memset(f->said, 0, sizeof(f->said));
-        unlink_in(f, "s");
         if (f->config.connect(f->config.userdata, &f->config.spec, &fd, &e) < 0)
                 return failed(f, e.message);
         if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
