@@ -14,8 +14,10 @@
 #include <sys/socket.h>
 
 #include "basic/checksum.h"
+#include "basic/rights.h"
 #include "daemon/network.h"
 #include "daemon/shard.h"
+#include "device/watch.h"
 
 #define TAG UINT64_C(0x1234500001)
 #define BIG 65000u
@@ -30,6 +32,43 @@ void *__wrap_reallocarray(void *p, size_t n, size_t size) {
         return p && p == full ? NULL : __real_reallocarray(p, n, size);
 }
 
+static bool lost;              /* the host has no addresses any more */
+static struct sockaddr_in sought; /* which it was asked for last */
+
+int __real_bind(int fd, const struct sockaddr *sa, socklen_t len);
+int __wrap_bind(int fd, const struct sockaddr *sa, socklen_t len);
+
+int __wrap_bind(int fd, const struct sockaddr *sa, socklen_t len) {
+        if (!lost)
+                return __real_bind(fd, sa, len);
+        g_assert_cmpuint(len, ==, sizeof(sought));
+        memcpy(&sought, sa, sizeof(sought));
+        errno = EADDRNOTAVAIL;
+        return -1;
+}
+
+static _Atomic usec_t later; /* than it is */
+
+int __real_clock_gettime(clockid_t clock, struct timespec *ret);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ret);
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ret) {
+        int r = __real_clock_gettime(clock, ret);
+
+        ret->tv_sec += (time_t) (atomic_load(&later) / USEC_PER_SEC);
+        return r;
+}
+
+static _Atomic unsigned n_reaped;
+
+void __real_netstack_reap(Netstack *s);
+void __wrap_netstack_reap(Netstack *s);
+
+void __wrap_netstack_reap(Netstack *s) {
+        n_reaped++;
+        __real_netstack_reap(s);
+}
+
 typedef struct World {
         Device device;
         Loop *shard_loop; /* (borrowed) from start_queue() on, with what is to be called there: */
@@ -37,6 +76,7 @@ typedef struct World {
         void *device_userdata;
         unsigned n_stopped;
         bool fill; /* its timer queue, when the shard begins */
+        unsigned n_watched[2]; /* by direction */
         Timer timers[64];
         _Atomic bool full;
 
@@ -180,13 +220,28 @@ static void wait_for(World *w, const unsigned *counter, unsigned n) {
         g_assert_cmpuint(read_count(w, counter), ==, n);
 }
 
+/* What TCP sends comes again on a machine that is slow. */
+static void wait_for_any(World *w, const unsigned *counter) {
+        for (unsigned i = 0; i < 20000 && read_count(w, counter) == 0; i++)
+                g_usleep(1000);
+        g_assert_cmpuint(read_count(w, counter), >, 0);
+}
+
 static int nothing(void *arg) {
         return 0;
 }
 
-/* @data: whether to fill its timer queue. */
+typedef struct Case {
+        const char *path;
+        void (*fn)(World *w, gconstpointer data);
+        bool fill;
+        const char *source; /* what leaves the host does so from there */
+} Case;
+
 static void begin(World *w, gconstpointer data) {
-        w->fill = data;
+        const Case *k = data;
+
+        w->fill = k->fill;
         w->device = (Device){ .ops = &device_ops, .n_queues = N_QUEUES, .split = true, .queue_counters = g_new0(Counters, N_QUEUES - 1) };
         pthread_mutex_init(&w->device.watch_lock, NULL);
         pthread_mutex_init(&w->lock, NULL);
@@ -197,6 +252,8 @@ static void begin(World *w, gconstpointer data) {
         g_assert_cmpint(loop_new(&w->network, "test", NULL, NULL), ==, 0);
         g_assert_cmpint(network_config_defaults(&w->config, "test"), ==, 0);
         w->config.stack.host_loopback = true;
+        if (k->source)
+                g_assert_cmpint(ip_parse(k->source, &w->config.source.v4), ==, 0);
         ShardConfig c = {
                 .name = "test", .stack = &w->config.stack, .source = &w->config.source, .device = &w->device, .queue = 1,
                 .port = { .id = 1, .mtu = 1500 }, .loop = w->network, .handler = &handler, .userdata = w, .waiting = &w->waiting, .tag = TAG,
@@ -214,6 +271,8 @@ static void end(World *w, gconstpointer data) {
         g_byte_array_unref(w->taken);
         g_free(w->device.queue_counters);
         full = NULL;
+        lost = false;
+        atomic_store(&later, 0);
 }
 
 /* ---- frames ---- */
@@ -270,6 +329,14 @@ static Syn syn(const World *w, uint16_t port) {
         ip.check = checksum_finish(checksum_add(&ip, sizeof(ip), 0));
         s.ip = ip;
         return s;
+}
+
+/* The end of what was sent last. */
+static void read_last(World *w, void *ret, guint len) {
+        pthread_mutex_lock(&w->lock);
+        g_assert_cmpuint(w->sent->len, >=, len);
+        memcpy(ret, w->sent->data + w->sent->len - len, len);
+        pthread_mutex_unlock(&w->lock);
 }
 
 static uint16_t listen_somewhere(int *ret_fd) {
@@ -363,6 +430,89 @@ static void test_connects(World *w, gconstpointer data) {
         close(listener);
 }
 
+static void on_watched(Watch *watch, DeviceDirection direction, const Frame *frames, unsigned n) {
+        World *w = CONTAINER_OF(watch->device, World, device);
+
+        pthread_mutex_lock(&w->lock);
+        w->n_watched[direction] += n;
+        pthread_mutex_unlock(&w->lock);
+}
+
+/* Who watches the device sees what the shard takes, what it hands over and what it answers. */
+static void test_watched(World *w, gconstpointer data) {
+        static const WatchOps ops = { .frames = on_watched };
+        Watch watch = { .ops = &ops };
+        uint8_t other[60] = {};
+        int listener;
+        Syn s = syn(w, listen_somewhere(&listener));
+
+        g_assert_cmpint(watch_add(&w->device, &watch, w->network), ==, 0);
+        push(w, &s, sizeof(s));
+        push(w, other, sizeof(other));
+        wait_for_any(w, &w->n_watched[DEVICE_TO_GUEST]);
+        g_assert_cmpuint(read_count(w, &w->n_watched[DEVICE_FROM_GUEST]), ==, 2);
+        watch_remove(&watch);
+        close(listener);
+}
+
+static int has_capabilities(void *arg) {
+        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct c[_LINUX_CAPABILITY_U32S_3] = {};
+
+        g_assert_cmpint(syscall(SYS_capget, &header, c), ==, 0);
+        return c[0].permitted || c[1].permitted || c[0].effective || c[1].effective;
+}
+
+/* A thread that reads what guests send has none of the rights that the process may have. */
+static void test_rights(World *w, gconstpointer data) {
+        g_assert_cmpint(loop_call(w->shard_loop, has_capabilities, NULL), ==, 0);
+        if (!has_capabilities(NULL))
+                g_test_skip("has no capabilities that a thread could give up");
+}
+
+/* What came to its end with a wake-up is given back with it: netstack_reap(). */
+static void test_reaps(World *w, gconstpointer data) {
+        atomic_store(&n_reaped, 0);
+        g_assert_cmpint(loop_call(w->shard_loop, nothing, NULL), ==, 0);
+        for (unsigned i = 0; i < 20000 && atomic_load(&n_reaped) == 0; i++)
+                g_usleep(1000);
+        g_assert_cmpuint(atomic_load(&n_reaped), >, 0);
+}
+
+/* What leaves the host leaves from where it should, or not at all. */
+static void test_source(World *w, gconstpointer data) {
+        Syn s = syn(w, 9);
+        struct iphdr ip = s.ip;
+
+        lost = true;
+        ip.daddr = inet_addr("192.0.2.1");
+        ip.check = 0;
+        ip.check = checksum_finish(checksum_add(&ip, sizeof(ip), 0));
+        s.ip = ip;
+        push(w, &s, sizeof(s));
+        g_assert_cmphex(sought.sin_addr.s_addr, ==, inet_addr("192.0.2.7"));
+        g_assert_cmpuint(read_count(w, &w->n_sent), ==, 1); /* a refusal */
+}
+
+/* A connection from an address that the host has lost is reset at both ends. */
+static void test_address_gone(World *w, gconstpointer data) {
+        int listener, fd;
+        Syn s = syn(w, listen_somewhere(&listener)), last;
+        char byte;
+
+        push(w, &s, sizeof(s));
+        wait_for_any(w, &w->n_sent);
+        fd = accept(listener, NULL, NULL);
+        lost = true;
+        shard_check_addresses(w->shard);
+        read_last(w, &last, sizeof(last));
+        g_assert_cmpuint(last.tcp.th_flags & TH_RST, ==, TH_RST);
+        g_assert_cmpint(recv(fd, &byte, 1, 0), ==, -1);
+        g_assert_cmpint(errno, ==, ECONNRESET);
+        close(fd);
+        close(listener);
+}
+
 /* Its netstack's timers run however many others there are: the answer is sent again. */
 static void test_timer(World *w, gconstpointer data) {
         int listener;
@@ -401,6 +551,51 @@ static void test_device_full(World *w, gconstpointer data) {
         shard_add_stats(w->shard, &stats, &after);
         g_assert_cmpuint(counter_read(&after.tx_frames), >=, 1);
         g_assert_cmpuint(counter_read(&after.tx_bytes), >=, sizeof(Syn));
+        close(listener);
+}
+
+static int writable_here(void *arg) {
+        World *w = arg;
+
+        atomic_store(&w->full, false);
+        w->device_handler->writable(&w->device, w->device_userdata);
+        return 0;
+}
+
+/* What a full device did not take of a connection goes as soon as it has room. */
+static void test_writable(World *w, gconstpointer data) {
+        int listener, fd;
+        Syn s = syn(w, listen_somewhere(&listener)), answer;
+        Counters c = {};
+        NetstackStats stats = {};
+        unsigned n;
+        char got[4];
+
+        push(w, &s, sizeof(s));
+        wait_for_any(w, &w->n_sent);
+        fd = accept(listener, NULL, NULL);
+        pthread_mutex_lock(&w->lock);
+        memcpy(&answer, w->sent->data, sizeof(answer));
+        pthread_mutex_unlock(&w->lock);
+        s.tcp.th_ack = htonl(ntohl(answer.tcp.th_seq) + 1);
+        s.tcp.th_seq = htonl(1001);
+        s.tcp.th_flags = TH_ACK;
+        push(w, &s, sizeof(s));
+        atomic_store(&w->full, true);
+        n = read_count(w, &w->n_sent);
+        g_assert_cmpint(send(fd, "text", 4, 0), ==, 4);
+        for (unsigned i = 0; i < 20000 && counter_read(&c.tx_dropped) == 0; i++) {
+                c = (Counters){};
+                shard_add_stats(w->shard, &stats, &c);
+                g_usleep(1000);
+        }
+        g_assert_cmpuint(counter_read(&c.tx_dropped), >=, 1);
+        g_assert_cmpuint(read_count(w, &w->n_sent), ==, n);
+        g_assert_cmpint(loop_call(w->shard_loop, writable_here, w), ==, 0); /* no timer comes between */
+        g_assert_cmpuint(read_count(w, &w->n_sent), >, n);
+        read_last(w, got, sizeof(got));
+        g_assert_cmpmem(got, sizeof(got), "text", 4);
+        close(fd);
         close(listener);
 }
 
@@ -520,6 +715,22 @@ static void test_seen(World *w, gconstpointer data) {
         g_assert_cmpuint(w->n_seen, ==, n);
 }
 
+/* A guest that says nothing to others is told of now and then: the switch forgets. */
+static void test_seen_again(World *w, gconstpointer data) {
+        Syn s = syn(w, 9);
+
+        push(w, &s, sizeof(s));
+        wait_for(w, &w->n_seen, 1);
+        atomic_store(&later, 30 * USEC_PER_SEC);
+        push(w, &s, sizeof(s));
+        g_assert_cmpint(loop_call(w->network, nothing, NULL), ==, 0);
+        g_assert_cmpuint(read_count(w, &w->n_seen), ==, 1);
+        atomic_store(&later, 60 * USEC_PER_SEC);
+        push(w, &s, sizeof(s));
+        wait_for(w, &w->n_seen, 2);
+        g_assert_true(mac_equal(&w->seen, &guest_mac));
+}
+
 static int gone_here(void *arg) {
         World *w = arg;
 
@@ -553,21 +764,30 @@ static void test_end(World *w, gconstpointer data) {
 }
 
 int main(int argc, char **argv) {
-        static const struct {
-                const char *path;
-                void (*fn)(World *w, gconstpointer data);
-                bool fill;
-        } cases[] = {
-                { "/shard/hands-over", test_hands_over }, { "/shard/full", test_full }, { "/shard/connects", test_connects },
-                { "/shard/seen", test_seen },             { "/shard/gone", test_gone }, { "/shard/end", test_end },
-                { "/shard/offer", test_offer },           { "/shard/offer-all", test_offer_all },
-                { "/shard/offer-full", test_offer_full }, { "/shard/offer-end", test_offer_end },
-                { "/shard/timer", test_timer, true },
+        static const Case cases[] = {
+                { "/shard/hands-over", test_hands_over },
+                { "/shard/full", test_full },
+                { "/shard/connects", test_connects },
+                { "/shard/watched", test_watched },
+                { "/shard/rights", test_rights },
+                { "/shard/reaps", test_reaps },
+                { "/shard/source", test_source, .source = "192.0.2.7" },
+                { "/shard/address-gone", test_address_gone },
+                { "/shard/timer", test_timer, .fill = true },
                 { "/shard/device-full", test_device_full },
+                { "/shard/writable", test_writable },
+                { "/shard/offer", test_offer },
+                { "/shard/offer-all", test_offer_all },
+                { "/shard/offer-full", test_offer_full },
+                { "/shard/offer-end", test_offer_end },
+                { "/shard/seen", test_seen },
+                { "/shard/seen-again", test_seen_again },
+                { "/shard/gone", test_gone },
+                { "/shard/end", test_end },
         };
 
         g_test_init(&argc, &argv, NULL);
         for (size_t i = 0; i < ELEMENTSOF(cases); i++)
-                g_test_add(cases[i].path, World, cases[i].fill ? &cases[i] : NULL, begin, cases[i].fn, end);
+                g_test_add(cases[i].path, World, &cases[i], begin, cases[i].fn, end);
         return g_test_run();
 }
