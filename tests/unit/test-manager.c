@@ -6,17 +6,21 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <glib.h>
 #include <glib/gstdio.h>
 #include <linux/capability.h>
 #include <sched.h>
+#include <stddef.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "../loopback.h"
 #include "daemon/manager-private.h"
+#include "device/sock.h"
 
 #define SOMEBODY 12345u /* a uid with limits */
 #define SOMEBODY_ELSE 12346u
@@ -693,6 +697,91 @@ static void test_device_gone(Fixture *f, gconstpointer data) {
         assert_told(f, "device changed tap0;device removed tap0;network changed default;");
 }
 
+/* ---- the descriptor store ---- */
+
+static int far_end = -EBADF; /* (owned) of a socket device, which leaves as soon as the device's thread has it */
+
+int __real_network_attach(Network *n, Device *d, const PortOptions *options);
+int __wrap_network_attach(Network *n, Device *d, const PortOptions *options);
+
+int __wrap_network_attach(Network *n, Device *d, const PortOptions *options) {
+        int fd = far_end >= 0 ? sock_fd(d) : -EBADF;
+        int r = __real_network_attach(n, d, options);
+
+        if (fd < 0)
+                return r;
+        far_end = safe_close(far_end);
+        for (int i = 0; i < 20000 && fcntl(fd, F_GETFD) >= 0; i++)
+                g_usleep(1000);
+        g_assert_cmpint(fcntl(fd, F_GETFD), <, 0);
+        return r;
+}
+
+/* As systemd would: a socket for what vnetd tells. */
+static int be_told(void) {
+        struct sockaddr_un sa = { .sun_family = AF_UNIX };
+        socklen_t len = sizeof(sa);
+        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        g_assert_cmpint(bind(fd, (struct sockaddr *) &sa, sizeof(sa.sun_family)), ==, 0); /* a name that is free */
+        g_assert_cmpint(getsockname(fd, (struct sockaddr *) &sa, &len), ==, 0);
+        sa.sun_path[0] = '@';
+        sa.sun_path[len - offsetof(struct sockaddr_un, sun_path)] = 0;
+        g_setenv("NOTIFY_SOCKET", sa.sun_path, TRUE);
+        return fd;
+}
+
+/* What was told next of the store; returns the inode of the descriptor that came along, or 0. */
+static ino_t read_told(int fd, char *ret, size_t size) {
+        char control[CMSG_SPACE(sizeof(int))];
+        struct iovec iov = { ret, size - 1 };
+        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+        struct cmsghdr *c;
+        struct stat st;
+        ssize_t n;
+        int got;
+
+        do {
+                n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
+                ret[MAX(n, 0)] = 0;
+        } while (g_str_has_prefix(ret, "STATUS="));
+        c = n >= 0 ? CMSG_FIRSTHDR(&m) : NULL;
+        if (!c)
+                return 0;
+        g_assert_cmpint(c->cmsg_type, ==, SCM_RIGHTS);
+        memcpy(&got, CMSG_DATA(c), sizeof(got));
+        g_assert_cmpint(fstat(got, &st), ==, 0);
+        (void) close(got);
+        return st.st_ino;
+}
+
+/* The guest's connection is in the store although the device's thread, which has it by then, has closed it already: the number could be
+ * another descriptor's. What is over leaves the store. */
+static void test_device_stored(Fixture *f, gconstpointer data) {
+        int told = be_told(), pair[2];
+        DeviceOptions o = DEVICE();
+        struct stat st;
+        char text[256];
+        ManagedDevice *d;
+        Error e;
+
+        g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
+        g_assert_cmpint(fstat(pair[0], &st), ==, 0);
+        far_end = pair[1];
+        o.fd = pair[0];
+        g_assert_cmpint(manager_create_device(f->m, "qemu", 0, &o, &d, &e), ==, 0);
+        g_assert_cmpuint(read_told(told, text, sizeof(text)), ==, st.st_ino);
+        g_assert_cmpstr(text, ==, "FDSTORE=1\nFDNAME=device-qemu0");
+        (void) close(pair[0]);
+        for (int i = 0; i < 200 && manager_device(f->m, "qemu0"); i++)
+                g_assert_cmpint(sd_event_run(f->event, 100 * USEC_PER_MSEC), >=, 0);
+        g_assert_null(manager_device(f->m, "qemu0"));
+        g_assert_cmpuint(read_told(told, text, sizeof(text)), ==, 0);
+        g_assert_cmpstr(text, ==, "FDSTOREREMOVE=1\nFDNAME=device-qemu0");
+        g_unsetenv("NOTIFY_SOCKET");
+        (void) close(told);
+}
+
 /* ---- describe ---- */
 
 static void test_describe(Fixture *f, gconstpointer data) {
@@ -788,6 +877,7 @@ int main(int argc, char **argv) {
         ADD("device-limits", test_device_limits);
         ADD("device-limits-all", test_device_limits_all);
         ADD("device-gone", test_device_gone);
+        ADD("device-stored", test_device_stored);
         ADD("forward-privileged", test_forward_privileged); /* last: gives up a right */
         return g_test_run();
 }
