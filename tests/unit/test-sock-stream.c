@@ -24,6 +24,7 @@ static struct {
         GByteArray *bytes; /* (owned, nullable) */
         size_t at;
         size_t short_by; /* of the second read */
+        int error;       /* (nullable: 0) what the read fails with that finds no more, once */
         Rig *rig;
         unsigned n_reads;
         size_t room[READS_MAX];
@@ -43,6 +44,11 @@ ssize_t recv(int fd, void *buf, size_t len, int flags) {
         if (plenty.n_reads++ == 0)
                 g_assert_cmpint(timer_set(loop_timers(plenty.rig->loop), &plenty.other, loop_now(plenty.rig->loop) - 1), >=, 0);
         size_t n = MIN(plenty.bytes->len - plenty.at, len);
+        if (n == 0 && plenty.error != 0) {
+                errno = plenty.error;
+                plenty.error = 0;
+                return -1;
+        }
         if (n == 0)
                 return recvfrom(fd, buf, len, flags, NULL, NULL);
         if (plenty.n_reads == 2)
@@ -114,6 +120,36 @@ static void test_reads(void) {
                 g_byte_array_append(expected, (const guint8 *) &(uint32_t){ 60 }, 4);
                 g_byte_array_append(expected, bytes + 4, 60);
                 g_assert_cmpmem(r.frames->data, r.frames->len, expected->data, expected->len);
+                end_plenty(&r, far);
+        }
+}
+
+/* A read that finds nothing waits for the next event, one that a signal ended is made again, and what else it fails with is the end. */
+static void test_read_errors(void) {
+        static const int errors[] = { EAGAIN, EINTR, ECONNRESET };
+        const unsigned n = READ_MAX / 4096;
+
+        for (size_t i = 0; i < G_N_ELEMENTS(errors); i++) {
+                g_autoptr(GByteArray) expected = g_byte_array_new();
+                uint8_t bytes[4 + 60];
+                Rig r = {};
+
+                plenty.error = errors[i];
+                int far = begin_with_plenty(&r, n, 4092, 4092, expected);
+                if (errors[i] == ECONNRESET) {
+                        rig_wait(&r, &r.n_gone, 1);
+                        g_assert_cmpint(r.error, ==, -ECONNRESET);
+                        g_assert_cmpuint(rig_get(&r, &r.n_frames), ==, 1 + n);
+                } else {
+                        unsigned whole = 1 + n + (errors[i] == EINTR);
+
+                        rig_wait(&r, &r.n_frames, whole);
+                        g_assert_cmpint(loop_call(r.loop, turn_over, NULL), ==, 0);
+                        g_assert_cmpuint(rig_get(&r, &r.n_frames), ==, whole);
+                        rig_write(far, bytes, rig_frame(bytes, true, 60, 7));
+                        rig_wait(&r, &r.n_frames, n + 3);
+                        g_assert_cmpuint(rig_get(&r, &r.n_gone), ==, 0);
+                }
                 end_plenty(&r, far);
         }
 }
@@ -218,19 +254,32 @@ static void test_long(void) {
         rig_end(&r);
 }
 
+static uint64_t rx_dropped(Rig *r) {
+        Counters c;
+
+        device_counters(r->device, &c);
+        return counter_read(&c.rx_dropped);
+}
+
 static void test_limits(void) {
         g_autofree uint8_t *bytes = g_malloc(4 + LONGEST + 1);
+        uint32_t header_only = ETH_HEADER_LEN;
+        size_t len = 0;
         int pair[2];
         Rig r = {};
 
         rig_pair(SOCK_STREAM, pair);
         rig_adopt(&r, "qemu", pair[0]);
-        rig_write(pair[1], bytes, rig_frame(bytes, true, 0, 1));
-        rig_write(pair[1], bytes, rig_frame(bytes, true, ETH_HEADER_LEN - 1, 1));
-        rig_write(pair[1], bytes, rig_frame(bytes, true, ETH_HEADER_LEN, 1));
+        len += rig_frame(bytes + len, true, 0, 1);
+        len += rig_frame(bytes + len, true, ETH_HEADER_LEN - 1, 1);
+        len += rig_frame(bytes + len, true, ETH_HEADER_LEN, 1);
+        rig_write(pair[1], bytes, len);
+        rig_wait(&r, &r.n_frames, 1);
+        g_assert_cmpmem(r.frames->data, r.frames->len - header_only, &header_only, sizeof(header_only)); /* it, and no other */
+        g_assert_cmpuint(rig_drops(&r, DROP_ETH_SHORT), ==, 2);
+        g_assert_cmpuint(rx_dropped(&r), ==, 2);
         rig_write(pair[1], bytes, rig_frame(bytes, true, LONGEST, 1));
         rig_wait(&r, &r.n_frames, 2);
-        g_assert_cmpuint(rig_drops(&r, DROP_ETH_SHORT), ==, 2);
         g_assert_cmpuint(rig_drops(&r, DROP_ETH_LONG), ==, 0);
 
         memcpy(bytes, (uint8_t[]){ 0, (LONGEST + 1) >> 16, ((LONGEST + 1) >> 8) & 0xff, (LONGEST + 1) & 0xff }, 4);
@@ -238,6 +287,7 @@ static void test_limits(void) {
         rig_wait(&r, &r.n_gone, 1);
         g_assert_cmpint(r.error, ==, -EMSGSIZE);
         g_assert_cmpuint(rig_drops(&r, DROP_ETH_LONG), ==, 1);
+        g_assert_cmpuint(rx_dropped(&r), ==, 3);
         g_assert_true(rig_at_end(pair[1]));
         (void) close(pair[1]);
         rig_end(&r);
@@ -343,17 +393,19 @@ static void check_in_step(int kept, int pair[2], const uint8_t *bytes, size_t le
         g_assert_cmpmem(got, len, bytes + len, len);
 }
 
-/* A connection is left where a frame begins. */
+/* A connection is left where a frame begins, whatever has come behind it. */
 static void test_finish(void) {
-        uint8_t bytes[128];
+        uint8_t bytes[128], got[64];
         size_t len = two_frames(bytes);
         int pair[2];
         Rig r = {};
         int kept = begin_amid(&r, bytes, pair);
 
         rig_stop(&r);
-        rig_write(pair[1], bytes + AMID, len - AMID);
+        rig_write(pair[1], bytes + AMID, 2 * len - AMID);
         rig_end(&r);
+        g_assert_cmpint(recv(kept, got, sizeof(got), MSG_DONTWAIT), ==, len);
+        g_assert_cmpmem(got, len, bytes + len, len);
         check_in_step(kept, pair, bytes, len);
         (void) close(kept);
         (void) close(pair[1]);
@@ -541,6 +593,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/sock-stream/pieces", test_pieces);
         g_test_add_func("/sock-stream/long", test_long);
         g_test_add_func("/sock-stream/reads", test_reads);
+        g_test_add_func("/sock-stream/read-errors", test_read_errors);
         g_test_add_func("/sock-stream/turns", test_turns);
         g_test_add_func("/sock-stream/rooms", test_rooms);
         g_test_add_func("/sock-stream/limits", test_limits);

@@ -340,6 +340,30 @@ static void test_handshake_in_time(void) {
         rig_end(&r);
 }
 
+/* A guest is handed on between frames too; not while one to it is half sent, for the next process would begin amid it. */
+static void test_leave(void) {
+        g_autofree uint8_t *bytes = g_malloc(4 + FRAMING_FRAME_MAX);
+        Rig r = {};
+
+        rig_listen(&r, "qemu", 0);
+        int fd = rig_dial(&r, SOCK_STREAM);
+        rig_write(fd, bytes, rig_frame(bytes, true, 60, 7));
+        rig_wait(&r, &r.n_frames, 1);
+        rig_stop(&r);
+        g_assert_cmpint(sock_leave(r.device), >=, 0);
+
+        rig_begin(&r);
+        while (rig_send(&r, 1, FRAMING_FRAME_MAX, 1) == 1)
+                ;
+        rig_stop(&r);
+        g_assert_cmpint(sock_leave(r.device), ==, -EBADF);
+        while (recv(fd, bytes, FRAMING_FRAME_MAX, MSG_DONTWAIT) > 0)
+                ;
+        g_assert_cmpint(sock_leave(r.device), >=, 0);
+        (void) close(fd);
+        rig_end(&r);
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/sock/listen", test_listen);
@@ -352,6 +376,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/sock/move", test_move);
         g_test_add_func("/sock/left-unseen", test_left_unseen);
         g_test_add_func("/sock/inherit", test_inherit);
+        g_test_add_func("/sock/leave", test_leave);
         g_test_add_func("/sock/leave-refused", test_leave_refused);
         g_test_add_func("/sock/handshake-in-time", test_handshake_in_time);
         return g_test_run();
