@@ -2,12 +2,12 @@
 /*
  * A namespace as a virtual machine: makes a TAP in it and carries its frames over a socket as a VM would.
  *
- *     sock-bridge KIND ADDRESS NETNS IFNAME MTU [mute|gro]
+ *     sock-bridge KIND ADDRESS NETNS IFNAME MTU [gro]
  *
  * KIND: qemu, qemu-dgram, vfkit, bess, vpnkit, http (vpnkit's framing after a request for /connect), stdio (the same after nothing).
- * ADDRESS: a path, tcp:IPV4:PORT, vsock:CID:PORT or fd:N. mute: never reads what comes. gro: joins segments of TCP over IPv4 whose sums are
- * right before the namespace sees them, as the driver of a virtual machine's card does (GRO); else each frame costs a call. Prints "up"
- * when frames can go; ends when the socket does.
+ * ADDRESS: a path, tcp:IPV4:PORT, vsock:CID:PORT or fd:N. gro: joins segments of TCP over IPv4 whose sums are right before the namespace
+ * sees them, as the driver of a virtual machine's card does (GRO), where cutting gives the same again; else each frame costs a call. Prints
+ * "up" when frames can go; ends when the socket does.
  */
 
 #include <arpa/inet.h>
@@ -285,16 +285,21 @@ static void flush_run(void) {
         run.first = NULL;
 }
 
-/* Is it what follows, said alike (acknowledgement, window, options), after segments that were all whole? */
+/* RFC 6864, 4.1: what is never taken apart has no identification; else it counts, as it will where the run is cut again. */
+static bool is_numbered_on(const uint8_t *ip, const uint8_t *first) {
+        return ip[6] & 0x40 || get16(ip + 4) == (uint16_t) (get16(first + 4) + run.n - 1);
+}
+
+/* Is it what follows, said alike (all of the headers but lengths, sums, PSH and what counts), after segments that were all whole? */
 static bool continues_run(const uint8_t *frame, size_t len, size_t header) {
-        const uint8_t *f = run.first;
+        const uint8_t *f = run.first, *ip = f + ETH_LEN, *tcp = f + TCP_AT;
 
         return f && header == run.header && run.n < BATCH * 2 && run.len + len - header <= 65535 + ETH_LEN && len - header <= run.segment &&
-                (run.len - header) % run.segment == 0 && !(f[TCP_AT + 13] & TCP_PSH) &&
-                memcmp(frame, f, ETH_LEN) == 0 && memcmp(frame + ETH_LEN + 12, f + ETH_LEN + 12, 8) == 0 && memcmp(frame + TCP_AT, f + TCP_AT, 4) == 0 &&
-                get32(frame + TCP_AT + 4) == get32(f + TCP_AT + 4) + (uint32_t) (run.len - header) &&
-                memcmp(frame + TCP_AT + 8, f + TCP_AT + 8, 5) == 0 && memcmp(frame + TCP_AT + 14, f + TCP_AT + 14, 2) == 0 &&
-                memcmp(frame + TCP_AT + 20, f + TCP_AT + 20, header - TCP_AT - 20) == 0;
+                (run.len - header) % run.segment == 0 && !(tcp[13] & TCP_PSH) &&
+                memcmp(frame, f, ETH_LEN + 2) == 0 && memcmp(frame + ETH_LEN + 6, ip + 6, 4) == 0 && memcmp(frame + ETH_LEN + 12, ip + 12, 8) == 0 &&
+                is_numbered_on(frame + ETH_LEN, ip) && memcmp(frame + TCP_AT, tcp, 4) == 0 &&
+                get32(frame + TCP_AT + 4) == get32(tcp + 4) + (uint32_t) (run.len - header) && memcmp(frame + TCP_AT + 8, tcp + 8, 5) == 0 &&
+                memcmp(frame + TCP_AT + 14, tcp + 14, 2) == 0 && memcmp(frame + TCP_AT + 18, tcp + 18, header - TCP_AT - 18) == 0;
 }
 
 static void join(uint8_t *frame, size_t len) {
@@ -353,13 +358,11 @@ static void from_sock(void) {
 }
 
 int main(int argc, char **argv) {
-        bool mute = argc > 6 && strcmp(argv[6], "mute") == 0;
-
-        if (argc < 6)
-                errx(2, "usage: sock-bridge KIND ADDRESS NETNS IFNAME MTU [mute|gro]");
+        with_gro = argc == 7 && strcmp(argv[6], "gro") == 0;
+        if (argc != (with_gro ? 7 : 6))
+                errx(2, "usage: sock-bridge KIND ADDRESS NETNS IFNAME MTU [gro]");
         kind = argv[1];
         is_stream = is("qemu") || is("vpnkit") || is("http") || is("stdio");
-        with_gro = argc > 6 && strcmp(argv[6], "gro") == 0;
         if (with_gro && !is_stream)
                 errx(2, "gro is for streams");
         header_len = is("qemu") ? 4 : is_stream ? 2 : 0;
@@ -370,15 +373,12 @@ int main(int argc, char **argv) {
         (void) fflush(stdout);
 
         for (;;) {
-                struct pollfd p[] = { { .fd = tap, .events = POLLIN }, { .fd = sock, .events = mute ? 0 : POLLIN } };
+                struct pollfd p[] = { { .fd = tap, .events = POLLIN }, { .fd = sock, .events = POLLIN } };
 
                 if (poll(p, 2, -1) < 0)
                         err(1, "poll");
-                if (p[1].revents & (POLLIN | POLLHUP | POLLERR)) {
-                        if (mute && p[1].revents & (POLLHUP | POLLERR))
-                                return 0;
+                if (p[1].revents & (POLLIN | POLLHUP | POLLERR))
                         from_sock();
-                }
                 if (p[0].revents & POLLERR)
                         return 0;
                 if (p[0].revents & POLLIN)

@@ -31,9 +31,9 @@ DATA = random.Random(4).randbytes(1 << 20)
 class SocketGuest(Guest):
     """A namespace whose interface is behind a socket."""
 
-    def __init__(self, world, name, kind='qemu', address=None, mtu=1500, options=(), configure=True, mute=False):
+    def __init__(self, world, name, kind='qemu', address=None, mtu=1500, options=(), configure=True, gro=False):
         Namespace.__init__(self, name)
-        self.world, self.kind, self.mtu, self.mute = world, kind, mtu, mute
+        self.world, self.kind, self.mtu, self.gro = world, kind, mtu, gro
         self.addr = None
         self.sysctl('net.ipv6.conf.all.disable_ipv6', 1)
         self.device = 'd-' + name
@@ -46,7 +46,7 @@ class SocketGuest(Guest):
             self.configure()
 
     def plug(self):
-        argv = [BRIDGE, self.kind, self.address.replace('unix:', ''), self.path, 'eth0', str(self.mtu)] + (['mute'] if self.mute else [])
+        argv = [BRIDGE, self.kind, self.address.replace('unix:', ''), self.path, 'eth0', str(self.mtu)] + (['gro'] if self.gro else [])
         self.bridge = self.world.spawn(*argv, stdout=subprocess.PIPE)
         equal(self.bridge.stdout.readline(), b'up\n', 'the bridge')
 
@@ -214,6 +214,31 @@ def hyperkit(w):
 
 def gvforwarder(w):
     one_kind(w, 'http')
+
+
+def received(g):
+    """Bytes and frames that the guest's interface was given."""
+    with g.inside():  # /proc/net is the thread's
+        line = netns.read('/proc/thread-self/net/dev').split('eth0:')[1].split()
+    return int(line[0]), int(line[1])
+
+
+def joining(w):
+    """Guests whose driver joins segments: each way, and both at once; test-sock-bridge.py has what may not be joined."""
+    for kind in 'qemu', 'vpnkit':
+        g = SocketGuest(w, 'join', kind, gro=True)
+        use(w, g)
+        c, s = pair(w, g)
+        before = received(g)
+        carry(s, c, BULK, 'down')
+        n, frames = (x - y for x, y in zip(received(g), before))
+        comment(f'{kind}: {n} bytes in {frames} frames')
+        check(n > frames * 1514, f'segments are joined: {n} bytes in {frames} frames')
+        (c1, s1), (c2, s2) = pair(w, g), pair(w, g)
+        job = Job(carry, c1, s1, BULK, 'up, beside')
+        carry(s2, c2, BULK, 'down, beside')
+        job.wait()
+        drop(w, g)
 
 
 class Forwarder(SocketGuest):
@@ -637,5 +662,5 @@ def four_guests(w):
 
 
 if __name__ == '__main__':
-    netns.main([qemu_unix, qemu_unix_large, qemu_tcp, qemu_dgram, vfkit, bess, bess_large, hyperkit, gvforwarder, gvforwarder_itself, second_guest, descriptor,
-                socket_files, connector, bad_input, churn, restart, isolated_and_guarded, four_guests])
+    netns.main([qemu_unix, qemu_unix_large, qemu_tcp, qemu_dgram, vfkit, bess, bess_large, hyperkit, gvforwarder, joining, gvforwarder_itself,
+                second_guest, descriptor, socket_files, connector, bad_input, churn, restart, isolated_and_guarded, four_guests])
