@@ -115,6 +115,8 @@ static bool look_for_answer(Netstack *s, uint64_t cookie, uint64_t answered) {
         Flow *f = flow_by_cookie(s->flows, cookie);
         if (!f || f->closing || f->tcp.state != TCP_ESTABLISHED || f->tcp.bulk || f->tcp.snd_wnd == 0 || f->tx_bytes != answered)
                 return false;
+        if (f->tcp.batch_slot != 0) /* its own bytes of this batch are to be passed on first: what carries the answer acknowledges them */
+                return true;
         f->tcp.host_readable = true; /* or so we suppose: to find out costs one system call, not the two of asking first */
         tcp_output(s, f);
         if (!f->closing)

@@ -1897,6 +1897,43 @@ static void test_answers_looked_for(void) {
         fake_clear_frames(h);
 }
 
+/* While the bytes of one flow are passed on the answer to another is looked for, which may have brought much in the same batch: what carries
+ * that answer acknowledges nothing that has yet to be passed on, or kept. */
+static void test_answer_before_upload(void) {
+        g_autoptr(FakeHost) h = fake_host_new(small_park);
+        Guest bulk = guest_connect(h, "10.1.2.3", 80), asker = guest_connect(h, "10.1.2.3", 81);
+        g_autofree uint8_t *data = g_malloc0(TCP_BULK_MIN);
+        struct iovec iov[2];
+        Frame frames[2];
+
+        guest_send(&asker, ACK | PSH, 8000, "?", 1);
+        asker.seq++;
+        fake_clear_frames(h);
+        fake_stream_push(h, asker.socket, "!", 1); /* no event tells of it yet */
+        asker.socket->send_room = 0;
+
+        g_autoptr(GByteArray) first = packet_tcp(&bulk.p, bulk.seq, bulk.ack, ACK, 8000, NULL, 0, data, TCP_BULK_MIN);
+        g_autoptr(GByteArray) second = packet_tcp(&asker.p, asker.seq, asker.ack, ACK, 8000, NULL, 0, data, TCP_BULK_MIN);
+        iov[0] = (struct iovec){ first->data, first->len };
+        iov[1] = (struct iovec){ second->data, second->len };
+        for (unsigned i = 0; i < 2; i++)
+                frames[i] = (Frame){ .iov = &iov[i], .n_iov = 1, .len = (uint32_t) iov[i].iov_len };
+        fake_input_batch(h, frames, 2);
+        fake_run(h);
+
+        g_assert_cmpuint(fake_drops(h, DROP_TCP_PARK_LIMIT), >, 0); /* nobody has them but the guest */
+        bool answered = false;
+        while (fake_n_frames(h) > 0) {
+                Parsed r = guest_take(&asker);
+                if (r.sport != 81)
+                        continue;
+                answered = answered || r.payload_len == 1;
+                g_assert_cmpuint(r.ack, ==, asker.seq);
+        }
+        g_assert_true(answered);
+        guest_send(&asker, RST, 0, NULL, 0);
+}
+
 /* Without window scaling the whole window is less than a quarter of the largest one: it must open again all the same. */
 static void test_window_update(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
@@ -2219,6 +2256,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/tcp/window-reopened", test_window_reopened);
         g_test_add_func("/tcp/window-update", test_window_update);
         g_test_add_func("/tcp/answers-looked-for", test_answers_looked_for);
+        g_test_add_func("/tcp/answer-before-upload", test_answer_before_upload);
         g_test_add_func("/tcp/window-of-a-segment", test_window_of_a_segment);
         g_test_add_func("/tcp/window-of-a-stream", test_window_of_a_stream);
         g_test_add_func("/tcp/turn-used-up", test_turn_used_up);
