@@ -13,8 +13,6 @@
 #include "netstack/nd.h"
 #include "netstack/tcp.h"
 
-#define ACCEPT_AGAIN USEC_PER_SEC
-
 struct ForwardTable {
         Netstack *stack;  /* (borrowed) */
         Forward *slots;   /* (owned) */
@@ -23,18 +21,29 @@ struct ForwardTable {
         Timer accept_timer;
 };
 
-/* Clients that could not be accepted raise no further event. */
+/* Clients that were not accepted raise no further event. */
 static void accept_again(Timer *timer, usec_t now, void *userdata) {
         Netstack *s = userdata;
-        for (uint32_t i = 0; i < s->forwards->n_slots; i++)
-                if (s->forwards->slots[i].fd >= 0 && s->forwards->slots[i].config.proto == IPPROTO_TCP)
-                        tcp_forward_event(s, &s->forwards->slots[i]);
+        usec_t next = USEC_INFINITY;
+        for (uint32_t i = 0; i < s->forwards->n_slots; i++) {
+                Forward *f = &s->forwards->slots[i];
+                if (f->fd < 0 || f->accept_at == 0)
+                        continue;
+                if (f->accept_at <= now) {
+                        f->accept_at = 0;
+                        tcp_forward_event(s, f);
+                }
+                if (f->accept_at > 0)
+                        next = MIN(next, f->accept_at);
+        }
+        (void) timer_set(&s->timers, timer, next);
 }
 
-void forward_accept_later(Netstack *s) {
+void forward_accept_later(Netstack *s, Forward *f, usec_t delay) {
         Timer *t = &s->forwards->accept_timer;
-        if (!timer_is_set(t))
-                (void) timer_set(&s->timers, t, netstack_now(s) + ACCEPT_AGAIN); /* -ENOMEM: the next client's event tries again */
+        f->accept_at = netstack_now(s) + delay;
+        if (f->accept_at < t->when)
+                (void) timer_set(&s->timers, t, f->accept_at); /* -ENOMEM: the next client's event tries again */
 }
 
 int forward_table_new(ForwardTable **ret, Netstack *s) {

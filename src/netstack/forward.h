@@ -10,6 +10,7 @@ typedef struct Forward {
         ForwardConfig config;
         int fd; /* (owned) listener or bound UDP socket; -EBADF: free slot */
         uint32_t generation;
+        usec_t accept_at; /* clients wait that raise no further event: they are looked for then; 0: there are none */
         ForwardStats stats;
 } Forward;
 
@@ -17,7 +18,9 @@ int forward_table_new(ForwardTable **ret, Netstack *s);
 ForwardTable *forward_table_free(ForwardTable *t);
 Forward *forward_by_cookie(ForwardTable *t, uint64_t cookie);
 Forward *forward_by_id(ForwardTable *t, uint32_t id);
-void forward_accept_later(Netstack *s); /* a listener could not accept for want of something: all of them try again in a second */
+/* Not all of a listener's clients were taken, for want of something, or since the others are to have their turn: it goes on after @delay. */
+#define FORWARD_ACCEPT_AGAIN USEC_PER_SEC /* for want of something */
+void forward_accept_later(Netstack *s, Forward *f, usec_t delay);
 
 /* Counts bytes of a flow to the forward it came by, if that is still there: for every segment, so found by its place (forward_slot()) and
  * not searched for. */

@@ -416,7 +416,7 @@ int netstack_connect(Netstack *s, const Endpoint *guest, int fd) {
 }
 
 void tcp_forward_event(Netstack *s, Forward *fw) {
-        for (;;) {
+        for (unsigned n = 0; n < TCP_ACCEPTS_MAX; n++) {
                 int fd;
                 Endpoint peer;
                 int r = s->ops->tcp_accept(s->userdata, fw->fd, &fd, &peer, NULL);
@@ -426,7 +426,7 @@ void tcp_forward_event(Netstack *s, Forward *fw) {
                         continue;
                 if (r < 0) {
                         netstack_drop(s, DROP_TCP_NO_SOCKET);
-                        return forward_accept_later(s);
+                        return forward_accept_later(s, fw, FORWARD_ACCEPT_AGAIN);
                 }
                 fw->stats.connections++;
                 if (open_inbound(s, fw, fd, &peer, /* may_bypass= */ true) < 0)
@@ -434,6 +434,7 @@ void tcp_forward_event(Netstack *s, Forward *fw) {
                 else
                         fw->stats.active++;
         }
+        forward_accept_later(s, fw, 0);
 }
 
 /* ---- events ---- */

@@ -6,6 +6,8 @@
 
 #include "netstack/netstack-private.h"
 
+#define TCP_ACCEPTS_MAX 64 /* clients of one listener that are taken before the others have their turn */
+
 typedef struct Flow Flow;
 typedef struct FlowKey FlowKey;
 typedef struct Forward Forward;

@@ -8,6 +8,7 @@
 #include "fake-host.h"
 #include "netstack/dhcp.h"
 #include "netstack/forward.h"
+#include "netstack/tcp.h"
 #include "packet.h"
 
 static void add_lease(FakeHost *h, const char *addr, uint8_t number, const char *hostname, bool is_static) {
@@ -95,6 +96,32 @@ static void test_accept_again(void) {
         fake_clear_frames(h);
 }
 
+/* Clients who come faster than they can be accepted do not keep everybody else waiting: so many of them at a time, and then the others. */
+static void test_accept_turns(void) {
+        g_autoptr(FakeHost) h = fake_host_new(NULL);
+        Endpoint local = fake_endpoint("127.0.0.1:6443"), peer = fake_endpoint("10.9.9.9:5000");
+        int fd = fake_listener(h, &local);
+        ForwardConfig fc = { .id = 1, .proto = IPPROTO_TCP, .local = local, .remote = fake_endpoint("192.168.127.2:80") };
+        ForwardStats st;
+
+        g_assert_cmpint(netstack_forward_add(h->stack, &fc, fd), ==, 0);
+        for (unsigned i = 0; i < 3 * TCP_ACCEPTS_MAX; i++, peer.port++)
+                fake_client(h, fd, &peer);
+        netstack_host_event(h->stack, fake_socket(h, fd)->cookie, HOST_EVENT_IN);
+        g_assert_cmpint(netstack_forward_stats(h->stack, 1, &st), ==, 0);
+        g_assert_cmpuint(st.connections, ==, TCP_ACCEPTS_MAX);
+
+        fake_socket(h, fd)->pending = 0; /* no event comes but for the next client */
+        for (unsigned i = 0; i < 3; i++) {
+                g_assert_cmpuint(netstack_next_timer(h->stack), <=, h->now); /* at once, and one turn each time */
+                netstack_run_timers(h->stack);
+        }
+        g_assert_cmpint(netstack_forward_stats(h->stack, 1, &st), ==, 0);
+        g_assert_cmpuint(st.connections, ==, 3 * TCP_ACCEPTS_MAX);
+        g_assert_cmpuint(netstack_next_timer(h->stack), >, h->now);
+        fake_clear_frames(h);
+}
+
 /* What a forward counts: a connection that could not be watched was never active, and bytes count while the connection is open. */
 static void test_count(void) {
         g_autoptr(FakeHost) h = fake_host_new(NULL);
@@ -142,6 +169,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/forward/only", test_only);
         g_test_add_func("/forward/hostname", test_hostname);
         g_test_add_func("/forward/accept-again", test_accept_again);
+        g_test_add_func("/forward/accept-turns", test_accept_turns);
         g_test_add_func("/forward/count", test_count);
         return g_test_run();
 }
