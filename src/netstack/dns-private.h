@@ -18,6 +18,7 @@
 #define DNS_GUESTS_MAX 256        /* rate buckets; guests beyond share them */
 #define DNS_GUEST_PER_SEC 100000 /* half a core of answers; what is relayed has its places besides */
 #define DNS_GUEST_BURST 100000
+#define DNS_READS_MAX 64          /* datagrams and errors taken of one query's socket before the others have their turn */
 #define DNS_PREFER_USEC (30 * USEC_PER_SEC) /* a resolver that answered in place of a silent one goes first this long */
 #define DNS_STREAMS_GUEST_MAX (DNS_STREAMS_MAX / 4)
 #define DNS_STREAM_QUERIES_MAX 16 /* of one TCP client under way; it is not read further then */

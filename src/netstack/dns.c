@@ -364,10 +364,14 @@ static void pending_event(Dns *d, DnsPending *p, uint32_t events) {
         HostError error;
         unsigned n_errors = 0;
 
-        for (;;) {
+        for (unsigned n = 0;; n++) {
                 struct iovec iov = { .iov_base = d->buf, .iov_len = DNS_MESSAGE_MAX };
                 HostMsg msg = { .iov = &iov, .n_iov = 1 };
 
+                if (n == DNS_READS_MAX) { /* somebody guesses (RFC 5452), or floods: he has to begin anew, with another port and id */
+                        pending_ask_next(d, p);
+                        return;
+                }
                 int r = s->ops->dgram_recv(s->userdata, p->fd, &msg, 1);
 
                 if (r > 0 && pending_take_replies(d, p, &msg))
@@ -379,7 +383,7 @@ static void pending_event(Dns *d, DnsPending *p, uint32_t events) {
 
         /* "Port unreachable" and the like: no need to wait for the time-out. */
         if (events & HOST_EVENT_ERROR)
-                while (s->ops->dgram_error(s->userdata, p->fd, &error) == 0)
+                for (unsigned n = 0; n < DNS_READS_MAX && s->ops->dgram_error(s->userdata, p->fd, &error) == 0; n++)
                         if (endpoint_equal(&error.peer, &p->resolver)) {
                                 pending_ask_next(d, p);
                                 return;

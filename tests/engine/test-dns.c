@@ -543,6 +543,41 @@ static void test_failover(void) {
         check_servfail(h);
 }
 
+/* Somebody fills a query's socket with what is no answer, faster than it can be read: after some of it the query has another socket. */
+static void test_flooded(void) {
+        g_autoptr(FakeHost) h = host_new(2, NULL);
+        g_autoptr(GByteArray) q = query("example.org", TYPE_A);
+        Endpoint resolver = fake_endpoint(resolvers[0]), second = fake_endpoint(resolvers[1]);
+        HostError e = { .error = ECONNREFUSED, .peer = fake_endpoint("192.0.2.99:53") };
+
+        send_udp_from(h, "192.168.127.2", q);
+        FakeSocket *k = fake_last_socket(h, FAKE_UDP);
+        g_autoptr(GByteArray) a = upstream_answer(fake_sent(k, 0)->data, fake_sent(k, 0)->len, 0);
+        a->data[0] ^= 1;
+        for (unsigned i = 0; i < 10 * DNS_READS_MAX; i++)
+                fake_dgram_push(h, k, &resolver, a->data, a->len);
+        fake_run(h);
+        g_assert_cmpuint(k->n_recvs, ==, DNS_READS_MAX);
+        g_assert_false(k->open);
+        g_assert_cmpuint(h->n_open, ==, 1);
+        g_assert_cmpuint(fake_n_frames(h), ==, 0);
+
+        k = fake_last_socket(h, FAKE_UDP); /* errors about others */
+        g_assert_true(endpoint_equal(&fake_sent(k, 0)->peer, &second));
+        for (unsigned i = 0; i < 10 * DNS_READS_MAX; i++)
+                fake_dgram_push_error(h, k, &e);
+        netstack_host_event(h->stack, k->cookie, HOST_EVENT_ERROR);
+        g_assert_cmpuint(g_queue_get_length(&k->errors), >=, 9 * DNS_READS_MAX);
+        g_assert_true(k->open);
+
+        g_autoptr(GByteArray) right = upstream_answer(fake_sent(k, 0)->data, fake_sent(k, 0)->len, 0);
+        fake_dgram_push(h, k, &second, right->data, right->len);
+        fake_run(h);
+        g_autoptr(GByteArray) got = take_udp(h);
+        g_assert_cmpuint(got->len, ==, right->len);
+        g_assert_cmpuint(h->n_open, ==, 0);
+}
+
 /* The one that answered in place of a silent one goes first, for a while. */
 static void test_preference(void) {
         g_autoptr(FakeHost) h = host_new(2, NULL);
@@ -726,6 +761,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/dns/relay", test_relay);
         g_test_add_func("/dns/relay/odd-answers", test_relay_odd_answers);
         g_test_add_func("/dns/relay/failover", test_failover);
+        g_test_add_func("/dns/flooded", test_flooded);
         g_test_add_func("/dns/relay/preference", test_preference);
         g_test_add_func("/dns/limits", test_limits);
         g_test_add_func("/dns/query-size", test_query_size);
