@@ -129,7 +129,7 @@ static void pool_range(const Dhcp *d, uint64_t *ret_begin, uint64_t *ret_end) {
         }
 }
 
-static bool in_range(const Dhcp *d, const IpAddr *a) {
+bool dhcp_in_range(const Dhcp *d, const IpAddr *a) {
         const NetstackConfig *c = &d->stack->config;
         uint32_t n = ntohl(ip_v4(a));
 
@@ -163,7 +163,7 @@ static LeaseEntry *entry_to_recycle(const Dhcp *d, usec_t now) {
         LeaseEntry *past = NULL, *offer = NULL;
 
         for (LeaseEntry *e = lease_next(&d->table, NULL); e; e = lease_next(&d->table, e)) {
-                if (e->state == LEASE_PAST && (!past || e->lease.expires < past->lease.expires))
+                if (e->state == LEASE_PAST && dhcp_in_range(d, &e->lease.addr) && (!past || e->lease.expires < past->lease.expires))
                         past = e;
                 else if (offer_had_its_chance(e, now) && (!offer || e->lease.expires < offer->lease.expires))
                         offer = e;
@@ -197,7 +197,7 @@ LeaseEntry *dhcp_allocate(Dhcp *d, const IpAddr *wanted, const uint8_t *id, size
 
         (void) dhcp_sweep(d, now);
 
-        if (!ip_is_null(wanted) && in_range(d, wanted) && lease_table_valid(&d->table, wanted) && !lease_by_addr(&d->table, wanted) &&
+        if (!ip_is_null(wanted) && dhcp_in_range(d, wanted) && lease_table_valid(&d->table, wanted) && !lease_by_addr(&d->table, wanted) &&
             !dhcp_address_conflicts(d, wanted, mac))
                 e = lease_take(&d->table, wanted, id, id_len, mac);
         else if (address_unused(d, mac, /* any= */ false, &a))

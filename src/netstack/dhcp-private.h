@@ -34,6 +34,8 @@ usec_t dhcp_sweep(Dhcp *d, usec_t now); /* lapses what is due; when the next one
 /* Somebody else answers ARP for it: a guest with an address of its own making. */
 bool dhcp_address_conflicts(const Dhcp *d, const IpAddr *a, const MacAddr *client);
 
+bool dhcp_in_range(const Dhcp *d, const IpAddr *a); /* of what is given to who has no static lease */
+
 /* A new entry for a client that has none: the address it asks for if that is as good as any; NULL when there is none left. */
 LeaseEntry *dhcp_allocate(Dhcp *d, const IpAddr *wanted, const uint8_t *id, size_t id_len, const MacAddr *mac, usec_t now);
 static inline uint32_t dhcp_port(const Dhcp *d) { /* of the message under way */

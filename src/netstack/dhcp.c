@@ -226,7 +226,7 @@ static void exchange_adopt(Exchange *x, const IpAddr *a) {
 
         (void) dhcp_sweep(d, x->now);
         other = lease_by_addr(&d->table, a);
-        if (!lease_table_valid(&d->table, a) || (other && other->state != LEASE_PAST) ||
+        if (!lease_table_valid(&d->table, a) || !dhcp_in_range(d, a) || (other && other->state != LEASE_PAST) ||
             dhcp_address_conflicts(d, a, &x->q->chaddr)) {
                 exchange_nak(x);
                 return;

@@ -581,6 +581,35 @@ static void test_identity(void) {
         g_assert_cmpuint(lease_of(h, "192.168.127.8")->client_id_len, ==, DHCP_CLIENT_ID_MAX);
 }
 
+static void configure_range(NetstackConfig *c) {
+        configure(c);
+        c->lease_first = fake_ip("192.168.127.100");
+        c->lease_last = fake_ip("192.168.127.102");
+}
+
+/* What the administrator keeps out of the range nobody gets by asking for it, nor by what others have had. */
+static void test_range(void) {
+        g_autoptr(FakeHost) h = fake_host_new(configure_range);
+        const Lease before = { .addr = fake_ip("192.168.127.7"), .mac = client_mac(7), .expires = h->now + USEC_PER_MINUTE };
+        const Lease fixed = { .addr = fake_ip("192.168.127.9"), .mac = client_mac(9), .expires = USEC_INFINITY, .is_static = true };
+
+        check_nak(h, (Ask){ DHCP_REQUEST, .client = 1, .ciaddr = "192.168.127.99", .src = "192.168.127.99" });
+        check_nak(h, (Ask){ DHCP_REQUEST, .client = 1, .requested = "192.168.127.103", .server = "192.168.127.1" });
+        g_assert_cmpuint(ask(h, (Ask){ DHCP_REQUEST, .client = 1, .ciaddr = "192.168.127.102", .src = "192.168.127.102" })->type, ==, DHCP_ACK);
+
+        /* One from before the range was set keeps what it has, and it goes to nobody else then. */
+        g_assert_cmpint(netstack_add_lease(h->stack, &before), ==, 0);
+        g_assert_cmpint(netstack_add_lease(h->stack, &fixed), ==, 0);
+        g_assert_cmpuint(ask(h, (Ask){ DHCP_REQUEST, .client = 7, .ciaddr = "192.168.127.7", .src = "192.168.127.7" })->type, ==, DHCP_ACK);
+        acquire(h, (Ask){ .client = 9 }, "192.168.127.9");
+        (void) ask(h, (Ask){ DHCP_RELEASE, .client = 7, .ciaddr = "192.168.127.7", .src = "192.168.127.7", .server = "192.168.127.1" });
+        g_assert_null(lease_of(h, "192.168.127.7"));
+        acquire(h, (Ask){ .client = 2 }, "192.168.127.100");
+        acquire(h, (Ask){ .client = 3 }, "192.168.127.101");
+        check_silent(h, (Ask){ DHCP_DISCOVER, .client = 4 }, DROP_DHCP_POOL_EMPTY);
+        acquire(h, (Ask){ .client = 7 }, "192.168.127.7"); /* it waits for its client */
+}
+
 static void test_rapid_commit(void) {
         g_autoptr(FakeHost) h = fake_host_new(configure);
         const Reply *r = ask(h, (Ask){ DHCP_DISCOVER, .client = 1, .rapid = true });
@@ -946,6 +975,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/dhcp/decline-limit", test_decline_limit);
         g_test_add_func("/dhcp/inform", test_inform);
         g_test_add_func("/dhcp/identity", test_identity);
+        g_test_add_func("/dhcp/range", test_range);
         g_test_add_func("/dhcp/rapid-commit", test_rapid_commit);
         g_test_add_func("/dhcp/lease-time", test_lease_time);
         g_test_add_func("/dhcp/expiry", test_expiry);
