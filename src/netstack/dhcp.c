@@ -340,6 +340,17 @@ static void exchange_inform(Exchange *x) {
         exchange_reply(x, &r, DHCP_ACK, &(IpAddr){});
 }
 
+/* All hear a client's id. Who has the same behind another port while that station has its address, or has been taken for another before, is
+ * known by its MAC address. */
+static bool exchange_id_is_anothers(const Exchange *x) {
+        const LeaseEntry *e = x->entry, *own;
+
+        if (x->id_len == 0 || !e || mac_equal(&e->lease.mac, &x->q->chaddr) || e->port == dhcp_port(x->d))
+                return false;
+        own = lease_by_client(&x->d->table, NULL, 0, &x->q->chaddr);
+        return (own && lease_is_live(own, x->now)) || (lease_is_live(e, x->now) && dhcp_address_conflicts(x->d, &e->lease.addr, &x->q->chaddr));
+}
+
 /* Who is it? A client id that is no more than the MAC address (type 1) is the MAC, as clients differ in whether they send it; a
  * long one is kept in part, with a hash of all of it. */
 static void exchange_identify(Exchange *x) {
@@ -359,6 +370,10 @@ static void exchange_identify(Exchange *x) {
                 memcpy(x->id + ID_KEPT_LEN, &hash, sizeof(hash));
         }
         x->entry = lease_by_client(&x->d->table, x->id, x->id_len, &x->q->chaddr);
+        if (exchange_id_is_anothers(x)) {
+                x->id_len = 0;
+                x->entry = lease_by_client(&x->d->table, NULL, 0, &x->q->chaddr);
+        }
 }
 
 static bool exchange_rate_ok(Exchange *x) {
@@ -373,6 +388,10 @@ void dhcp_input(Dhcp *d, const MacAddr *src_mac, const IpAddr *src, IovCur *payl
 
         if (!dhcp_request_parse(&q, payload)) {
                 netstack_drop(d->stack, DROP_DHCP_MALFORMED);
+                return;
+        }
+        if (!mac_equal(&q.chaddr, src_mac)) { /* one station speaking for another */
+                netstack_drop(d->stack, DROP_DHCP_SPOOF);
                 return;
         }
         exchange_identify(&x);

@@ -610,6 +610,62 @@ static void test_range(void) {
         acquire(h, (Ask){ .client = 7 }, "192.168.127.7"); /* it waits for its client */
 }
 
+/* Frames say who sends them: nobody gets, or gives back, an address for another. */
+static void test_for_another(void) {
+        g_autoptr(FakeHost) h = fake_host_new(configure);
+        static const DhcpType types[] = { DHCP_DISCOVER, DHCP_REQUEST, DHCP_DECLINE, DHCP_RELEASE, DHCP_INFORM };
+
+        acquire(h, (Ask){ .client = 1 }, "192.168.127.2");
+        for (size_t i = 0; i < G_N_ELEMENTS(types); i++) {
+                Ask a = { .type = types[i], .client = 1, .requested = "192.168.127.2", .server = "192.168.127.1" };
+                Packet4 p = packet4("192.168.127.1", DHCP_SERVER_PORT);
+                uint64_t before = fake_drops(h, DROP_DHCP_SPOOF);
+
+                if (a.type == DHCP_RELEASE || a.type == DHCP_INFORM)
+                        a.ciaddr = "192.168.127.2";
+                g_autoptr(GByteArray) m = ask_build(&a);
+                fake_clear_frames(h);
+                p.src_mac = client_mac(66);
+                p.src = fake_ip("192.168.127.66");
+                p.sport = DHCP_CLIENT_PORT;
+                packet_send(h, packet_udp(&p, m->data, m->len));
+                g_assert_cmpuint(fake_drops(h, DROP_DHCP_SPOOF), ==, before + 1);
+                g_assert_cmpuint(fake_n_frames(h), ==, 0);
+        }
+        g_assert_nonnull(lease_of(h, "192.168.127.2"));
+}
+
+/* A client id is no secret: it is heard by all when its client asks. While that has its address, who has the same id behind another port is
+ * somebody else; a machine cloned with it gets an address of its own. */
+static void test_id_of_another(void) {
+        g_autoptr(FakeHost) h = fake_host_new(configure);
+        MacAddr first = client_mac(1);
+
+        h->port.id = 1;
+        acquire(h, (Ask){ .client = 1, .id = "machine" }, "192.168.127.2");
+        h->port.id = 2;
+        check_nak(h, (Ask){ DHCP_REQUEST, .client = 2, .id = "machine", .requested = "192.168.127.2", .server = "192.168.127.1" });
+        acquire(h, (Ask){ .client = 2, .id = "machine" }, "192.168.127.3");
+        g_assert_true(mac_equal(&lease_of(h, "192.168.127.2")->mac, &first));
+        check_nak(h, (Ask){ DHCP_REQUEST, .client = 2, .id = "machine", .ciaddr = "192.168.127.2", .src = "192.168.127.2" });
+        g_assert_true(mac_equal(&lease_of(h, "192.168.127.2")->mac, &first));
+
+        /* both stay what they are */
+        g_assert_cmpuint(ask(h, (Ask){ DHCP_REQUEST, .client = 2, .id = "machine", .ciaddr = "192.168.127.3", .src = "192.168.127.3" })->type, ==,
+                         DHCP_ACK);
+        h->port.id = 1;
+        g_assert_cmpuint(ask(h, (Ask){ DHCP_REQUEST, .client = 1, .id = "machine", .ciaddr = "192.168.127.2", .src = "192.168.127.2" })->type, ==,
+                         DHCP_ACK);
+
+        /* The first has gone: it may have moved, with another card. But who has an address by now keeps that. */
+        netstack_forget_guest(h->stack, &first);
+        h->port.id = 2;
+        g_assert_cmpuint(ask(h, (Ask){ DHCP_REQUEST, .client = 2, .id = "machine", .ciaddr = "192.168.127.3", .src = "192.168.127.3" })->type, ==,
+                         DHCP_ACK);
+        h->port.id = 3;
+        acquire(h, (Ask){ .client = 3, .id = "machine" }, "192.168.127.2");
+}
+
 static void test_rapid_commit(void) {
         g_autoptr(FakeHost) h = fake_host_new(configure);
         const Reply *r = ask(h, (Ask){ DHCP_DISCOVER, .client = 1, .rapid = true });
@@ -975,6 +1031,8 @@ int main(int argc, char **argv) {
         g_test_add_func("/dhcp/decline-limit", test_decline_limit);
         g_test_add_func("/dhcp/inform", test_inform);
         g_test_add_func("/dhcp/identity", test_identity);
+        g_test_add_func("/dhcp/for-another", test_for_another);
+        g_test_add_func("/dhcp/id-of-another", test_id_of_another);
         g_test_add_func("/dhcp/range", test_range);
         g_test_add_func("/dhcp/rapid-commit", test_rapid_commit);
         g_test_add_func("/dhcp/lease-time", test_lease_time);
