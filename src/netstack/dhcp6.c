@@ -398,7 +398,7 @@ void dhcp6_input(Netstack *s, const MacAddr *src_mac, const IpAddr *src, IovCur 
                 return netstack_drop(s, DROP_DHCP_MALFORMED);
         if (!is_for_us(&q))
                 return netstack_drop(s, DROP_DHCP_IGNORED);
-        if (!rate_take(&s->dhcp6_rate, netstack_now(s), DHCP6_PER_SEC, DHCP6_BURST))
+        if (!rate_take(&s->dhcp6_rate[netstack_port_id(s) % PORT_SHARES], netstack_now(s), DHCP6_PER_SEC, DHCP6_BURST))
                 return netstack_drop(s, DROP_DHCP_RATE);
         put_answer(&a, s, &q, keep_name(s, src_mac, &q));
         udp_send(s, &(Endpoint){ s->link_local6, DHCP6_SERVER_PORT }, &(Endpoint){ *src, DHCP6_CLIENT_PORT }, src_mac, a.b, a.len);

@@ -10,7 +10,7 @@
 
 #define DHCP6_SERVER_PORT 547
 #define DHCP6_CLIENT_PORT 546
-#define DHCP6_PER_SEC 200 /* answers, all guests together */
+#define DHCP6_PER_SEC 200 /* answers, all guests of a port together */
 #define DHCP6_BURST 400
 #define DHCP6_DUID_MAX 130 /* RFC 8415 11.1: 128 and the type */
 #define DHCP6_IAS_MAX 4    /* of one message that are answered */

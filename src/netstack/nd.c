@@ -34,7 +34,7 @@
 struct Nd {
         Netstack *stack; /* (borrowed) */
         Timer timer;     /* the next advertisement to all */
-        usec_t rate, defended;
+        usec_t rate[PORT_SHARES], defended;
         bool uplink;
 };
 
@@ -318,7 +318,7 @@ static void nd_input_router_solicit(Netstack *s, const Packet *p, IovCur *c) {
                 return netstack_drop(s, DROP_ND_MALFORMED);
         if (!nd_speaks_for_itself(p, &o))
                 return netstack_drop(s, DROP_ND_SPOOF);
-        if (!rate_take(&s->nd->rate, netstack_now(s), ND_ADVERTS_PER_SEC, ND_ADVERTS_BURST))
+        if (!rate_take(&s->nd->rate[netstack_port_id(s) % PORT_SHARES], netstack_now(s), ND_ADVERTS_PER_SEC, ND_ADVERTS_BURST))
                 return netstack_drop(s, DROP_ND_RATE);
         /* to the asking station alone, also where it has no address yet (RFC 6085) */
         nd_advertise_router(s->nd, has_address ? &p->src : &all_nodes, &p->src_mac, s->port && s->port->mtu ? s->port->mtu : 1500);

@@ -10,7 +10,7 @@
 #define ND_PREFIX_VALID_SEC 86400
 #define ND_PREFIX_PREFERRED_SEC 14400
 #define ND_DNS_SEC ND_ROUTER_SEC
-#define ND_ADVERTS_PER_SEC 100         /* answers to router solicitations, all guests together */
+#define ND_ADVERTS_PER_SEC 100         /* answers to router solicitations, all guests of a port together */
 #define ND_ADVERTS_BURST 200
 #define ND_DEFEND_USEC (10 * USEC_PER_SEC)
 

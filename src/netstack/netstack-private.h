@@ -11,6 +11,7 @@
 
 #define TX_ARENA_LEN (2304 * 1024) /* outgoing bytes, at most, between two flushes */
 #define TX_FLUSH_LEN (520 * 1024)  /* beyond so many nothing is added to what waits: it is in the cache still */
+#define PORT_SHARES 64 /* rates are kept for each port; ports beyond share them */
 #define TX_HEADROOM (ETH_HEADER_LEN + 40) /* in front of the L4 bytes: Ethernet and the longer IP header */
 
 typedef struct Arp Arp;
@@ -66,12 +67,17 @@ struct Netstack {
         uint32_t tx_flow; /* the same for the frame about to be committed; netstack_tx_commit() clears it */
         bool tx_asks; /* Frame.asks of the frames committed now */
         unsigned n_out;
-        usec_t dhcp6_rate; /* of answers */
+        usec_t dhcp6_rate[PORT_SHARES]; /* of answers */
         uint16_t services[NETSTACK_SERVICES_MAX]; /* TCP ports of the gateway served outside; 0: free */
         uint16_t ip_id; /* of datagrams that may be fragmented (RFC 6864) */
 };
 
 bool netstack_has_service(const Netstack *s, uint16_t port);
+
+/* Behind which port the guest is that is being heard; 0: none. */
+static inline uint32_t netstack_port_id(const Netstack *s) {
+        return s->port ? s->port->id : 0;
+}
 
 static inline usec_t netstack_now(const Netstack *s) {
         return s->ops->now(s->userdata);

@@ -279,6 +279,11 @@ static void test_bounds(void) {
         }
         g_assert_cmpuint(fake_n_frames(h), ==, 0);
         g_assert_cmpuint(fake_drops(h, DROP_DHCP_RATE), ==, 10);
+
+        h->port.id++; /* a guest behind another port is answered */
+        send_message(h, message(REQUEST, true));
+        g_assert_cmpuint(fake_n_frames(h), ==, 1);
+        fake_clear_frames(h);
 }
 
 int main(int argc, char **argv) {

@@ -321,6 +321,10 @@ static void test_flood(void) {
                 send_body(h, "::", "ff02::2", ND_ROUTER_SOLICIT, &ask);
         g_assert_cmpuint(fake_n_frames(h), ==, ND_ADVERTS_BURST);
         g_assert_cmpuint(fake_drops(h, DROP_ND_RATE), ==, 50);
+        fake_clear_frames(h);
+        h->port.id++; /* a guest behind another port is answered */
+        send_body(h, "::", "ff02::2", ND_ROUTER_SOLICIT, &ask);
+        g_assert_cmpuint(fake_n_frames(h), ==, 1);
 
         /* made-up senders fill the table and no more; others are still answered */
         fake_clear_frames(h);
