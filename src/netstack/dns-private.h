@@ -15,12 +15,14 @@
 #define DNS_UDP_ROOM_MAX 1232     /* what we say and use as EDNS size: never fragmented */
 #define DNS_QUERY_MAX 4096        /* a relayed query; it is kept for the next resolver */
 #define DNS_PENDING_GUEST_MAX (DNS_PENDING_MAX / 4)
+#define DNS_PENDING_PORT_MAX (DNS_PENDING_MAX / 4 * 3) /* behind one port, whose guests may have as many addresses as they like */
 #define DNS_GUESTS_MAX 256        /* rate buckets; guests beyond share them */
 #define DNS_GUEST_PER_SEC 100000 /* half a core of answers; what is relayed has its places besides */
 #define DNS_GUEST_BURST 100000
 #define DNS_READS_MAX 64          /* datagrams and errors taken of one query's socket before the others have their turn */
 #define DNS_PREFER_USEC (30 * USEC_PER_SEC) /* a resolver that answered in place of a silent one goes first this long */
 #define DNS_STREAMS_GUEST_MAX (DNS_STREAMS_MAX / 4)
+#define DNS_STREAMS_PORT_MAX (DNS_STREAMS_MAX / 4 * 3)
 #define DNS_STREAM_QUERIES_MAX 16 /* of one TCP client under way; it is not read further then */
 #define DNS_STREAM_IDLE_USEC (10 * USEC_PER_SEC)
 
@@ -60,6 +62,7 @@ typedef struct DnsPending {
         int route;            /* DNS_ROUTE_NONE, or which of Dns.routes */
         uint8_t first, tries; /* the resolver it began with; how many were asked */
         Endpoint client, server, resolver;
+        uint32_t port;      /* of the netstack, that the client is behind */
         DnsQuestion question;
         uint8_t *query;     /* (owned) */
         size_t len;

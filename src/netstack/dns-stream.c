@@ -31,6 +31,7 @@ struct DnsStream {
         Dns *dns; /* (borrowed) owner */
         uint32_t slot;
         Endpoint client;
+        uint32_t port; /* of the netstack, that the client is behind */
         int fd;   /* (owned) our end of the pair */
         bool client_eof;
         usec_t active_at; /* last whole query or answer */
@@ -542,14 +543,15 @@ void dns_stream_event(Dns *d, uint32_t slot, bool upstream, uint32_t events) {
 /* A place for one more client, if this guest may have one. */
 static int stream_find_slot(const Dns *d, const IpAddr *guest, uint32_t *ret) {
         uint32_t slot = DNS_STREAMS_MAX;
-        unsigned n_guest = 0;
+        unsigned n_guest = 0, n_port = 0;
 
         for (uint32_t i = 0; i < DNS_STREAMS_MAX; i++)
-                if (d->streams[i])
+                if (d->streams[i]) {
                         n_guest += ip_equal(&d->streams[i]->client.addr, guest);
-                else if (slot == DNS_STREAMS_MAX)
+                        n_port += d->streams[i]->port == netstack_port_id(d->stack);
+                } else if (slot == DNS_STREAMS_MAX)
                         slot = i;
-        if (slot == DNS_STREAMS_MAX || n_guest >= DNS_STREAMS_GUEST_MAX)
+        if (slot == DNS_STREAMS_MAX || n_guest >= DNS_STREAMS_GUEST_MAX || n_port >= DNS_STREAMS_PORT_MAX)
                 return -ENOBUFS;
         *ret = slot;
         return 0;
@@ -573,6 +575,7 @@ int dns_stream_open(Dns *d, const Endpoint *client, int *ret_flow_fd) {
         st->dns = d;
         st->slot = slot;
         st->client = *client;
+        st->port = netstack_port_id(s);
         st->up_fd = -EBADF;
         st->route = DNS_ROUTE_NONE;
         st->active_at = netstack_now(s);

@@ -227,22 +227,23 @@ static void pending_on_timer(Timer *timer, usec_t now, void *userdata) {
 /* A free place for one more of this client's queries; NULL at the limits. */
 static DnsPending *pending_find_free(Dns *d, const IpAddr *guest) {
         DnsPending *free_one = NULL;
-        unsigned n_guest = 0;
+        unsigned n_guest = 0, n_port = 0;
 
         if (d->n_pending >= DNS_PENDING_MAX)
                 return NULL;
 
-        /* Few are under way, as a rule, and the places are found in turn: the walk is for the limit of one guest. */
+        /* Few are under way, as a rule, and the places are found in turn: the walk is for the limits of one guest, and of one port. */
         for (uint32_t i = 0, seen = 0; i < DNS_PENDING_MAX && (seen < d->n_pending || !free_one); i++) {
                 DnsPending *p = &d->pending[(d->next_pending + i) % DNS_PENDING_MAX];
 
                 if (p->used) {
                         seen++;
                         n_guest += ip_equal(&p->client.addr, guest);
+                        n_port += p->port == netstack_port_id(d->stack);
                 } else if (!free_one)
                         free_one = p;
         }
-        if (n_guest >= DNS_PENDING_GUEST_MAX)
+        if (n_guest >= DNS_PENDING_GUEST_MAX || n_port >= DNS_PENDING_PORT_MAX)
                 return NULL;
 
         d->next_pending = (free_one - d->pending + 1) % DNS_PENDING_MAX;
@@ -272,6 +273,7 @@ static int pending_new(Dns *d, const Endpoint *client, const Endpoint *server, c
                 .route = dns_route(d, question),
                 .client = *client,
                 .server = *server,
+                .port = netstack_port_id(d->stack),
                 .question = *question,
                 .query = query,
                 .len = len,

@@ -484,10 +484,13 @@ static void test_limits(void) {
 
         for (unsigned guest = 0; guest < DNS_STREAMS_MAX / DNS_STREAMS_GUEST_MAX; guest++) {
                 g_autofree char *from = g_strdup_printf("192.168.127.%u:1000", 2 + guest);
+                NetstackPort port = { .id = 1 + guest };
 
+                h->stack->port = &port;
                 for (unsigned i = 0; i < DNS_STREAMS_GUEST_MAX; i++)
                         g_assert_cmpint(client_try(h, from, &c[n++]), ==, 0);
                 g_assert_cmpint(client_try(h, from, &more), ==, -ENOBUFS);
+                h->stack->port = NULL;
         }
         g_assert_cmpuint(n, ==, DNS_STREAMS_MAX);
         g_assert_cmpint(client_try(h, "192.168.127.99:1000", &more), ==, -ENOBUFS);
@@ -504,6 +507,27 @@ static void test_limits(void) {
         h->open_error = -EMFILE;
         g_assert_cmpint(client_try(h, "192.168.127.2:1000", &more), ==, -EMFILE);
         h->open_error = 0;
+}
+
+/* One port with many addresses does not have all places. */
+static void test_limit_of_a_port(void) {
+        g_autoptr(FakeHost) h = host_new();
+        NetstackPort ports[] = { { .id = 1 }, { .id = 2 } };
+        Client c[DNS_STREAMS_MAX], more;
+        unsigned n = 0;
+
+        h->stack->port = &ports[0];
+        for (unsigned i = 0; i < DNS_STREAMS_PORT_MAX; i++) {
+                g_autofree char *from = g_strdup_printf("192.168.127.%u:1000", 2 + i);
+
+                g_assert_cmpint(client_try(h, from, &c[n++]), ==, 0);
+        }
+        g_assert_cmpint(client_try(h, "192.168.127.200:1000", &more), ==, -ENOBUFS);
+        h->stack->port = &ports[1];
+        g_assert_cmpint(client_try(h, "192.168.127.201:1000", &c[n++]), ==, 0);
+        h->stack->port = NULL;
+        for (unsigned i = 0; i < n; i++)
+                client_close(&c[i]);
 }
 
 /* An answer before the whole query is out answers nothing. */
@@ -575,6 +599,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/dns-stream/bad-upstream", test_bad_upstream);
         g_test_add_func("/dns-stream/bad-client", test_bad_client);
         g_test_add_func("/dns-stream/limits", test_limits);
+        g_test_add_func("/dns-stream/limit-of-a-port", test_limit_of_a_port);
         g_test_add_func("/dns-stream/too-early", test_too_early);
         g_test_add_func("/dns-stream/late-events", test_late_events);
         g_test_add_func("/dns-stream/free", test_free);

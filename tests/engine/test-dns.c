@@ -608,6 +608,7 @@ static void test_limits(void) {
         for (unsigned guest = 0; guest < DNS_PENDING_MAX / DNS_PENDING_GUEST_MAX; guest++) {
                 g_autofree char *addr = g_strdup_printf("192.168.127.%u", 2 + guest);
 
+                h->port.id = 1 + guest;
                 for (unsigned i = 0; i < DNS_PENDING_GUEST_MAX; i++)
                         send_udp_from(h, addr, q);
                 g_assert_cmpuint(fake_drops(h, DROP_DNS_LIMIT), ==, 0);
@@ -634,6 +635,25 @@ static void test_limits(void) {
         g_assert_cmpuint(h->n_open, ==, 0);
         fake_clear_frames(h);
         check_relayed(h, "example.org", TYPE_A);
+}
+
+/* Addresses a guest has as many as it likes: behind one port there are not all places. */
+static void test_limit_of_a_port(void) {
+        g_autoptr(FakeHost) h = host_new(1, NULL);
+        g_autoptr(GByteArray) q = query("example.org", TYPE_A);
+
+        h->port.id = 1;
+        for (unsigned i = 0; i < DNS_PENDING_MAX; i++) {
+                g_autofree char *addr = g_strdup_printf("192.168.127.%u", 2 + i % 100);
+
+                send_udp_from(h, addr, q);
+        }
+        g_assert_cmpuint(h->n_open, ==, DNS_PENDING_PORT_MAX);
+        g_assert_cmpuint(fake_drops(h, DROP_DNS_LIMIT), ==, DNS_PENDING_MAX - DNS_PENDING_PORT_MAX);
+        h->port.id = 2;
+        send_udp_from(h, "192.168.127.200", q);
+        g_assert_cmpuint(h->n_open, ==, DNS_PENDING_PORT_MAX + 1);
+        fake_clear_frames(h);
 }
 
 static void test_query_size(void) {
@@ -764,6 +784,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/dns/flooded", test_flooded);
         g_test_add_func("/dns/relay/preference", test_preference);
         g_test_add_func("/dns/limits", test_limits);
+        g_test_add_func("/dns/limit-of-a-port", test_limit_of_a_port);
         g_test_add_func("/dns/query-size", test_query_size);
         g_test_add_func("/dns/rate", test_rate);
         g_test_add_func("/dns/malformed", test_malformed);
