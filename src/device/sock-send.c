@@ -241,7 +241,7 @@ static unsigned send_messages(Sock *s, size_t *ret_bytes) {
                 if (errno == EMSGSIZE || is_short_of_memory(errno)) {
                         /* longer than the socket's buffer, or no memory: no event would end that */
                         sock_drop_tx(s, errno == EMSGSIZE ? DROP_DEVICE_TOO_BIG : DROP_DEVICE_FULL, 1);
-                        i++;
+                        s->tx->frames[i++].len = 0;
                 } else if (errno != EINTR) {
                         sock_break(s, -errno);
                         break;
@@ -269,10 +269,23 @@ size_t sock_room(Device *d) {
 
 static void count_batch(Sock *s, unsigned n) {
         uint64_t bytes = 0;
+        unsigned sent = 0;
 
         for (unsigned i = 0; i < n; i++)
-                bytes += s->tx->frames[i].len - (sock_is_stream(s) ? framing_header_len(s->kind->framing) : 0);
-        count_sent(s, n, bytes);
+                if (s->tx->frames[i].len > 0) { /* else it was dropped */
+                        bytes += s->tx->frames[i].len - (sock_is_stream(s) ? framing_header_len(s->kind->framing) : 0);
+                        sent++;
+                }
+        count_sent(s, sent, bytes);
+}
+
+/* How many frames given to send() the batch has that did not go, or not whole, when its frames up to @went did. */
+static unsigned count_left(const SockTx *tx, unsigned went) {
+        unsigned n = 0;
+
+        for (unsigned i = went; i < tx->n_frames; i++)
+                n += i == went || tx->frames[i].input != tx->frames[i - 1].input;
+        return n;
 }
 
 /**
@@ -290,6 +303,8 @@ unsigned sock_send(Device *d, Frame *frames, unsigned n) {
         }
         if (s->pending.begin < s->pending.end && !sock_send_pending(s)) {
                 sock_block(s);
+                if (s->broken)
+                        sock_drop_tx(s, DROP_DEVICE_DOWN, n);
                 return s->broken ? n : 0;
         }
         while (i < n && !s->broken) {
@@ -308,6 +323,8 @@ unsigned sock_send(Device *d, Frame *frames, unsigned n) {
                                 sock_block(s);
                                 return input + begun;
                         }
+                        if (s->broken)
+                                sock_drop_tx(s, DROP_DEVICE_DOWN, count_left(s->tx, went));
                 }
                 i = next;
         }

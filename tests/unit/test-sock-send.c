@@ -244,6 +244,27 @@ static void test_nobody(void) {
         rig_end(&r);
 }
 
+/* The far end goes just when frames are sent, amid one or before the first: those that did not go are counted, each once. */
+static void test_going(void) {
+        for (unsigned i = 0; i < 2; i++) {
+                unsigned sent = 0;
+                Rig r = {};
+                int far;
+
+                begin(&r, "qemu", SOCK_STREAM, &far);
+                if (i > 0)
+                        sent = fill(&r, 60000);
+                g_assert_cmpint(shutdown(far, SHUT_RD), ==, 0); /* says so to who sends alone */
+                g_assert_cmpuint(rig_send(&r, 5, 60, 0), ==, 5);
+                g_assert_cmpuint(rig_drops(&r, DROP_DEVICE_DOWN), ==, 5);
+                g_assert_cmpuint(counter_read(&r.device->counters.tx_dropped), ==, 5);
+                g_assert_cmpuint(counter_read(&r.device->counters.tx_frames), ==, sent);
+                rig_wait(&r, &r.n_gone, 1);
+                (void) close(far);
+                rig_end(&r);
+        }
+}
+
 /* A TCP super-segment of @payload bytes in @size pieces. */
 static Frame super_segment(uint8_t *bytes, struct iovec *iov, uint32_t payload, uint16_t size) {
         uint32_t len = ETH_HEADER_LEN + 40 + payload;
@@ -327,6 +348,8 @@ static void test_too_big(void) {
         g_assert_cmpint(recv(pair[1], bytes, sizeof(bytes), 0), ==, 60);
         g_assert_cmpint(recv(pair[1], bytes, sizeof(bytes), 0), ==, 60);
         g_assert_cmpuint(rig_drops(&r, DROP_DEVICE_TOO_BIG), ==, 1);
+        g_assert_cmpuint(counter_read(&r.device->counters.tx_frames), ==, 2);
+        g_assert_cmpuint(counter_read(&r.device->counters.tx_bytes), ==, 120);
         (void) close(kept);
         (void) close(pair[1]);
         rig_end(&r);
@@ -341,6 +364,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/sock-send/room", test_room);
         g_test_add_func("/sock-send/no-memory", test_no_memory);
         g_test_add_func("/sock-send/nobody", test_nobody);
+        g_test_add_func("/sock-send/going", test_going);
         g_test_add_func("/sock-send/cut", test_cut);
         g_test_add_func("/sock-send/too-big", test_too_big);
         return g_test_run();
