@@ -15,7 +15,7 @@ packages_test=(libglib2.0-dev libglib-testing-0-dev dbus-daemon python3 systemd
         iproute2 iputils-ping procps curl openssh-client openssh-server bind9-dnsutils udhcpc busybox-static iperf3 ethtool socat tcpdump)
 
 # What some builds and tests use where the distribution has it.
-packages_wanted=(systemtap-sdt-dev binutils isc-dhcp-client dhcpcd-base ndisc6 nmap hping3 python3-scapy polkitd man-db nftables python3-prometheus-client qemu-system-x86 cpio kmod xz-utils mmdebstrap squashfs-tools util-linux zsh)
+packages_wanted=(systemtap-sdt-dev binutils isc-dhcp-client dhcpcd-base ndisc6 nmap hping3 python3-scapy polkitd man-db nftables python3-prometheus-client qemu-system-x86 cpio kmod xz-utils mmdebstrap squashfs-tools util-linux zsh bash-completion)
 
 package_is_installed() {
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
