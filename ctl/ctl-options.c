@@ -118,6 +118,21 @@ static Opt opt_from_getopt(int val, uint64_t mask) {
         return _OPT_MAX;
 }
 
+/* @typed: "-n" or "--network=lab", say. */
+static int fail_unknown_option(const Ctl *c, const char *typed) {
+        if (c->verb)
+                return fail_usage("Unknown option '%s' for %s", typed, c->verb->name);
+        for (Opt o = 0; o < _OPT_MAX; o++) {
+                const OptInfo *i = &opt_table[o];
+                size_t len = strlen(i->name);
+                bool is_long = strncmp(typed, "--", 2) == 0 && strncmp(typed + 2, i->name, len) == 0 && (typed[2 + len] == '=' || !typed[2 + len]);
+
+                if (is_long || (i->letter && typed[1] == i->letter && !typed[2]))
+                        return fail_usage("Option '%s' goes behind the command it is for", typed);
+        }
+        return fail_usage("Unknown option '%s'", typed);
+}
+
 /* Runs getopt over @argv from optind on and notes what it finds. -1: go on at optind, else what to exit
  * with. */
 static int parse_some(Ctl *c, int argc, char **argv, uint64_t mask, bool stops) {
@@ -136,11 +151,7 @@ static int parse_some(Ctl *c, int argc, char **argv, uint64_t mask, bool stops) 
                         if (optopt >= OPT_GETOPT_BASE)
                                 return fail_usage("Option '--%s' takes no value",
                                                   opt_table[optopt - OPT_GETOPT_BASE].name);
-                        if (optopt)
-                                return fail_usage("Unknown option '-%c'%s%s", optopt, c->verb ? " for " : "",
-                                                  c->verb ? c->verb->name : "");
-                        return fail_usage("Unknown option '%s'%s%s", argv[optind - 1],
-                                          c->verb ? " for " : "", c->verb ? c->verb->name : "");
+                        return fail_unknown_option(c, optopt ? (char[]){ '-', (char) optopt, '\0' } : argv[optind - 1]);
                 }
                 o = opt_from_getopt(val, mask);
                 if (!opt_table[o].repeats)

@@ -110,6 +110,11 @@ def case_usage():
     ctl("run", "--mtu=1", "--", "true", status=2)
     ctl("run", "--source=nobody", "--", "true", status=2)
     assert "Too many arguments: vnetctl leases\n" in ctl("leases", "lab", status=2)
+    for option in ("-n", "--network", "--network=default"):
+        assert "behind the command" in ctl(option, "leases", status=2)
+    assert ctl("--netwrok=default", "leases", status=2) == "Unknown option '--netwrok=default'\n"
+    assert ctl("-y", "leases", status=2) == "Unknown option '-y'\n"
+    assert "for leases" in ctl("leases", "--mtu=1500", status=2)
     assert "--listen" in ctl("device", "create", "qemu", status=2) # its machine could be nobody but vnetctl
     for address in ("tpc:127.0.0.1:5555", "localhost:5555", "tcp:localhost:5555"): # none is a file's name
         for option in ("--listen", "--connect"):
