@@ -12,7 +12,7 @@
 #include "daemon/options.h"
 
 static void print_help(void) {
-        (void) printf("vnetd [OPTIONS...]\n\n"
+        (void) printf("vnetd [OPTION...]\n\n"
                       "Virtual networks for machines and network namespaces.\n\n"
                       "  -h --help               Show this help\n"
                       "     --version            Show the version\n"
