@@ -12,7 +12,7 @@
 
 #define PORT 1024
 #define FRAME_LEN 1514
-#define WAIT_MSEC 20000
+#define WAIT_MSEC 60000 /* against hanging alone */
 
 typedef struct Seen {
         GMutex lock;
