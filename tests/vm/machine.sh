@@ -15,7 +15,7 @@ END
 chmod 755 /lease
 ip link set "$ifname" up
 for try in 1 2 3; do
-        udhcpc -i "$ifname" -f -n -q -t 5 -T 1 -s /lease > /dev/null 2>&1 && break
+        udhcpc -i "$ifname" -f -n -q -t 20 -T 1 -s /lease > /dev/null 2>&1 && break
 done || { echo "no lease"; exit 1; }
 mkdir -p /www /tmp
 echo "$name" > /www/index.html

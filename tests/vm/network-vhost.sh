@@ -32,8 +32,8 @@ ctl device list --json=short > $dir/devices 2>&1
 check "its kind is vhost-net" grep -q vhost-net $dir/devices
 check "the worker runs" sh -c "ls /proc/$daemon/task/*/comm | xargs grep -l '^vhost-' || ps | grep '[v]host-$daemon'"
 eth=$(guest ip -o link | sed -n 's/^[0-9]*: \(vnet[0-9]*\).*/\1/p')
-check "the guest gets a lease" guest udhcpc -i "$eth" -n -q -t 20 -T 1 -s $dir/dhcp
-check "the gateway answers" guest ping -c 3 -W 5 192.168.127.1
+check "the guest gets a lease" guest udhcpc -i "$eth" -n -q -t 60 -T 1 -s $dir/dhcp
+check "the gateway answers" guest ping -c 3 -W 30 192.168.127.1
 
 dd if=/dev/urandom of=$dir/www/blob bs=1M count="$size" 2> /dev/null || exit 1
 page=http://$host:8080/blob

@@ -29,6 +29,10 @@ dd if=/dev/urandom of=$dir/www/blob bs=1M count="$size" 2> /dev/null || exit 1
 sum=$(sha256sum < $dir/www/blob)
 begin=$(head -c 100000 $dir/www/blob | sha256sum)
 httpd -p 127.0.0.1:8080 -h $dir/www
+nc -ll -p 8081 -e cat /dev/zero & # a transfer that does not end
+source=$!
+soon listens self tcp 8081
+mkfifo $dir/pipe
 unshare -n -m sleep 100000 &
 guest=$!
 soon is_apart $guest
@@ -39,8 +43,9 @@ mkdir -p /etc/udhcpc /usr/share/udhcpc
 cp $dir/dhcp /etc/udhcpc/default.script
 cp $dir/dhcp /usr/share/udhcpc/default.script
 
-leased() { guest ip -4 -o addr show dev eth0 | grep -q inet; }
+leased() { [ -s $dir/guest/address ]; } # what dhcp writes last
 plug() { # KIND ADDRESS MTU: the guest's end of the socket; its interface has the same address each time
+        rm -f $dir/guest/address
         if [ "$1" = gvforwarder ]; then
                 nsenter -t "$guest" -n -m "$forwarder" -url vsock://1:1024/connect -iface eth0 -stop-if-exist "" -mac $mac > $dir/bridge 2>&1 &
                 machine=$!
@@ -53,7 +58,7 @@ plug() { # KIND ADDRESS MTU: the guest's end of the socket; its interface has th
         guest ip link set eth0 down
         guest ip link set eth0 address $mac
         guest ip link set eth0 up
-        guest udhcpc -i eth0 -n -q -t 20 -T 1 -s $dir/dhcp
+        guest udhcpc -i eth0 -n -q -t 60 -T 1 -s $dir/dhcp
 }
 no_more() { ! guest ip link show eth0 > /dev/null; }
 unplug() {
@@ -62,6 +67,7 @@ unplug() {
         soon no_more
 } 2> /dev/null
 
+begun() { [ "$(wc -c < $dir/begun)" = 1000000 ]; }
 down() { [ "$(guest wget -q -O - http://$host:8080/blob | sha256sum)" = "$sum" ]; }
 up() { [ "$(nc 127.0.0.1 6443 < /dev/null | sha256sum)" = "$sum" ]; }
 answers() { [ "$(nc 127.0.0.1 6443 < /dev/null | head -c 100000 | sha256sum)" = "$begin" ]; }
@@ -70,8 +76,8 @@ named() { guest nslookup gateway.vnet.internal. 192.168.127.1 | grep -q 'Address
 whole_life() { # NAME KIND-OF-BRIDGE MTU
         check "$1: the guest gets a lease" plug "$2" vsock:1:1024 "$3"
         check "$1: the device has it" state_is attached
-        check "$1: the gateway answers" guest ping -c 3 -W 5 192.168.127.1
-        check "$1: so does DNS" named
+        check "$1: the gateway answers" guest ping -c 3 -W 30 192.168.127.1
+        check "$1: so does DNS" soon named
         check "$1: $size MiB come down unchanged" down
         lease=$(cat $dir/guest/address)
         guest nc -ll -p 9000 -e cat $dir/www/blob &
@@ -80,9 +86,11 @@ whole_life() { # NAME KIND-OF-BRIDGE MTU
         check "$1: a port is exposed" ctl expose 6443 "$lease:9000"
         check "$1: $size MiB come up through it unchanged" up
 
-        guest wget -q -O /dev/null http://$host:8080/blob &
+        rm -f $dir/begun
+        { head -c 1000000 > $dir/begun; cat > /dev/null; } < $dir/pipe &
+        guest nc $host 8081 < /dev/null > $dir/pipe &
         transfer=$!
-        sleep 0.2
+        soon begun
         check "$1: killed amid a transfer" unplug
         kill $transfer
         check "$1: the device waits" soon state_is waiting
@@ -116,6 +124,6 @@ check "a CID that is none" refused qemu vsock:x:1024
 check "bess has no vsock" refused bess vsock::1024
 check "another's CID" refused qemu vsock:77:1024
 ctl stats 2> /dev/null | sed 's/^/# /'
-kill $guest $daemon
+kill $guest $daemon $source
 [ $failed = 0 ] || sed 's/^/# vnetd: /' $dir/vnetd.log
 exit $failed

@@ -17,11 +17,12 @@ check() { # DESCRIPTION COMMAND...
         fi
 }
 same() { [ -n "$1" ] && [ "$1" = "$2" ]; }
-soon() { # COMMAND...: within half a minute, since the machine may be emulated and starved
-        for _ in $(seq 150); do
+soon() { # COMMAND...: within a minute and more, since the machine may be emulated and starved
+        for _ in $(seq 300); do
                 "$@" && return 0
                 sleep 0.2
         done
+        echo "# never: $*"
         return 1
 }
 is_apart() { [ "$(readlink "/proc/$1/ns/net")" != "$(readlink /proc/self/ns/net)" ]; } # PID of an unshare that has done its work
@@ -41,5 +42,5 @@ END
         soon test -S $dir/bus
         "$vnetd" --bus-address=$address --config-dir=$dir/config --state-dir=$dir/state --log-target=console > $dir/vnetd.log 2>&1 &
         daemon=$!
-        soon ctl status > /dev/null 2>&1
+        soon ctl status > /dev/null 2>&1 || echo '# vnetd does not answer'
 }

@@ -30,8 +30,8 @@ from netns import GATEWAY, OUTSIDE, Job, Unavailable, check, comment, equal, rea
 CACHE = os.path.abspath(os.environ.get('VM_CACHE', 'build/vm'))
 KERNEL = os.path.join(CACHE, 'stable')
 BULK = 64 << 20
-BOOT_SEC = 100  # vm-run gives a boot that hangs 30 s, and tries three
-netns.CASE_SEC = 220  # two such boots and what is between them, on a machine that has other work
+BOOT_SEC = 250  # vm-run gives a boot that hangs 120 s, and tries three
+netns.CASE_SEC = 500  # two such boots and what is between them, on a machine that has other work
 GVPROXY = os.path.abspath(os.environ.get('VNET_GVPROXY', 'build/src/gvproxy/vnet-gvproxy'))
 
 
@@ -140,7 +140,7 @@ class Machine:
         for pid in victims:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
         self.w.procs.remove(self.process)
 
     def is_machine(self, args):
@@ -194,7 +194,7 @@ class QemuByFd(Machine):
 
     def kill(self):
         super().kill()
-        wait_until(lambda: self.name not in self.w.ctl('device', 'list'), 5, 'the device goes with QEMU')
+        wait_until(lambda: self.name not in self.w.ctl('device', 'list'), 60, 'the device goes with QEMU')
 
 
 OPEN_TAP = """#!/usr/bin/env python3
@@ -224,6 +224,7 @@ def transfer(w, m, size=BULK):
     data = random.Random(m.name).randbytes(1 << 20) * size
     digest = hashlib.sha256(data).hexdigest()
     server = w.outside.listen(OUTSIDE, 9100)
+    server.settimeout(100)
 
     def serve():
         s, _ = server.accept()
@@ -249,8 +250,35 @@ def transfer(w, m, size=BULK):
     server.close()
 
 
+@contextlib.contextmanager
+def endless_transfer(w, m):
+    """Within, data goes to the machine, and has gone there for a while."""
+    server = w.outside.listen(OUTSIDE, 9101)
+    server.settimeout(100)
+    orders(w).start(m.name, f'nc {OUTSIDE} 9101 </dev/null >/dev/null')
+    s, _ = server.accept()
+    sent = 0
+
+    def send():
+        nonlocal sent
+        with contextlib.suppress(OSError):
+            while True:
+                sent += s.send(bytes(1 << 20))
+
+    job = Job(send)
+    wait_until(lambda: sent > 16 << 20, 60, 'the transfer')  # more than lies in all buffers on the way
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            s.shutdown(socket.SHUT_RDWR)  # wakes who sends
+        job.wait()
+        s.close()
+        server.close()
+
+
 def exposed(w, m, port):
-    return w.host.run('curl', '-sS', '--max-time', 15, f'http://127.0.0.1:{port}/').stdout.strip()
+    return w.host.run('curl', '-sS', '--max-time', 50, f'http://127.0.0.1:{port}/').stdout.strip()
 
 
 def neighbour(w):
@@ -264,29 +292,19 @@ def neighbour(w):
 
 
 def whole_life(w, m):
-    check('192.168.127.1' in m.do('nslookup gateway.vnet.internal.'), 'DNS')
-    m.do(f'ping -c 2 -W 5 {GATEWAY}')
+    check(f'Address: {GATEWAY}' in m.do('nslookup -type=a gateway.vnet.internal.').splitlines(), 'DNS')
+    m.do(f'ping -c 2 -W 30 {GATEWAY}')
     transfer(w, m)
     w.ctl('expose', '7000', f'{m.addr}:8080')
     equal(exposed(w, m, 7000), m.name, 'exposed')
     other = neighbour(w)
-    m.do(f'ping -c 2 -W 5 {other.addr}')
-    other.do(f'ping -c 2 -W 5 {m.addr}')
+    m.do(f'ping -c 2 -W 30 {other.addr}')
+    other.do(f'ping -c 2 -W 30 {m.addr}')
 
-    server = w.outside.listen(OUTSIDE, 9101)
-    orders(w).start(m.name, f'nc {OUTSIDE} 9101 </dev/null >/dev/null')
-    s, _ = server.accept()
-    job = Job(s.sendall, bytes(256 << 20))
-    time.sleep(1)
     before = m.addr
-    m.kill()
-    with contextlib.suppress(OSError):
-        s.shutdown(socket.SHUT_RDWR)  # wakes who sends
-    s.close()
-    server.close()
-    with contextlib.suppress(Exception):
-        job.wait(20)
-    other.do(f'ping -c 1 -W 5 {GATEWAY}')
+    with endless_transfer(w, m):
+        m.kill()
+    other.do(f'ping -c 2 -W 30 {GATEWAY}')
     m.boot()
     equal(m.addr, before, 'the lease of the machine that came back')
     equal(exposed(w, m, 7000), m.name, 'exposed still')
@@ -352,7 +370,7 @@ class PodmanMachine(Machine):
                                *forward('podman', '/run/user/501/podman/podman.sock'), *forward('podman-root', '/run/podman/podman.sock'),
                                '-pid-file', f'{d}/gvproxy.pid', '-log-file', f'{d}/gvproxy.log', '-notification', f'unix://{d}/notify.sock',
                                '-services', f'unix://{d}/services.sock')
-        wait_until(lambda: os.path.exists(f'{d}/services.sock'), 10, 'vnet-gvproxy')
+        wait_until(lambda: os.path.exists(f'{d}/services.sock'), 60, 'vnet-gvproxy')
         netdev = f'-netdev stream,id=vlan,server=off,addr.type=unix,addr.path={d}/gvproxy.sock '
         argv = vm_run(lambda m: netdev + '-device virtio-net-pci,netdev=vlan,mac=5a:94:ef:e4:0c:ee,romfile=')
 
@@ -381,15 +399,16 @@ def gvproxy_podman(w):
     m.do('mkdir -p /run/sshd /run/podman /run/user/501/podman; chmod 600 /host; echo "sshd:x:74:74::/run/sshd:/bin/false" >>/etc/passwd; '
          '/usr/sbin/sshd -f /sshd.conf')
     for name in '/run/podman', '/run/user/501/podman':
-        m.do(f'socat UNIX-LISTEN:{name}/podman.sock,fork TCP:127.0.0.1:8080 </dev/null >/dev/null 2>&1 &')
+        m.do(f'socat UNIX-LISTEN:{name}/podman.sock,fork TCP:127.0.0.1:8080 </dev/null >/dev/null 2>&1 &\n'
+             f'until grep -q " 00010000 .*{name}/podman.sock" /proc/net/unix; do sleep 0.1; done')  # it listens
     for name in 'podman', 'podman-root':
-        r = run('curl', '-sS', '--max-time', 60, '--unix-socket', f'{d}/{name}.sock', 'http://d/')
+        r = run('curl', '-sS', '--max-time', 150, '--unix-socket', f'{d}/{name}.sock', 'http://d/', timeout=160)
         equal(r.stdout.strip(), 'podman', name)
     ssh = run('ssh', '-F', 'none', '-i', f'{d}/machine', '-o', 'BatchMode=yes', '-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null',
-              '-o', 'LogLevel=ERROR', '-p', 38197, 'root@127.0.0.1', 'uname -n; cat /proc/uptime', timeout=100)
+              '-o', 'LogLevel=ERROR', '-p', 38197, 'root@127.0.0.1', 'uname -n; cat /proc/uptime', timeout=160)
     check(ssh.stdout, 'ssh by -ssh-port')
     comment('ssh -p 38197:', ssh.stdout.replace('\n', ' '))
-    api = ['curl', '-sS', '--max-time', 20, '--unix-socket', f'{d}/services.sock']
+    api = ['curl', '-sS', '--max-time', 50, '--unix-socket', f'{d}/services.sock']
     equal(run(*api, 'http://unix/services/forwarder/expose', '-X', 'POST', '-d', '{"local":":6443","remote":"192.168.127.2:8080"}').stdout, '', 'expose')
     equal(exposed(w, m, 6443), 'podman', 'exposed')
     equal(run(*api, 'http://unix/services/forwarder/unexpose', '-X', 'POST', '-d', '{"local":":6443"}').stdout, '', 'unexpose')
@@ -397,7 +416,7 @@ def gvproxy_podman(w):
 
     m.kill()
     m.gvproxy.terminate()
-    equal(m.gvproxy.wait(10), 0, 'exit status')
+    equal(m.gvproxy.wait(60), 0, 'exit status')
     w.procs.remove(m.gvproxy)
     check(not os.path.exists(f'{d}/gvproxy.pid') and not os.path.exists(f'{d}/podman.sock'), 'files are left')
 
