@@ -71,6 +71,14 @@ def listens(path):
         return s.connect_ex(path) == 0
 
 
+def has_ended(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return "(sleep) Z" in stat.read()
+    except (FileNotFoundError, ProcessLookupError):  # it may go between open and read
+        return True
+
+
 def nothing_left():
     wait_for("devices to go", lambda: not listed("device", "list"))
     wait_for("leases to end", lambda: not listed("leases"))
@@ -198,7 +206,7 @@ def case_signals():
     pid = int(process.stdout.readline())
     process.kill()
     process.wait(20)
-    wait_for("the command to end", lambda: not os.path.exists(f"/proc/{pid}") or "(sleep) Z" in open(f"/proc/{pid}/stat").read())
+    wait_for("the command to end", lambda: has_ended(pid))
     nothing_left()
 
 
