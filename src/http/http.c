@@ -279,6 +279,12 @@ static void peer_free(Peer *p) {
         free(p);
 }
 
+/* Gives the socket away: whoever has it may close it at once, so no event of it may be ours any more. */
+static int peer_take_fd(Peer *p) {
+        p->io = sd_event_source_disable_unref(p->io);
+        return TAKE_FD(p->fd);
+}
+
 static void say(int fd, unsigned status, const char *text) {
         char buf[512];
         int n = snprintf(buf, sizeof(buf), "HTTP/1.1 %u %s\r\nContent-Type: " HTTP_TYPE_TEXT "\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s\n",
@@ -306,7 +312,7 @@ static void open_tunnel(Peer *p, const HttpHead *head) {
         else if (manager_check_tunnel(h->manager, n, head->ip, port, &e) < 0)
                 say(p->fd, 500, e.message);
         else if (send(p->fd, "OK", 2, MSG_NOSIGNAL | MSG_DONTWAIT) == 2)
-                (void) manager_tunnel(h->manager, n, head->ip, port, TAKE_FD(p->fd), &e);
+                (void) manager_tunnel(h->manager, n, head->ip, port, peer_take_fd(p), &e);
 }
 
 /* Makes the socket a device: it reads the request itself. */
@@ -328,7 +334,7 @@ static void to_library(Peer *p) {
 
         if (p->listener->inside != HTTP_GATEWAY_OFF)
                 len = endpoint_to_sockaddr(&p->guest, &sa);
-        if (MHD_add_connection(p->listener->mhd, TAKE_FD(p->fd), (struct sockaddr *) &sa, len) == MHD_YES)
+        if (MHD_add_connection(p->listener->mhd, peer_take_fd(p), (struct sockaddr *) &sa, len) == MHD_YES)
                 run_library(p->listener);
 }
 
