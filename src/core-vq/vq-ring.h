@@ -118,17 +118,10 @@ static inline VqDescValue vq_desc_load(const VqDesc *d) {
         return (VqDescValue) { addr, (uint32_t) rest, (uint16_t) (rest >> 32), (uint16_t) (rest >> 48) };
 }
 
-/* The full fence of `notify` and `sleep`. GCC's ThreadSanitizer executes it but warns that it draws no conclusions from it;
- * none are needed: every conclusion this code draws about data comes from an acquire load. */
+/* The full fence of `notify` and `sleep`. GCC's ThreadSanitizer executes it but draws no conclusions from it; none are needed: every
+ * conclusion this code draws about data comes from an acquire load. */
 static inline void vq_fence(void) {
-#if defined(__SANITIZE_THREAD__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wtsan"
-#endif
         atomic_thread_fence(memory_order_seq_cst);
-#if defined(__SANITIZE_THREAD__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
 }
 
 /* Does the step from @old to @new pass @event? All three run freely over 2^16. Source: virtio 1.2, 2.7.10. */
