@@ -20,7 +20,7 @@
 #define READS_MAX 32
 
 /* While there is some, it comes before what waits in the socket, and a read gets all it has room for. */
-static struct {
+typedef struct Plenty {
         GByteArray *bytes; /* (owned, nullable) */
         size_t at;
         size_t short_by; /* of the second read */
@@ -30,7 +30,9 @@ static struct {
         size_t room[READS_MAX];
         Timer other;          /* somebody else on the loop, due since the first read */
         unsigned other_after; /* how many reads */
-} plenty;
+} Plenty;
+
+static Plenty plenty; /* the loop's thread alone, while it runs */
 
 static void on_other(Timer *timer, usec_t now, void *userdata) {
         plenty.other_after = plenty.n_reads;
@@ -62,10 +64,21 @@ static int turn_over(void *arg) {
         return 0;
 }
 
+static int reads_so_far(void *arg) {
+        return (int) plenty.n_reads;
+}
+
+static int give_plenty(void *arg) {
+        plenty = *(const Plenty *) arg;
+        timer_init(&plenty.other, on_other);
+        return 0;
+}
+
 /* A device that has had a frame, and finds @n frames of @len bytes, the last of @last, and one more in its socket. Returns the far end;
  * @expected: what comes out of these. */
 static int begin_with_plenty(Rig *r, unsigned n, uint32_t len, uint32_t last, GByteArray *expected) {
         g_autofree uint8_t *bytes = g_malloc(4 + MAX(len, last));
+        Plenty given = { .bytes = g_byte_array_new(), .short_by = plenty.short_by, .error = plenty.error, .rig = r };
         int pair[2];
 
         rig_pair(SOCK_STREAM, pair);
@@ -75,19 +88,16 @@ static int begin_with_plenty(Rig *r, unsigned n, uint32_t len, uint32_t last, GB
         g_assert_cmpint(loop_call(r->loop, turn_over, NULL), ==, 0); /* it waits for what comes now */
         g_byte_array_set_size(r->frames, 0);
 
-        plenty.rig = r;
-        plenty.at = plenty.n_reads = plenty.other_after = 0;
-        timer_init(&plenty.other, on_other);
-        plenty.bytes = g_byte_array_new();
         for (unsigned i = 0; i <= n; i++) {
                 uint32_t l = i < n - 1 ? len : i == n ? 60 : last;
                 size_t all = rig_frame(bytes, true, l, (uint8_t) i);
 
                 if (i < n)
-                        g_byte_array_append(plenty.bytes, bytes, (guint) all);
+                        g_byte_array_append(given.bytes, bytes, (guint) all);
                 g_byte_array_append(expected, (const guint8 *) &l, sizeof(l));
                 g_byte_array_append(expected, bytes + 4, l);
         }
+        g_assert_cmpint(loop_call(r->loop, give_plenty, &given), ==, 0);
         rig_write(pair[1], bytes, 4 + 60);
         return pair[1];
 }
@@ -109,10 +119,10 @@ static void test_reads(void) {
                 int far = begin_with_plenty(&r, n, 4092, (uint32_t) (4092 + more), expected);
 
                 rig_wait(&r, &r.n_frames, whole);
-                g_assert_cmpint(loop_call(r.loop, turn_over, NULL), ==, 0);
+                int n_reads = loop_call(r.loop, reads_so_far, NULL);
                 g_assert_cmpuint(rig_get(&r, &r.n_frames), ==, whole);
-                g_assert_cmpuint(plenty.n_reads, ==, more < 0 ? 1 : 2);
-                for (unsigned i = 0; i < plenty.n_reads; i++)
+                g_assert_cmpint(n_reads, ==, more < 0 ? 1 : 2);
+                for (int i = 0; i < n_reads; i++)
                         g_assert_cmpuint(plenty.room[i], ==, READ_MAX);
 
                 rig_write(far, bytes, rig_frame(bytes, true, 60, 7));
@@ -178,8 +188,7 @@ static void test_rooms(void) {
         plenty.short_by = LONGEST; /* of two reads of 1 MiB: what is left of the arena then is too little */
         int far = begin_with_plenty(&r, n, LONGEST, LONGEST, expected);
         rig_wait(&r, &r.n_frames, 1 + first);
-        g_assert_cmpint(loop_call(r.loop, turn_over, NULL), ==, 0);
-        g_assert_cmpuint(plenty.n_reads, ==, 2);
+        g_assert_cmpint(loop_call(r.loop, reads_so_far, NULL), ==, 2);
 
         rig_write(far, "\0", 1);
         rig_wait(&r, &r.n_frames, 1 + n);

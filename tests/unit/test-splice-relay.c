@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <glib.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -139,6 +140,8 @@ static void stream_send(Stream *s) {
         size_t n = MIN(sizeof(buf), s->n - s->sent);
         ssize_t k;
 
+        if (poll(&(struct pollfd){ .fd = s->from, .events = POLLOUT }, 1, 0) == 0)
+                return; /* making bytes takes longer than all else */
         for (size_t i = 0; i < n; i++)
                 buf[i] = byte_at(s->sent + i);
         k = n > 0 ? send(s->from, buf, n, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
