@@ -442,8 +442,10 @@ class World:
         rows = json.loads(self.ctl('--json=short', 'stats', '--zero', f'--network={network}'))['counters']
         return {r['counter']: r['value'] for r in rows}
 
-    def is_sanitized(self):
-        return 'libasan' in read(f'/proc/{self.vnetd.pid}/maps')
+    def is_sanitized(self, *by):
+        """Any sanitizer, or one of those in @by."""
+        maps = read(f'/proc/{self.vnetd.pid}/maps')
+        return any(f'lib{name}.so' in maps for name in by or ('asan', 'tsan'))
 
     def rss(self):
         """What of vnetd is in memory, in KiB."""
