@@ -128,8 +128,10 @@ static int load_networks_of(Config *c, const char *const *dirs, size_t i) {
         if (asprintf(&path, "%s/networks.d", dirs[i]) < 0)
                 return -ENOMEM;
         n = scandir(path, &entries, is_json, by_name);
-        if (n < 0 && errno != ENOENT && errno != ENOTDIR)
+        if (n < 0 && errno != ENOENT && errno != ENOTDIR) {
+                c->incomplete = true;
                 return errno == ENOMEM ? -ENOMEM : config_problem(c, "%s: cannot be read: %s", path, strerrordesc_np(errno));
+        }
 
         for (int k = 0; k < n; k++) {
                 if (r >= 0 && !is_hidden(dirs, i, entries[k]->d_name)) {

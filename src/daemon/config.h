@@ -58,6 +58,7 @@ typedef struct Config {
         int log_level;     /* -1: unset */
         int host_loopback; /* -1: unset */
         bool main_broken;  /* vnetd.json has problems: the two above are unset */
+        bool incomplete;   /* a directory is there and cannot be read: what is not here may still be configured */
         ConfigNetwork *networks; /* (owned) by name */
         size_t n_networks;
         char **problems; /* (owned) one sentence each, at most CONFIG_PROBLEMS_MAX */

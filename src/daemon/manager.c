@@ -464,6 +464,10 @@ int manager_reload(Manager *m, Error *e) {
         r = read_config(m, &c, e);
         if (r < 0)
                 return r;
+        if (c->incomplete) { /* out of descriptors, perhaps: no reason to end what runs */
+                log_warning("Not all of the configuration could be read, nothing is changed");
+                return report_problems(c, e);
+        }
         apply_main(m, c);
 
         state_hold(m);

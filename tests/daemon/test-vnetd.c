@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -203,7 +204,7 @@ static void test_config_broken_main(Daemon *d, gconstpointer data) {
 }
 
 static void test_reload(Daemon *d, gconstpointer data) {
-        g_autofree char *port = free_port(), *by_name = free_port(), *file = NULL, *text = NULL, *said = NULL;
+        g_autofree char *port = free_port(), *by_name = free_port(), *file = NULL, *text = NULL, *said = NULL, *networks = NULL, *away = NULL;
 
         daemon_start(d);
         g_assert_true(daemon_has_network(d, "default"));
@@ -251,6 +252,17 @@ static void test_reload(Daemon *d, gconstpointer data) {
         daemon_assert_refused(d, MANAGER, "Manager", "Reload", NULL, "org.vnetd1.ConfigInvalid", "*b.json:1: zone left out: *regular expression*");
         daemon_write(d, "networks.d/b.json", NULL);
         call(d, MANAGER, "Manager", "Reload", NULL);
+
+        /* A directory that cannot be read for now tells of no network that it is gone. */
+        networks = g_build_filename(d->dir, "config/networks.d", NULL);
+        away = g_build_filename(d->dir, "config/away", NULL);
+        g_assert_cmpint(rename(networks, away), ==, 0);
+        g_assert_cmpint(symlink("networks.d", networks), ==, 0); /* ELOOP, which root gets, too */
+        daemon_assert_refused(d, MANAGER, "Manager", "Reload", NULL, "org.vnetd1.ConfigInvalid", "*networks.d: cannot be read: *");
+        g_assert_true(daemon_has_network(d, "a"));
+        g_assert_false(daemon_has_network(d, "default"));
+        g_assert_cmpint(unlink(networks), ==, 0);
+        g_assert_cmpint(rename(away, networks), ==, 0);
 
         daemon_write(d, "networks.d/a.json", NULL);
         call(d, MANAGER, "Manager", "Reload", NULL);
