@@ -22,7 +22,8 @@ typedef struct FdStore {
 } FdStore;
 
 int fdstore_collect(FdStore *s);                   /* 0 or negative errno; once, before others can look at $LISTEN_FDS */
-int fdstore_take(FdStore *s, const char *name);    /* a descriptor (owned by the caller; it stays in the store) or -ENOENT */
+int fdstore_take(FdStore *s, const char *name);    /* a descriptor (owned by the caller) or -ENOENT. It stays in the
+                                                      store: fdstore_remove() when it is of no use */
 void fdstore_drop_rest(FdStore *s);                /* what nobody has taken leaves the store and is closed */
 void fdstore_put(const char *name, int fd);        /* (borrowed) */
 void fdstore_remove(const char *name);

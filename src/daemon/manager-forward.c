@@ -139,8 +139,10 @@ static int take_listener(Manager *m, uint8_t proto, const Endpoint *at, const ch
         if (fd < 0)
                 return -ENOENT;
         if (getsockname(fd, (struct sockaddr *) &sa, &len) < 0 || endpoint_from_sockaddr((struct sockaddr *) &sa, len, &bound) < 0 ||
-            !endpoint_equal(&bound, at) || !sockopt_is(fd, SO_PROTOCOL, proto))
+            !endpoint_equal(&bound, at) || !sockopt_is(fd, SO_PROTOCOL, proto)) {
+                fdstore_remove(name); /* it would stay there beside the right one */
                 return -ENOENT;
+        }
         return TAKE_FD(fd);
 }
 
@@ -167,6 +169,8 @@ static int add_listener(Manager *m, ForwardEntry *entry, const Endpoint *at, uin
         c.local = *at;
         c.remote.port = (uint16_t) (c.remote.port + nth);
         r = network_forward_add(entry->pub.network, &c, fd);
+        if (r < 0)
+                fdstore_remove(name); /* if it came from there it would listen on */
         if (r == -ENOBUFS)
                 return error_set(e, ERROR_QUOTA_EXCEEDED, "Network '%s' has no room for another forward",
                                  network_config(entry->pub.network)->name);

@@ -233,8 +233,11 @@ static void restore_device(Manager *m, const StateFile *f, JsonVal v) {
                         return;
                 }
         }
-        if (manager_create_device(m, kind, (uint32_t) number_of(f->doc, v, "owner", UINT32_MAX), &o, &d, &e) < 0)
-                log_warning("Device '%s' of before the restart is lost: %s", name, e.message);
+        if (manager_create_device(m, kind, (uint32_t) number_of(f->doc, v, "owner", UINT32_MAX), &o, &d, &e) >= 0)
+                return;
+        log_warning("Device '%s' of before the restart is lost: %s", name, e.message);
+        for (unsigned i = 0; fd >= 0 && i < o.queues; i++) /* systemd would keep it, and beside it the next one of the name */
+                fdstore_remove(fdstore_device_name(name, i, stored));
 }
 
 static void restore_forward(Manager *m, const StateFile *f, JsonVal v) {

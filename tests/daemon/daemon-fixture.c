@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -100,10 +101,25 @@ void daemon_be_systemd(Daemon *d) {
         g_assert_cmpint(bind(d->notify_fd, (struct sockaddr *) &sa, sizeof(sa)), ==, 0);
 }
 
+/* systemd keeps one descriptor of a file, and all the files that are given one name. */
+static void assert_no_other(Daemon *d, const char *name, int fd) {
+        gpointer there = g_hash_table_lookup(d->stored, name);
+        struct stat a, b;
+
+        if (!there)
+                return;
+        g_assert_cmpint(fstat(GPOINTER_TO_INT(there) - 1, &a), ==, 0);
+        g_assert_cmpint(fstat(fd, &b), ==, 0);
+        if (a.st_dev != b.st_dev || a.st_ino != b.st_ino)
+                g_error("a second descriptor is stored as '%s'", name);
+}
+
 static void take_in(Daemon *d, const char *text, int fd) {
         const char *name = strstr(text, "FDNAME=");
         g_autofree char *key = name ? g_strndup(name + 7, strcspn(name + 7, "\n")) : NULL;
 
+        if (fd >= 0 && key)
+                assert_no_other(d, key, fd);
         if (fd >= 0 && key && strstr(text, "FDSTORE=1"))
                 g_hash_table_replace(d->stored, g_steal_pointer(&key), GINT_TO_POINTER(fd + 1));
         else if (fd >= 0)

@@ -477,6 +477,15 @@ static void test_restart_listener(Daemon *d, gconstpointer data) {
         text = daemon_describe(d);
         g_assert_nonnull(strstr(text, "\"remote\": \"192.168.127.2\""));
 
+        /* So it leaves the store before the right one comes there by that name. */
+        g_assert_cmpint(daemon_stop(d, SIGTERM), ==, 0);
+        daemon_notified_all(d);
+        g_hash_table_replace(d->stored, g_strdup(name), GINT_TO_POINTER(listen_somewhere(&other_port) + 1));
+        daemon_start(d);
+        daemon_notified_all(d);
+        g_assert_true(daemon_stores(d, name));
+        g_assert_cmpint(try_connect("127.0.0.1", n), ==, 0);
+
         call(d, NETWORK_DEFAULT, "Network", "Unexpose", g_variant_new("(ss)", "tcp", port));
         daemon_notified_all(d);
         g_assert_false(daemon_stores(d, name));
@@ -566,6 +575,42 @@ static void test_restart_device(Daemon *d, gconstpointer data) {
         (void) g_subprocess_wait(guest, NULL, NULL);
 }
 
+/* What belonged to a device that cannot be brought back does not stay with systemd: the interface would stay, and be taken for that of the next
+ * device of the name. */
+static void test_restart_lost(Daemon *d, gconstpointer data) {
+        g_autofree char *devices = g_build_filename(d->dir, "state", "devices.json", NULL), *text = NULL;
+        g_autoptr(GSubprocess) guest = NULL;
+        g_autoptr(GString) wrong = NULL;
+        GVariantBuilder options;
+
+        if (geteuid() != 0 || access("/dev/net/tun", R_OK | W_OK) < 0 || !(guest = new_namespace())) {
+                g_test_skip("needs root, /dev/net/tun and a network namespace of its own");
+                return;
+        }
+        daemon_be_systemd(d);
+        daemon_start(d);
+        g_variant_builder_init(&options, G_VARIANT_TYPE_VARDICT);
+        g_variant_builder_add(&options, "{sv}", "Namespace", g_variant_new_string(g_subprocess_get_identifier(guest)));
+        g_variant_builder_add(&options, "{sv}", "Queues", g_variant_new_uint32(2));
+        call(d, MANAGER, "Manager", "CreateDevice", g_variant_new("(s@a{sv})", "tap", g_variant_builder_end(&options)));
+        g_assert_cmpint(daemon_stop(d, SIGTERM), ==, 0);
+        daemon_notified_all(d);
+        g_assert_true(daemon_stores(d, "device-tap0"));
+        g_assert_true(daemon_stores(d, "queue1-tap0"));
+
+        g_assert_true(g_file_get_contents(devices, &text, NULL, NULL));
+        wrong = g_string_new(text);
+        g_assert_cmpuint(g_string_replace(wrong, "\"tap\"", "\"qemu\"", 0), ==, 1); /* which a TAP is not */
+        g_assert_true(g_file_set_contents(devices, wrong->str, -1, NULL));
+        daemon_start(d);
+        assert_says(d, "*Device 'tap0' of before the restart is lost: *");
+        daemon_notified_all(d);
+        g_assert_false(daemon_stores(d, "device-tap0"));
+        g_assert_false(daemon_stores(d, "queue1-tap0"));
+        g_subprocess_force_exit(guest);
+        (void) g_subprocess_wait(guest, NULL, NULL);
+}
+
 /* "Who has 192.168.127.1?", behind QEMU's length, and the gateway's answer. */
 static void ask_gateway(int fd) {
         static const uint8_t request[4 + 42] = { 0, 0, 0, 42, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 9, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1,
@@ -641,6 +686,7 @@ int main(int argc, char **argv) {
         ADD("restart-leases", test_restart_leases);
         ADD("restart-listener", test_restart_listener);
         ADD("restart-device", test_restart_device);
+        ADD("restart-lost", test_restart_lost);
         ADD("restart-guest", test_restart_guest);
         return g_test_run();
 }
