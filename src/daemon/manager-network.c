@@ -53,7 +53,7 @@ static void on_device_event(Network *n, const char *device, DeviceEvent event, i
 static void on_service(Network *n, uint16_t port, const Endpoint *guest, int fd, void *userdata) {
         Manager *m = userdata;
 
-        if (m->http && port == MANAGER_HTTP_PORT && manager_network_entry(m, n))
+        if (m->http && port == MANAGER_HTTP_PORT && network_config(n)->http_gateway != HTTP_GATEWAY_OFF && manager_network_entry(m, n))
                 m->http->client(n, guest, fd, m->http_userdata);
         else
                 manager_listen_client(m, n, port, guest, fd);

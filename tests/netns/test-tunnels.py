@@ -59,6 +59,28 @@ def listen(w):
     w.no_flows()
 
 
+def listen_http(w):
+    """Port 80, where a network may have an API for its guests: this one has none, so the port is free for who listens."""
+    g = the_guest(w)
+    p = subprocess.Popen(w.ctl_argv('listen', '80'), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def try_it():
+        try:
+            return g.connect(GATEWAY, 80, timeout=20)
+        except ConnectionRefusedError:
+            return None
+
+    c = wait_until(try_it, 20, 'somebody listens')
+    p.stdin.write(b'hello')
+    p.stdin.close()
+    equal(read_all(c), b'hello', 'to the guest')
+    c.sendall(b'GET /')
+    c.close() # whose end ends vnetctl, whatever it has of stdin
+    equal(p.stdout.read(), b'GET /', 'from the guest')
+    equal(p.wait(10), 0, 'exit')
+    w.no_flows()
+
+
 def listen_limit(w):
     """A gateway has 16 such ports; each is free again when its listener goes."""
     g = the_guest(w)
@@ -250,4 +272,4 @@ def dhcp(w):
 
 
 if __name__ == '__main__':
-    netns.main([listen, listen_limit, outlet, connect_udp, outbound, dhcp])
+    netns.main([listen, listen_http, listen_limit, outlet, connect_udp, outbound, dhcp])
