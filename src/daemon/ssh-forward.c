@@ -106,21 +106,36 @@ static int connect_to_child(const SshForward *f) {
         return TAKE_FD(fd);
 }
 
+/* Clients stay in the queue for a moment. */
+static void pause_clients(SshForward *f) {
+        f->up = false;
+        allow_clients(f);
+        start_later(f, UP_DELAY);
+}
+
+/* Did a call fail for want of what there will be again, and not because the child is not there? */
+static bool is_passing(int r) {
+        return r == -EAGAIN || r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -ENOBUFS;
+}
+
 static int on_listener(sd_event_source *source, int fd, uint32_t events, void *userdata) {
         SshForward *f = userdata;
         int child_fd = connect_to_child(f), client_fd;
         Client *c;
 
+        if (child_fd < 0 && is_passing(child_fd)) { /* we, or it has more waiting than it will hold */
+                pause_clients(f);
+                return 0;
+        }
         if (child_fd < 0) { /* the client stays in the queue */
                 f->up = false;
                 allow_clients(f);
-                if (child_fd == -EAGAIN) /* it has more waiting than it will hold */
-                        start_later(f, UP_DELAY);
-                else
-                        (void) sd_event_source_send_child_signal(f->child, SIGTERM, NULL, 0); /* if it has not ended already */
+                (void) sd_event_source_send_child_signal(f->child, SIGTERM, NULL, 0); /* if it has not ended already */
                 return 0;
         }
         client_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (client_fd < 0 && errno != EAGAIN && is_passing(-errno))
+                pause_clients(f); /* who waits would wake us again and again */
         c = client_fd >= 0 ? calloc(1, sizeof(*c)) : NULL;
         if (!c) {
                 (void) close(child_fd);

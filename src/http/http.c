@@ -21,6 +21,7 @@
 #include "http/http-request.h"
 
 #define BACKLOG 256
+#define ACCEPT_PAUSE (100 * USEC_PER_MSEC) /* when there are no descriptors for those who wait */
 #define ROUNDS_MAX 16 /* of the library's work before others have their turn */
 #define BODY_READ_MAX (64 * 1024 * 1024) /* a body too large is read up to here, so that its client hears the answer */
 
@@ -52,7 +53,7 @@ struct Listener {
         SockFile file;    /* (owned) */
         int fd; /* (owned) */
         struct MHD_Daemon *mhd; /* (owned) */
-        sd_event_source *io, *mhd_io, *mhd_timer; /* (owned) */
+        sd_event_source *io, *accept_timer, *mhd_io, *mhd_timer; /* (owned) */
         Peer *peers; /* (owned) */
         unsigned n_peers;
         Served *served; /* (owned) */
@@ -402,9 +403,22 @@ static void add_peer(Listener *l, const Endpoint *guest, int fd_given) {
 
 static int on_accept(sd_event_source *source, int fd, uint32_t events, void *userdata) {
         int c = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        Listener *l = userdata;
 
         if (c >= 0)
-                add_peer(userdata, NULL, c);
+                add_peer(l, NULL, c);
+        else if (errno != EAGAIN && errno != ECONNABORTED) { /* who waits would wake us again and again */
+                (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
+                (void) sd_event_source_set_time_relative(l->accept_timer, ACCEPT_PAUSE);
+                (void) sd_event_source_set_enabled(l->accept_timer, SD_EVENT_ONESHOT);
+        }
+        return 0;
+}
+
+static int on_accept_again(sd_event_source *source, uint64_t usec, void *userdata) {
+        Listener *l = userdata;
+
+        (void) sd_event_source_set_enabled(l->io, SD_EVENT_ON);
         return 0;
 }
 
@@ -416,6 +430,7 @@ static Listener *listener_free(Listener *l) {
         while (l->peers)
                 peer_free(l->peers);
         sd_event_source_disable_unref(l->io);
+        sd_event_source_disable_unref(l->accept_timer);
         sd_event_source_disable_unref(l->mhd_io);
         sd_event_source_disable_unref(l->mhd_timer);
         if (l->mhd)
@@ -487,6 +502,8 @@ static int add_listener(Http *h, const Listener *like, const char *network, cons
         r = start_library(l);
         if (r >= 0 && url)
                 r = sd_event_add_io(h->event, &l->io, l->fd, EPOLLIN, on_accept, l);
+        if (r >= 0 && url)
+                r = sd_event_add_time_relative(h->event, &l->accept_timer, CLOCK_MONOTONIC, 0, 0, on_accept_again, l);
         if (r < 0)
                 return error_set_errno(e, r, "Cannot serve HTTP for network '%s'", network);
         h->listeners[h->n_listeners++] = TAKE_PTR(l);
