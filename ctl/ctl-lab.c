@@ -208,7 +208,6 @@ typedef struct Wait {
         sd_event *event; /* (owned) */
         Ctl *ctl;
         const char *device, *path, *id;
-        bool over;
 } Wait;
 
 static int on_ended(sd_bus_message *m, void *userdata, sd_bus_error *error) {
@@ -220,6 +219,22 @@ static int on_ended(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 return 0;
         (void) fprintf(stderr, "%" PRIu64 " frames captured, %" PRIu64 " dropped\n", frames, dropped);
         return sd_event_exit(w->event, reason[0] ? fail("The capture of '%s' ended: %s", w->device, reason) : CTL_OK);
+}
+
+/* Whoever comes after this vnetd knows nothing of the capture. */
+static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *name, *from, *to;
+        Wait *w = userdata;
+
+        if (sd_bus_message_read(m, "sss", &name, &from, &to) < 0 || *from == '\0')
+                return 0;
+        return sd_event_exit(w->event, fail("The capture of '%s' ended: vnetd has left the bus", w->device));
+}
+
+static int on_hangup(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        Wait *w = userdata;
+
+        return sd_event_exit(w->event, fail("The connection to the bus is lost"));
 }
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
@@ -259,14 +274,11 @@ static int open_target(const char *path, int *ret) {
 }
 
 /* @ret: the reply with the id in it. */
-static int start(Ctl *c, const char *path, const char *device, const char *filter, int fd, sd_bus_message **ret) {
+static int start(Ctl *c, const char *path, const char *device, const char *filter, uint32_t snaplen, int fd, sd_bus_message **ret) {
         _cleanup_(bus_message_unrefp) sd_bus_message *m = NULL;
-        uint32_t snaplen = 0;
         char what[WHAT_MAX];
         int r;
 
-        if (opt_set(c, OPT_SNAPLEN) && parse_u32(opt_value(c, OPT_SNAPLEN), 1, UINT32_MAX, &snaplen) < 0)
-                return fail_usage("Invalid value '%s' for --snaplen: use a number of bytes", opt_value(c, OPT_SNAPLEN));
         r = client_new_call(c, path, VNETD_DEVICE, "StartCapture", &m);
         if (r != 0)
                 return r;
@@ -301,6 +313,13 @@ static int watch_end(Wait *w) {
                 r = sd_bus_attach_event(w->ctl->bus, w->event, SD_EVENT_PRIORITY_NORMAL);
         if (r >= 0)
                 r = sd_bus_match_signal(w->ctl->bus, NULL, VNETD_BUS_NAME, w->path, VNETD_DEVICE, "CaptureEnded", on_ended, w);
+        if (r >= 0)
+                r = sd_bus_add_match(w->ctl->bus, NULL,
+                                     "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='" VNETD_BUS_NAME "'",
+                                     on_owner_changed, w);
+        if (r >= 0)
+                r = sd_bus_match_signal(w->ctl->bus, NULL, "org.freedesktop.DBus.Local", NULL, "org.freedesktop.DBus.Local", "Disconnected",
+                                        on_hangup, w);
         return r;
 }
 
@@ -309,10 +328,13 @@ int verb_capture(Ctl *c, int argc, char **argv) {
         _cleanup_free_ char *path = NULL, *filter = join(argc - 1, argv + 1);
         _cleanup_close_ int fd = -EBADF;
         Wait w = { .ctl = c, .device = argv[0] };
+        uint32_t snaplen = 0;
         int r;
 
         if (!filter)
                 return fail_errno(ENOMEM, "Failed to capture");
+        if (opt_set(c, OPT_SNAPLEN) && parse_u32(opt_value(c, OPT_SNAPLEN), 1, UINT32_MAX, &snaplen) < 0) /* before a file is emptied */
+                return fail_usage("Invalid value '%s' for --snaplen: use a number of bytes", opt_value(c, OPT_SNAPLEN));
         r = client_find_device(c, argv[0], &path);
         if (r == 0)
                 r = open_target(opt_value(c, OPT_WRITE), &fd);
@@ -323,7 +345,7 @@ int verb_capture(Ctl *c, int argc, char **argv) {
         if (r < 0)
                 r = fail_errno(r, "Failed to wait for the end of the capture");
         else {
-                r = start(c, path, argv[0], filter, fd, &reply);
+                r = start(c, path, argv[0], filter, snaplen, fd, &reply);
                 if (r == 0 && (r = sd_bus_message_read(reply, "s", &w.id)) < 0)
                         r = fail_errno(r, "Failed to read the reply");
                 else if (r >= 0 && w.id) {

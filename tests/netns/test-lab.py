@@ -11,7 +11,7 @@ import struct
 import subprocess
 import time
 
-from netns import GATEWAY, Namespace, check, equal, main, need, run, wait_until
+from netns import GATEWAY, Namespace, check, equal, main, need, read, run, wait_until, write
 
 MAC, OTHER_MAC = bytes.fromhex('525400000009'), bytes.fromhex('525400000008')
 INSIDE, PEER = '192.0.2.1', '192.0.2.2'
@@ -115,6 +115,22 @@ def capture_into_pipe(world):
     lab.remove()
 
 
+def capture_ends_with_vnetd(world):
+    """A vnetd that is restarted knows nothing of the capture: vnetctl does not wait for its end."""
+    lab, path = Lab(world), os.path.join(world.dir, 'cut.pcap')
+    write(path, 'kept')
+    equal(capture(world, lab.name, '-w', path, '--snaplen=few').wait(20), 2, 'usage')
+    equal(read(path), 'kept', 'of what was there')
+    p = capture(world, lab.name, '-w', path)
+    wait_until(lambda: os.path.exists(path) and os.path.getsize(path) >= 24, 20, 'it runs')
+    equal(world.stop_vnetd(), 0)
+    world.start_vnetd()
+    equal(p.wait(20), 1, 'exit')
+    said = p.stderr.read().decode()
+    check('vnetd has left the bus' in said, said)
+    lab.ns.remove()
+
+
 def inject_seen_by_tcpdump(world):
     need('tcpdump')
     lab = Lab(world)
@@ -154,4 +170,4 @@ def super_segment_vhost(world):
     super_segment(world, 'vhost-net')
 
 
-main([capture_in_network, capture_into_pipe, inject_seen_by_tcpdump, super_segment, super_segment_vhost])
+main([capture_in_network, capture_into_pipe, inject_seen_by_tcpdump, super_segment, super_segment_vhost, capture_ends_with_vnetd])
