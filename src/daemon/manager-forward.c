@@ -310,7 +310,7 @@ static int open_unix_listener(Manager *m, ForwardEntry *entry, Error *e) {
 
 #define OUTLET "gateway:"
 
-static bool is_outlet(const char *local) {
+bool manager_local_is_gateway(const char *local) {
         return strncmp(local, OUTLET, strlen(OUTLET)) == 0;
 }
 
@@ -426,7 +426,7 @@ int manager_add_forward(Manager *m, Network *n, uint32_t uid, Origin origin, con
         f = &entry->pub;
         r = parse_protocol(protocol, &f->config.proto, e);
         f->is_unix = streq(protocol, "unix");
-        f->is_outlet = !f->is_unix && is_outlet(local);
+        f->is_outlet = !f->is_unix && manager_local_is_gateway(local);
         if (r >= 0)
                 r = f->is_outlet ? check_outlet(uid, protocol, local, remote, &f->config, e)
                     : f->is_unix ? check_path(m, uid, local, &spec, e)
@@ -502,7 +502,7 @@ static bool listens_at(const ForwardEntry *entry, const LocalSpec *spec) {
 }
 
 int manager_find_forward(Manager *m, Network *n, const char *protocol, const char *local, ManagedForward **ret, Error *e) {
-        bool by_text = streq(protocol, "unix") || is_outlet(local);
+        bool by_text = streq(protocol, "unix") || manager_local_is_gateway(local);
         LocalSpec spec;
         uint8_t proto;
         int r;

@@ -210,6 +210,7 @@ int manager_forward_stats(Manager *m, const ManagedForward *f, ForwardStats *ret
 const char *manager_forward_protocol(const ManagedForward *f); /* "tcp", "udp", "unix" */
 ManagedForward *manager_forward(Manager *m, uint32_t id);
 ManagedForward *manager_next_forward(Manager *m, ManagedForward *after);
+bool manager_local_is_gateway(const char *local); /* is it a port of the gateway, "gateway:PORT"? */
 bool manager_local_is_privileged(Manager *m, const char *local); /* would it need the expose-privileged-port right? */
 
 /* Opens a stream into the network (@protocol "tcp"), or a socket each of whose messages is a datagram ("udp"): @host is a guest's address or

@@ -195,6 +195,14 @@ static bool check_protocol(const Request *q, const char *protocol, HttpReply *re
         return false;
 }
 
+/* Nor do they use sockets of the host: what leads there only the host opens and closes. True when it may be; else answered. */
+static bool check_local(const Request *q, const char *local, HttpReply *ret) {
+        if (q->caller->inside == HTTP_GATEWAY_OFF || !manager_local_is_gateway(local))
+                return true;
+        reply(ret, 500, "ports of the gateway are not for guests to open or to close\n");
+        return false;
+}
+
 /* ":PORT" of a guest is a port of that guest. */
 static char *remote_of_caller(const Request *q, const char *remote) {
         Endpoint e = { .addr = q->caller->guest };
@@ -216,7 +224,7 @@ static void forwards_expose(const Request *q, HttpReply *ret) {
                 return;
         if (protocol[0] == 0)
                 protocol = "tcp";
-        if (!check_protocol(q, protocol, ret))
+        if (!check_protocol(q, protocol, ret) || !check_local(q, local, ret))
                 return;
         if (streq(protocol, "unix") && !ssh_spec_is_url(remote)) {
                 if (strncmp(remote, "tcp://", strlen("tcp://")) != 0)
@@ -249,7 +257,7 @@ static void forwards_unexpose(const Request *q, HttpReply *ret) {
         at = local_address(local);
         if (!at)
                 return reply(ret, 500, "out of memory\n");
-        if (streq(protocol, "unix") && !check_protocol(q, protocol, ret))
+        if ((streq(protocol, "unix") && !check_protocol(q, protocol, ret)) || !check_local(q, local, ret))
                 return;
         if (manager_unexpose(q->manager, q->network, protocol[0] != 0 ? protocol : "tcp", at, &e) < 0)
                 return reply(ret, 500, "proxy not found\n");

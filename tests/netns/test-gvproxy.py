@@ -398,6 +398,8 @@ def case_api_inside(w):
     for body in unix, tunnel:
         equal(curl(base + '/expose', body), (500, 'protocol unix is not allowed from inside the network\n'))
     check(not os.path.exists(f'{g.dir}/u.sock'), 'a socket is made on the host')
+    code, text = curl(base + '/expose', {'local': 'gateway:7300', 'remote': f'unix:{g.dir}/any.sock'})
+    check(code == 500 and 'not for guests' in text, code, text)
     equal(g.ask(base + '/expose', unix), (200, ''), 'from the host')
     code, text = curl(base + '/unexpose', unix)
     check(code == 500 and os.path.exists(f'{g.dir}/u.sock'), code, text)

@@ -182,6 +182,23 @@ static void test_guest_forwards(void) {
         (void) close(own_fd);
 }
 
+/* A port of the gateway that leads to a Unix socket of the host is for the host to open and to close: none of its sockets is a guest's. */
+static void test_guest_outlets(void) {
+        static const char outlet[] = "{\"local\":\"gateway:7300\",\"remote\":\"unix:/run/nobody\",\"protocol\":\"tcp\"}";
+
+        set_up();
+        for (HttpGateway inside = HTTP_GATEWAY_FORWARD; inside <= HTTP_GATEWAY_FORWARD_ALL; inside++) {
+                assert_answers(guest_caller(inside), "POST", EXPOSE, outlet, 500, "ports of the gateway are not for guests to open or to close");
+                g_assert_null(manager_next_forward(manager, NULL));
+        }
+        assert_answers(host_caller(SOMEBODY), "POST", EXPOSE, outlet, 500, "listen tcp gateway:7300: bind: permission denied");
+        assert_answers(host_caller(getuid()), "POST", EXPOSE, outlet, 200, "");
+        for (HttpGateway inside = HTTP_GATEWAY_FORWARD; inside <= HTTP_GATEWAY_FORWARD_ALL; inside++)
+                assert_answers(guest_caller(inside), "POST", UNEXPOSE, outlet, 500, "ports of the gateway are not for guests to open or to close");
+        assert_answers(host_caller(getuid()), "POST", UNEXPOSE, outlet, 200, "");
+        tear_down();
+}
+
 /* ---- metrics ---- */
 
 static unsigned n_asked;
@@ -268,6 +285,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/http-api/no-network", test_no_network);
         g_test_add_func("/http-api/guest/reads", test_guest_reads);
         g_test_add_func("/http-api/guest/forwards", test_guest_forwards);
+        g_test_add_func("/http-api/guest/outlets", test_guest_outlets);
         g_test_add_func("/http-api/metrics/ask-once", test_metrics_ask_once);
         g_test_add_func("/http-api/metrics/without-networks", test_metrics_without_networks);
         return g_test_run();
