@@ -210,6 +210,7 @@ int manager_create_device(Manager *m, const char *kind, uint32_t uid, const Devi
 
         memcpy(entry->name, name, strlen(name) + 1);
         entry->persistent = o->persistent;
+        entry->vhost_queue_size = o->vhost_queue_size;
         entry->event_log = RATELIMIT_INIT(10 * USEC_PER_SEC, 10);
         kept = keep_fd(k, entry->pub.device);
         r = n ? attach(entry, n, e) : attach_to_lab(m, entry, e);

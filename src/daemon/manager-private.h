@@ -56,6 +56,7 @@ struct DeviceEntry {
         ManagedDevice pub;
         DeviceEntry *next_going; /* (owned) of Manager.going */
         char *namespace;         /* (owned, nullable) as asked */
+        uint32_t vhost_queue_size; /* as asked */
         bool persistent;
         bool gone;               /* on its own, and we were told: neither network nor laboratory has it */
         PortOptions port;

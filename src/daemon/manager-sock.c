@@ -12,6 +12,10 @@ static int refuse_others(const DeviceOptions *o, const char *kind, Error *e) {
 
         if (wrong)
                 return error_set(e, ERROR_INVALID_ARGS, "%s: a device of kind '%s' has no interface of the host", wrong, kind);
+        if (o->offloads && o->offloads[0]) /* an empty list is what it has */
+                return error_set(e, ERROR_INVALID_ARGS, "Offloads: a device of kind '%s' has none, they are done by vnetd", kind);
+        if (o->vhost_queue_size > 0)
+                return error_set(e, ERROR_INVALID_ARGS, "VhostQueueSize: a device of kind '%s' has no queues of the kernel's", kind);
         if (o->port.parallel)
                 return error_set(e, ERROR_INVALID_ARGS, "Parallel: a device of kind '%s' has one queue", kind);
         if (o->queues != 1)

@@ -117,6 +117,10 @@ static int create(bool vhost, const char *name, uint32_t uid, const DeviceOption
                 return r;
         if (o->port.parallel && (vhost || o->port.guarded))
                 return error_set(e, ERROR_INVALID_ARGS, "Parallel: a device %s is served by one thread", vhost ? "of kind 'vhost-net'" : "that is guarded");
+        if (!vhost && o->vhost_queue_size > 0)
+                return error_set(e, ERROR_INVALID_ARGS, "VhostQueueSize: a device of kind 'tap' has no queues of the kernel's, 'vhost-net' has");
+        if (o->fd >= 0 && o->ifname)
+                return error_set(e, ERROR_INVALID_ARGS, "Ifname '%s': the interface of Fd has its name already", ERROR_QUOTE(o->ifname));
         if (o->listen || o->connect)
                 return error_set(e, ERROR_INVALID_ARGS, "%s: a device of this kind has no socket", o->listen ? "Listen" : "Connect");
         r = duplicate_fds(&handed_in, o);

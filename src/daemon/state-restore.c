@@ -207,6 +207,7 @@ static void restore_device(Manager *m, const StateFile *f, JsonVal v) {
         o.persistent = bool_of(f->doc, v, "persistent");
         o.mtu = (uint32_t) number_of(f->doc, v, "mtu", DEVICE_MTU_MAX);
         o.queues = MAX((uint32_t) number_of(f->doc, v, "queues", TAP_QUEUES_MAX), 1U);
+        o.vhost_queue_size = (uint32_t) number_of(f->doc, v, "vhostQueueSize", UINT32_MAX);
         o.offloads = offloads;
         o.listen = text_of(f->doc, v, "listen");
         o.connect = text_of(f->doc, v, "connect");

@@ -180,6 +180,8 @@ static void put_device(JsonWriter *w, const DeviceEntry *entry) {
         json_key_string(w, "ifname", d->ifname);
         json_key_u64(w, "mtu", d->mtu);
         json_key_u64(w, "queues", d->n_queues);
+        if (streq(d->ops->kind, "vhost-net")) /* not one that has become a plain TAP for want of it */
+                json_key_u64(w, "vhostQueueSize", entry->vhost_queue_size);
         manager_device_addresses(&entry->pub, &listen, &connect);
         if (listen)
                 json_key_string(w, "listen", listen);

@@ -571,8 +571,14 @@ static void refuse_device(Fixture *f, const char *kind, DeviceOptions o, ErrorCo
 #define DEVICE(...) ((DeviceOptions){ .fd = -EBADF, .guest_fd = -EBADF, .lend_fd = -EBADF, .up = true, .queues = 1, __VA_ARGS__ })
 
 static void test_device_refused(Fixture *f, gconstpointer data) {
-        const char *const offloads[] = { "csum", "warp", NULL };
+        const char *const offloads[] = { "csum", "warp", NULL }, *const csum[] = { "csum", NULL };
 
+        /* what the kind does not have is not passed over */
+        refuse_device(f, "tap", DEVICE(.vhost_queue_size = 256), ERROR_INVALID_ARGS, "VhostQueueSize: a device of kind 'tap' has no *");
+        refuse_device(f, "qemu", DEVICE(.vhost_queue_size = 256), ERROR_INVALID_ARGS, "VhostQueueSize: a device of kind 'qemu' has no *");
+        refuse_device(f, "qemu", DEVICE(.offloads = csum), ERROR_INVALID_ARGS, "Offloads: a device of kind 'qemu' has none*");
+        refuse_device(f, "tap", (DeviceOptions){ .lend_fd = -EBADF, .fd = STDERR_FILENO, .queues = 1, .ifname = "x0" }, ERROR_INVALID_ARGS, "Ifname 'x0': the interface of Fd has its name*");
+        refuse_device(f, "vhost-net", DEVICE(.vhost_queue_size = 33), ERROR_INVALID_ARGS, "VhostQueueSize 33 is no power of two*");
         refuse_device(f, "pigeon", DEVICE(), ERROR_NOT_SUPPORTED, "There is no kind of device 'pigeon'; there are: tap*");
         refuse_device(f, "tap", DEVICE(.name = "a/b"), ERROR_INVALID_ARGS, "'a/b' cannot be the name of a device*");
         refuse_device(f, "tap", DEVICE(.network = "x"), ERROR_NO_SUCH_NETWORK, "There is no network 'x'");
