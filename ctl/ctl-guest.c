@@ -23,6 +23,12 @@
 
 /* ---- namespaces ---- */
 
+static bool is_our_netns(int fd) {
+        struct stat it, ours;
+
+        return fstat(fd, &it) == 0 && stat("/proc/self/ns/net", &ours) == 0 && it.st_dev == ours.st_dev && it.st_ino == ours.st_ino;
+}
+
 int guest_open_netns(const char *what, int *ret, int *ret_pidfd) {
         _cleanup_close_ int fd = -EBADF, pidfd = -EBADF;
         char path[64];
@@ -43,6 +49,8 @@ int guest_open_netns(const char *what, int *ret, int *ret_pidfd) {
                 (void) fail("Failed to open the network namespace of '%s': it is something else", what);
                 return CTL_NO_OBJECT;
         }
+        if (is_our_netns(fd)) /* a guest's address and routes would take the place of its own */
+                return fail("'%s' is in the network namespace that vnetctl runs in, which is no guest", what);
         *ret = TAKE_FD(fd);
         *ret_pidfd = TAKE_FD(pidfd);
         return 0;

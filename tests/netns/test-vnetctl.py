@@ -276,6 +276,9 @@ def case_attach():
     ctl("attach", "/etc/passwd", status=4)
     ctl("attach", "/nonexistent", status=4)
     ctl("attach", "999999999", status=4)
+    for ours in (str(os.getpid()), "/proc/self/ns/net"):
+        assert "the network namespace that vnetctl runs in" in ctl("attach", ours, status=1)
+    assert not listed("device", "list")
 
 
 def case_monitor():
