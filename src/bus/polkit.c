@@ -49,6 +49,7 @@ struct Question {
         Polkit *polkit; /* (borrowed: parent) */
         Question *next, *previous;
         sd_bus_message *message; /* (ref) the call that waits */
+        uid_t uid;               /* of its sender */
         sd_bus_track *track;     /* (owned) of its sender */
         sd_bus_slot *slot;       /* (owned, nullable) polkit's reply to come */
         sd_event_source *done;   /* (owned, nullable) frees this when idle */
@@ -253,21 +254,25 @@ static Question *question_find(Polkit *p, sd_bus_message *m) {
         return NULL;
 }
 
-/* Those still open: an answered one waits for nobody, though it is freed only when the loop has nothing else to do. */
-static size_t count_of_client(Polkit *p, const char *sender) {
-        size_t n = 0;
+/* May it be asked for @sender, @uid too? What is answered waits for nobody, though it is freed only when the loop has nothing else to do. */
+static bool has_room(const Polkit *p, const char *sender, uid_t uid) {
+        size_t n = 0, n_user = 0, n_client = 0;
 
-        for (Question *q = p->questions; q; q = q->next)
-                n += q->slot && streq(sd_bus_message_get_sender(q->message), sender);
-        return n;
+        for (const Question *q = p->questions; q; q = q->next)
+                if (q->slot) {
+                        n++;
+                        n_user += q->uid == uid;
+                        n_client += streq(sd_bus_message_get_sender(q->message), sender);
+                }
+        return p->n_questions < POLKIT_KEPT_MAX && n < POLKIT_PENDING_MAX && n_user < POLKIT_PENDING_PER_USER_MAX &&
+               n_client < POLKIT_PENDING_PER_CLIENT_MAX;
 }
 
-static int question_new(Question **ret, Polkit *p, sd_bus_message *m, sd_bus_error *error) {
+static int question_new(Question **ret, Polkit *p, sd_bus_message *m, uid_t uid, sd_bus_error *error) {
         Question *q;
         int r;
 
-        if (p->n_questions >= POLKIT_PENDING_MAX ||
-            count_of_client(p, sd_bus_message_get_sender(m)) >= POLKIT_PENDING_PER_CLIENT_MAX)
+        if (!has_room(p, sd_bus_message_get_sender(m), uid))
                 return sd_bus_error_set(
                                 error, SD_BUS_ERROR_LIMITS_EXCEEDED,
                                 "Too many calls wait for polkit already, try again when they are answered");
@@ -276,6 +281,7 @@ static int question_new(Question **ret, Polkit *p, sd_bus_message *m, sd_bus_err
                 return -ENOMEM;
         q->polkit = p;
         q->message = sd_bus_message_ref(m);
+        q->uid = uid;
         (void) snprintf(q->cancel_id, sizeof(q->cancel_id), "vnetd-%" PRIu64, ++p->last_cancel_id);
         q->next = p->questions;
         if (q->next)
@@ -441,7 +447,7 @@ int polkit_check(Polkit *p, sd_bus_message *m, const PolkitAsk *asks, size_t n_a
                         continue;
                 }
                 if (!q) {
-                        r = question_new(&fresh, p, m, error);
+                        r = question_new(&fresh, p, m, uid, error);
                         if (r < 0)
                                 return r;
                 }

@@ -16,8 +16,10 @@
 #include "basic/cleanup.h"
 #include "basic/macro.h"
 
-#define POLKIT_PENDING_MAX 256          /* questions open at a time, all clients together */
-#define POLKIT_PENDING_PER_CLIENT_MAX 8 /* one client's */
+#define POLKIT_PENDING_MAX 96           /* questions open at a time: of a bus as shipped we may await 128 replies */
+#define POLKIT_PENDING_PER_USER_MAX 24  /* one user's, by however many connections */
+#define POLKIT_PENDING_PER_CLIENT_MAX 8 /* one connection's */
+#define POLKIT_KEPT_MAX 256             /* with those that are answered, and not freed yet */
 #define POLKIT_ASKS_MAX 2               /* actions one call may need */
 #define POLKIT_OWNERS_MAX 2
 

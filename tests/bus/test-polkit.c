@@ -360,6 +360,39 @@ static void test_pending_limit(void) {
         fixture_tear_down(&f);
 }
 
+/* The bound on one user's open questions, at it and one above, by as many connections as he likes. */
+static void test_user_limit(void) {
+        GDBusConnection *clients[4];
+        Question *q[24];
+        Pending *p[24];
+        Fixture f;
+
+        fixture_set_up(&f, TRUE, TRUE);
+        for (int i = 0; i < 4; i++)
+                clients[i] = fixture_connect();
+        for (int i = 0; i < 24; i++) {
+                g_autofree char *name = g_strdup_printf("net%d", i);
+
+                p[i] = create_network(clients[i / 8], name, FALSE);
+                q[i] = question_pop(&f);
+        }
+        pending_assert_refused(create_network(clients[3], "more", FALSE), ERROR_DBUS "LimitsExceeded", NULL);
+
+        answer(q[0], FALSE, FALSE, FALSE);
+        pending_assert_refused(p[0], ERROR_DBUS "AccessDenied", NULL);
+        p[0] = create_network(clients[3], "more", FALSE);
+        q[0] = question_pop(&f);
+        for (int i = 0; i < 24; i++) {
+                answer(q[i], FALSE, FALSE, FALSE);
+                pending_assert_refused(p[i], ERROR_DBUS "AccessDenied", NULL);
+        }
+        for (int i = 0; i < 4; i++) {
+                g_dbus_connection_close_sync(clients[i], NULL, NULL);
+                g_object_unref(clients[i]);
+        }
+        fixture_tear_down(&f);
+}
+
 int main(int argc, char **argv) {
         fixture_require_daemon();
         g_test_init(&argc, &argv, NULL);
@@ -374,5 +407,6 @@ int main(int argc, char **argv) {
         g_test_add_func("/polkit/gone-meanwhile", test_gone_meanwhile);
         g_test_add_func("/polkit/client-leaves", test_client_leaves);
         g_test_add_func("/polkit/pending-limit", test_pending_limit);
+        g_test_add_func("/polkit/user-limit", test_user_limit);
         return g_test_run();
 }
