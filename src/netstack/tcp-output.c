@@ -169,13 +169,12 @@ static void send_frame(Netstack *s, Flow *f, uint8_t *l4, uint32_t seq, uint32_t
                 how.l4_header_len = (uint16_t) header;
         }
         s->tx_flow = f->index;
-        s->tx_asks = f->tx_bytes == 0; /* the first data of a connection is not acknowledged later, as what follows may be */
+        s->tx_asks = seq == f->tcp.iss + 1; /* the first data of a connection is not acknowledged later, as what follows may be */
         ip_send(s, &how, l4, header + len);
         s->tx_asks = false;
         s->tx_flow = 0; /* when it did not leave, the next frame is another's */
         if (ip_header_len(&f->key.guest) + header + len > UINT16_MAX)
                 tcp_big_sent(&f->tcp, seq, len);
-        tcp_count(s, f, 0, len);
 }
 
 /* Peeks and sends [@seq, +@want). Returns the bytes sent, 0 when there were none, or negative errno. */
@@ -185,8 +184,10 @@ static int64_t send_range(Netstack *s, Flow *f, uint32_t seq, uint32_t want, Pee
                 return r;
         tcp_update_window(s, f);
         if (seq == f->tcp.snd_nxt) { /* before the frames go: tcp_output_short() takes back what did not */
+                uint32_t before = f->tcp.snd_max;
                 f->tcp.snd_nxt += p->len;
                 f->tcp.snd_max = seq_max(f->tcp.snd_max, f->tcp.snd_nxt);
+                tcp_count(s, f, 0, f->tcp.snd_max - before); /* what goes again counts once */
         }
         for (uint32_t off = 0, i = 0; off < p->len; i++) {
                 uint32_t n = MIN(p->len - off, p->per_frame);

@@ -168,6 +168,14 @@ static void print_flows(const char *side, const FakeHost *h) {
         free(list);
 }
 
+static uint64_t tx_bytes(const FakeHost *h) {
+        g_autofree FlowInfo *list = NULL;
+        size_t n;
+        g_assert_cmpint(netstack_list_flows(h->stack, 1, &list, &n), ==, 0);
+        g_assert_cmpuint(n, ==, 1);
+        return list[0].tx_bytes;
+}
+
 static NetstackStats stats(const FakeHost *h) {
         NetstackStats st;
         netstack_get_stats(h->stack, &st);
@@ -1126,6 +1134,7 @@ static void test_frugal_repair(void) {
         g_assert_cmpuint(stats(h).retransmits, ==, 2);
         g.ack = first + N * MSS;
         guest_send(&g, ACK, 65535, NULL, 0);
+        g_assert_cmpuint(tx_bytes(h), ==, sizeof(data)); /* what went again counts once */
         guest_send(&g, RST, 65535, NULL, 0);
         g_assert_cmpuint(flows(h), ==, 0);
 }
