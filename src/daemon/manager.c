@@ -6,7 +6,6 @@
 
 #include <config.h> /* the build's, not daemon/config.h */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -227,21 +226,11 @@ static bool same_forward(const ManagedForward *f, const ConfigForward *cf) {
 }
 
 /* What a file asks for and cannot be had is told like what is wrong with its text. */
-_printf_(2, 3) static void cannot_have(Config *config, const char *format, ...) {
-        _cleanup_free_ char *text = NULL;
-        va_list ap;
-        int r;
-
-        va_start(ap, format);
-        r = vasprintf(&text, format, ap);
-        va_end(ap);
-        if (r < 0) {
-                text = NULL;
-                return;
-        }
-        log_error("%s", text);
-        (void) config_problem(config, "%s", text);
-}
+#define cannot_have(config, ...)                               \
+        do {                                                   \
+                log_error(__VA_ARGS__);                        \
+                (void) config_problem((config), __VA_ARGS__);  \
+        } while (0)
 
 /* Makes the forwards of @n that files have made the ones @c has. */
 static void apply_forwards(Manager *m, Network *n, Config *config, const ConfigNetwork *c) {

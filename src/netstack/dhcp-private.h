@@ -10,8 +10,7 @@
 #define DHCP_OFFER_GRACE_USEC (2 * USEC_PER_SEC) /* and this long at least when addresses run out */
 #define DHCP_DECLINE_USEC (10 * USEC_PER_MINUTE)
 #define DHCP_LEASE_SEC_MIN 60                    /* shorter ones are not granted, unless the network's own is */
-#define DHCP_PORT_BUCKETS 64                     /* clients without a lease share a bucket with their port */
-#define DHCP_PORT_PER_SEC 50
+#define DHCP_PORT_PER_SEC 50                     /* clients without a lease share what their port has */
 #define DHCP_PORT_BURST 100
 #define DHCP_PORT_SHARE(n) MAX((n) - (n) / 4, UINT32_C(1)) /* of a pool of n, for the clients of one port: others still get an address */
 #define DHCP_HOLDER_PER_SEC 10                   /* each client that has or had a lease has one of its own */
@@ -21,7 +20,7 @@ struct Dhcp {
         Netstack *stack; /* (borrowed) owner */
         LeaseTable table;
         Timer timer;     /* the next entry to lapse */
-        usec_t port_rate[DHCP_PORT_BUCKETS];
+        usec_t port_rate[PORT_SHARES];
         uint32_t n_declined;
 };
 
@@ -39,7 +38,7 @@ bool dhcp_in_range(const Dhcp *d, const IpAddr *a); /* of what is given to who h
 /* A new entry for a client that has none: the address it asks for if that is as good as any; NULL when there is none left. */
 LeaseEntry *dhcp_allocate(Dhcp *d, const IpAddr *wanted, const uint8_t *id, size_t id_len, const MacAddr *mac, usec_t now);
 static inline uint32_t dhcp_port(const Dhcp *d) { /* of the message under way */
-        return d->stack->port ? d->stack->port->id : 0;
+        return netstack_port_id(d->stack);
 }
 
 /* May a client of the port have one address more? Its oldest offer that had its chance makes room. What its clients have declined counts

@@ -379,7 +379,7 @@ static void exchange_identify(Exchange *x) {
 static bool exchange_rate_ok(Exchange *x) {
         if (x->entry && x->entry->was_bound)
                 return rate_take(&x->entry->rate, x->now, DHCP_HOLDER_PER_SEC, DHCP_HOLDER_BURST);
-        return rate_take(&x->d->port_rate[dhcp_port(x->d) % DHCP_PORT_BUCKETS], x->now, DHCP_PORT_PER_SEC, DHCP_PORT_BURST);
+        return rate_take(&x->d->port_rate[dhcp_port(x->d) % PORT_SHARES], x->now, DHCP_PORT_PER_SEC, DHCP_PORT_BURST);
 }
 
 void dhcp_input(Dhcp *d, const MacAddr *src_mac, const IpAddr *src, IovCur *payload) {

@@ -85,7 +85,7 @@ static bool choose_label(Dhcp6Names *n, const IpAddr *addr, const MacAddr *mac, 
 
 const Dhcp6Name *dhcp6_names_set(Dhcp6Names *n, const IpAddr *addr, const MacAddr *mac, const char *label, usec_t expires) {
         usec_t now = netstack_now(n->stack);
-        uint32_t port = n->stack->port ? n->stack->port->id : 0;
+        uint32_t port = netstack_port_id(n->stack);
         Dhcp6Name *e = by_addr(n, addr, now), *older;
         char chosen[DHCP_HOSTNAME_MAX + 1];
 

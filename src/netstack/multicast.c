@@ -62,7 +62,7 @@ struct Multicast {
         usec_t retry_at;      /* before that, what could not be joined is not tried */
         bool readable[N_GROUPS];
         uint64_t seed;
-        usec_t rate_out[MULTICAST_SHARES], rate_in;
+        usec_t rate_out[PORT_SHARES], rate_in;
         Reflected recent[_WAY_MAX][MULTICAST_RECENT]; /* by hash: a newer one takes the place */
 };
 
@@ -87,7 +87,7 @@ static bool may_go(Netstack *s, usec_t *rate) {
 }
 
 static usec_t *rate_of_port(Netstack *s) {
-        return &s->multicast->rate_out[(s->port ? s->port->id : 0) % MULTICAST_SHARES];
+        return &s->multicast->rate_out[netstack_port_id(s) % PORT_SHARES];
 }
 
 size_t multicast_groups(const Netstack *s, bool v4, const IpAddr *ret[static MULTICAST_GROUPS_MAX]) {

@@ -10,7 +10,6 @@
 #define MULTICAST_PAYLOAD_MAX (9000 - 48)           /* bytes: RFC 6762 17, of either family */
 #define MULTICAST_PER_SEC 100                       /* datagrams reflected in a second, to the host's link from one port, and to guests ... */
 #define MULTICAST_BURST 200                         /* ... and at once */
-#define MULTICAST_SHARES 64                         /* guests are told apart by the port they are at */
 #define MULTICAST_RECENT 256                        /* reflected datagrams that are known again when they come back ... */
 #define MULTICAST_RECENT_USEC (1 * USEC_PER_SEC)    /* ... for so long */
 #define MULTICAST_RETRY_USEC (10 * USEC_PER_SEC)    /* until a group that could not be joined is tried again */

@@ -151,7 +151,7 @@ static bool ping_make_room(Netstack *s, bool own_only, uint32_t device) {
 
 /* A new flow within the guest's share of the table, so that one guest never has it all. NULL (counted) at the limit. */
 static Flow *ping_flow_new(Netstack *s, const FlowKey *key) {
-        uint32_t device = s->port ? s->port->id : 0, limit = s->config.limits.ping_flows;
+        uint32_t device = netstack_port_id(s), limit = s->config.limits.ping_flows;
         bool at_share = *ping_share(s, device) >= MAX(limit - limit / 4, UINT32_C(1));
         Flow *f = at_share ? NULL : flow_new(s->flows, key, ping_timer);
 

@@ -274,13 +274,13 @@ static void test_shares(void) {
         for (n = 0; n < MULTICAST_BURST; n++)
                 say(h, 0, 5353, &n, sizeof(n));
         g_assert_cmpuint(joined(h, 0)->sent->len, ==, MULTICAST_BURST);
-        for (uint32_t i = 1; i < MULTICAST_SHARES; i++) {
+        for (uint32_t i = 1; i < PORT_SHARES; i++) {
                 h->port.id = port + i;
                 say(h, 0, 5353, &i, sizeof(i));
         }
-        g_assert_cmpuint(joined(h, 0)->sent->len, ==, MULTICAST_BURST + MULTICAST_SHARES - 1);
+        g_assert_cmpuint(joined(h, 0)->sent->len, ==, MULTICAST_BURST + PORT_SHARES - 1);
         g_assert_cmpuint(fake_drops(h, DROP_MULTICAST_RATE), ==, 0);
-        h->port.id = port + MULTICAST_SHARES;
+        h->port.id = port + PORT_SHARES;
         say(h, 0, 5353, "x", 1);
         g_assert_cmpuint(fake_drops(h, DROP_MULTICAST_RATE), ==, 1);
 }
